@@ -1,0 +1,19 @@
+# Flags that every target shares. The bits of a model must not depend on the compiler's freedom with floating point:
+# no contraction, no fast-math, SSE2 arithmetic.
+add_library(virga_flags INTERFACE)
+target_compile_options(virga_flags INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wold-style-cast -Wnon-virtual-dtor -Woverloaded-virtual -Werror
+  -ffp-contract=off -fno-fast-math)
+target_include_directories(virga_flags INTERFACE ${CMAKE_SOURCE_DIR})
+if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+  # False alarms of gcc 12 in std::string and std::vector (GCC bugs 105651 and 107852).
+  target_compile_options(virga_flags INTERFACE -Wno-restrict -Wno-stringop-overflow -Wno-array-bounds)
+endif()
+if(VIRGA_SANITIZE)
+  add_compile_options(-fsanitize=${VIRGA_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${VIRGA_SANITIZE})
+endif()
+if(VIRGA_COVERAGE)
+  add_compile_options(--coverage -O0)
+  add_link_options(--coverage)
+endif()

@@ -1,0 +1,105 @@
+#include "virga/base/file.h"
+
+#include <cerrno>
+#include <utility>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace virga {
+namespace {
+
+/// Closes on destruction, so that no path through an error leaks a descriptor.
+class Descriptor {
+ public:
+  explicit Descriptor(int number) : number_(number) {}
+  ~Descriptor() {
+    if (number_ >= 0) ::close(number_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  [[nodiscard]] int get() const noexcept { return number_; }
+  [[nodiscard]] int release() noexcept { return std::exchange(number_, -1); }
+
+ private:
+  int number_;
+};
+
+void write_all(int descriptor, ByteView bytes, const std::string& name) {
+  while (!bytes.empty()) {
+    const auto written = ::write(descriptor, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) throw system_error("cannot write " + name, errno);
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+}
+
+}  // namespace
+
+Bytes read_file(const std::filesystem::path& path, std::uint64_t limit) {
+  const ReadableFile file(path);
+  if (file.size() > limit) {
+    throw Error(ErrorKind::kTooLarge, fmt::format("{}: {} bytes, the limit is {}", path.string(), file.size(), limit));
+  }
+  Bytes bytes(file.size());
+  bytes.resize(file.read_at(0, bytes));
+  return bytes;
+}
+
+void write_file_atomically(const std::filesystem::path& path, ByteView bytes, bool durable) {
+  const auto name = path.string();
+  auto temporary = (path.parent_path() / ("." + path.filename().string() + ".XXXXXX")).string();
+  Descriptor file(::mkostemp(temporary.data(), O_CLOEXEC));
+  if (file.get() < 0) throw system_error("cannot write " + name, errno);
+  try {
+    write_all(file.get(), bytes, name);
+    if (::fchmod(file.get(), 0644) != 0 || (durable && ::fsync(file.get()) != 0)) throw system_error("cannot write " + name, errno);
+    if (::close(file.release()) != 0) throw system_error("cannot write " + name, errno);
+    if (::rename(temporary.c_str(), name.c_str()) != 0) throw system_error("cannot write " + name, errno);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+}
+
+ReadableFile::ReadableFile(const std::filesystem::path& path) : path_(path), descriptor_(-1), size_(0) {
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) throw system_error("cannot read " + path.string(), errno);
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) throw system_error("cannot read " + path.string(), errno);
+  if (!S_ISREG(status.st_mode)) {
+    throw Error(ErrorKind::kBadData, fmt::format("cannot read {}: it is not a regular file", path.string()));
+  }
+  size_ = static_cast<std::uint64_t>(status.st_size);
+  descriptor_ = file.release();
+}
+
+ReadableFile::~ReadableFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+ReadableFile::ReadableFile(ReadableFile&& other) noexcept
+    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)), size_(other.size_) {}
+
+ReadableFile& ReadableFile::operator=(ReadableFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(descriptor_, other.descriptor_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+std::size_t ReadableFile::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+  std::size_t done = 0;
+  while (done < out.size()) {
+    const auto count = ::pread(descriptor_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw system_error("cannot read " + path_.string(), errno);
+    if (count == 0) break;
+    done += static_cast<std::size_t>(count);
+  }
+  return done;
+}
+
+}  // namespace virga

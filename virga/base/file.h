@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "virga/base/bytes.h"
+
+namespace virga {
+
+/// The whole file. Throws Error(kNotFound, kIo), naming the path; kTooLarge beyond `limit`.
+[[nodiscard]] Bytes read_file(const std::filesystem::path& path, std::uint64_t limit = std::uint64_t{1} << 40);
+
+/// Puts `bytes` at `path`, all or nothing: a temporary file beside it, fsync (unless `durable` is false), rename. A crash
+/// leaves the old file or the new one, and at worst a temporary file whose name begins with '.'. Throws Error(kIo).
+void write_file_atomically(const std::filesystem::path& path, ByteView bytes, bool durable = true);
+
+/// A file that is open for reading, positioned reads only; threads may share it.
+class ReadableFile {
+ public:
+  explicit ReadableFile(const std::filesystem::path& path);
+  ~ReadableFile();
+  ReadableFile(ReadableFile&& other) noexcept;
+  ReadableFile& operator=(ReadableFile&& other) noexcept;
+  ReadableFile(const ReadableFile&) = delete;
+  ReadableFile& operator=(const ReadableFile&) = delete;
+
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+  /// Reads at most out.size() bytes at `offset`; the number read is smaller only at the end of the file.
+  [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> out) const;
+  [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_;
+  std::uint64_t size_;
+};
+
+}  // namespace virga

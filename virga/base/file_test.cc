@@ -1,0 +1,59 @@
+#include "virga/base/file.h"
+
+#include <tuple>
+
+#include <gmock/gmock.h>
+#include <unistd.h>
+
+namespace virga {
+namespace {
+
+namespace fs = std::filesystem;
+
+class FileTest : public testing::Test {
+ protected:
+  FileTest() : folder_(fs::path(testing::TempDir()) / ("virga_file_test." + std::to_string(::getpid()))) { fs::create_directories(folder_); }
+  ~FileTest() override { fs::remove_all(folder_); }
+  const fs::path folder_;
+};
+
+TEST_F(FileTest, WritesAllOrNothing) {
+  write_file_atomically(folder_ / "a", as_bytes("one"));
+  write_file_atomically(folder_ / "a", as_bytes("two"));
+  EXPECT_EQ(as_text(read_file(folder_ / "a")), "two");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1) << "a temporary file was left";
+}
+
+TEST_F(FileTest, NamesWhatIsMissing) {
+  try {
+    std::ignore = read_file(folder_ / "nowhere");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kNotFound);
+    EXPECT_THAT(error.what(), testing::HasSubstr("nowhere"));
+  }
+}
+
+TEST_F(FileTest, RefusesAFolderAndAFileOverTheLimit) {
+  EXPECT_THROW(std::ignore = read_file(folder_), Error);
+  write_file_atomically(folder_ / "a", as_bytes("0123456789"));
+  EXPECT_THROW(std::ignore = read_file(folder_ / "a", 9), Error);
+}
+
+TEST_F(FileTest, LeavesNothingBehindWhenThePlaceIsMissing) {
+  EXPECT_THROW(write_file_atomically(folder_ / "no" / "a", as_bytes("x")), Error);
+  EXPECT_TRUE(fs::is_empty(folder_));
+}
+
+TEST_F(FileTest, ReadsUpToTheEnd) {
+  write_file_atomically(folder_ / "a", as_bytes("0123456789"));
+  const ReadableFile file(folder_ / "a");
+  Bytes buffer(6);
+  EXPECT_EQ(file.read_at(0, buffer), 6U);
+  EXPECT_EQ(file.read_at(6, buffer), 4U);
+  EXPECT_EQ(as_text(ByteView(buffer).first(4)), "6789");
+  EXPECT_EQ(file.read_at(10, buffer), 0U);
+}
+
+}  // namespace
+}  // namespace virga
