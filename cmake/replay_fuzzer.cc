@@ -1,5 +1,5 @@
-// Drives a fuzz target without libFuzzer: every file of the given folders, then a fixed number of seeded mutations of them,
-// so that each test run exercises each parser with damaged input under any compiler and sanitizer.
+// Drives a fuzz target without libFuzzer: every file of the given folders, then a fixed number of seeded mutations of
+// them, so that each test run exercises each parser with damaged input under any compiler and sanitizer.
 //   program [folder]...      VIRGA_FUZZ_MUTATIONS overrides the number of mutations (default 2000).
 #include <algorithm>
 #include <cstdint>

@@ -29,10 +29,8 @@ class ByteWriter {
   explicit ByteWriter(Bytes& out) : out_(out) {}
 
   template <typename T>
-    requires std::is_arithmetic_v<T> || std::is_enum_v<T>
-  void put(T value) {
-    put_span(std::span<const T>(&value, 1));
-  }
+  requires std::is_arithmetic_v<T> || std::is_enum_v<T>
+  void put(T value) { put_span(std::span<const T>(&value, 1)); }
   template <typename T>
   void put_span(std::span<const T> values) {
     static_assert(std::is_trivially_copyable_v<T>);
@@ -58,7 +56,7 @@ class ByteReader {
   ByteReader(ByteView bytes, std::string_view what) : bytes_(bytes), what_(what) {}
 
   template <typename T>
-    requires std::is_arithmetic_v<T> || std::is_enum_v<T>
+  requires std::is_arithmetic_v<T> || std::is_enum_v<T>
   [[nodiscard]] T get() {
     T value;
     std::memcpy(&value, take(sizeof(T)).data(), sizeof(T));

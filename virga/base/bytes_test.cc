@@ -13,8 +13,9 @@ TEST(Bytes, ReadsBackWhatWasWritten) {
   ByteWriter writer(bytes);
   writer.put(std::uint32_t{0x01020304});
   writer.put(1.5F);
-  for (const std::uint64_t value : {std::uint64_t{0}, std::uint64_t{127}, std::uint64_t{128}, ~std::uint64_t{0}}) writer.put_varint(value);
-  writer.put_span(std::span<const std::uint16_t>(std::array<std::uint16_t, 2>{7, 8}));
+  for (const std::uint64_t value : {std::uint64_t{0}, std::uint64_t{127}, std::uint64_t{128}, ~std::uint64_t{0}})
+    writer.put_varint(value);
+  writer.put_span<std::uint16_t>(std::array<std::uint16_t, 2>{7, 8});
   EXPECT_EQ(bytes[0], std::byte{4}) << "little-endian";
 
   ByteReader reader(bytes, "test");
@@ -25,7 +26,7 @@ TEST(Bytes, ReadsBackWhatWasWritten) {
   EXPECT_EQ(reader.get_varint(), 128U);
   EXPECT_EQ(reader.get_varint(), ~std::uint64_t{0});
   std::array<std::uint16_t, 2> values{};
-  reader.get_span(std::span(values));
+  reader.get_span<std::uint16_t>(values);
   EXPECT_THAT(values, testing::ElementsAre(7, 8));
   EXPECT_EQ(reader.remaining(), 0U);
 }

@@ -4,9 +4,10 @@
 #include <utility>
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <fmt/format.h>
 
 namespace virga {
 namespace {
@@ -55,7 +56,8 @@ void write_file_atomically(const std::filesystem::path& path, ByteView bytes, bo
   if (file.get() < 0) throw system_error("cannot write " + name, errno);
   try {
     write_all(file.get(), bytes, name);
-    if (::fchmod(file.get(), 0644) != 0 || (durable && ::fsync(file.get()) != 0)) throw system_error("cannot write " + name, errno);
+    if (::fchmod(file.get(), 0644) != 0 || (durable && ::fsync(file.get()) != 0))
+      throw system_error("cannot write " + name, errno);
     if (::close(file.release()) != 0) throw system_error("cannot write " + name, errno);
     if (::rename(temporary.c_str(), name.c_str()) != 0) throw system_error("cannot write " + name, errno);
   } catch (...) {

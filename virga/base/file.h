@@ -13,8 +13,9 @@ namespace virga {
 /// The whole file. Throws Error(kNotFound, kIo), naming the path; kTooLarge beyond `limit`.
 [[nodiscard]] Bytes read_file(const std::filesystem::path& path, std::uint64_t limit = std::uint64_t{1} << 40);
 
-/// Puts `bytes` at `path`, all or nothing: a temporary file beside it, fsync (unless `durable` is false), rename. A crash
-/// leaves the old file or the new one, and at worst a temporary file whose name begins with '.'. Throws Error(kIo).
+/// Puts `bytes` at `path`, all or nothing: a temporary file beside it, fsync (unless `durable` is false), rename. A
+/// crash leaves the old file or the new one, and at worst a temporary file whose name begins with '.'. Throws
+/// Error(kIo).
 void write_file_atomically(const std::filesystem::path& path, ByteView bytes, bool durable = true);
 
 /// A file that is open for reading, positioned reads only; threads may share it.

@@ -2,8 +2,9 @@
 
 #include <tuple>
 
-#include <gmock/gmock.h>
 #include <unistd.h>
+
+#include <gmock/gmock.h>
 
 namespace virga {
 namespace {
@@ -12,7 +13,9 @@ namespace fs = std::filesystem;
 
 class FileTest : public testing::Test {
  protected:
-  FileTest() : folder_(fs::path(testing::TempDir()) / ("virga_file_test." + std::to_string(::getpid()))) { fs::create_directories(folder_); }
+  FileTest() : folder_(fs::path(testing::TempDir()) / ("virga_file_test." + std::to_string(::getpid()))) {
+    fs::create_directories(folder_);
+  }
   ~FileTest() override { fs::remove_all(folder_); }
   const fs::path folder_;
 };

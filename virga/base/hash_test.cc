@@ -7,7 +7,7 @@ namespace {
 
 TEST(Crc32c, GivesThePublishedCheckValues) {
   EXPECT_EQ(crc32c(as_bytes("123456789")), 0xE3069283U);  // RFC 3720 / catalogue of CRC algorithms
-  EXPECT_EQ(crc32c(Bytes(32)), 0x8A9136AAU);               // RFC 3720, B.4: 32 bytes of zeroes
+  EXPECT_EQ(crc32c(Bytes(32)), 0x8A9136AAU);              // RFC 3720, B.4: 32 bytes of zeroes
   EXPECT_EQ(crc32c({}), 0U);
 }
 

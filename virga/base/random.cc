@@ -47,7 +47,8 @@ double Random::uniform(std::uint32_t epoch, std::uint64_t item, std::uint32_t dr
   return static_cast<double>(bits(epoch, item, draw) >> 11) * 0x1p-53;
 }
 
-std::uint64_t Random::below(std::uint64_t bound, std::uint32_t epoch, std::uint64_t item, std::uint32_t draw) const noexcept {
+std::uint64_t Random::below(std::uint64_t bound, std::uint32_t epoch, std::uint64_t item,
+                            std::uint32_t draw) const noexcept {
   __extension__ using Wide = unsigned __int128;
   return static_cast<std::uint64_t>((Wide{bits(epoch, item, draw)} * bound) >> 64);
 }

@@ -10,7 +10,8 @@ namespace {
 
 TEST(Philox, GivesThePublishedKnownAnswers) {
   // Known-answer vectors of the Random123 distribution, philox4x32 with 10 rounds.
-  EXPECT_THAT(philox4x32({0, 0, 0, 0}, {0, 0}), testing::ElementsAre(0x6627E8D5U, 0xE169C58DU, 0xBC57AC4CU, 0x9B00DBD8U));
+  EXPECT_THAT(philox4x32({0, 0, 0, 0}, {0, 0}),
+              testing::ElementsAre(0x6627E8D5U, 0xE169C58DU, 0xBC57AC4CU, 0x9B00DBD8U));
   EXPECT_THAT(philox4x32({~0U, ~0U, ~0U, ~0U}, {~0U, ~0U}),
               testing::ElementsAre(0x408F276DU, 0x41C83B0EU, 0xA20BC7C6U, 0x6D5451FDU));
   EXPECT_THAT(philox4x32({0x243F6A88U, 0x85A308D3U, 0x13198A2EU, 0x03707344U}, {0xA4093822U, 0x299F31D0U}),

@@ -13,8 +13,8 @@
 namespace virga {
 namespace {
 
-/// Cores granted by the cgroup's CPU quota, or infinity. Reads version 2's cpu.max and version 1's cfs files as they appear
-/// inside a container.
+/// Cores granted by the cgroup's CPU quota, or infinity. Reads version 2's cpu.max and version 1's cfs files as they
+/// appear inside a container.
 double quota_cores() {
   if (std::ifstream file("/sys/fs/cgroup/cpu.max"); file) {
     std::string quota;
@@ -78,7 +78,8 @@ void parallel_for(unsigned threads, std::size_t count, const std::function<void(
   const auto work = [&](unsigned) {
     for (std::size_t i = next++; i < count && !error.failed(); i = next++) error.guard([&] { body(i); });
   };
-  run_threads(static_cast<unsigned>(std::min<std::size_t>(std::max(1U, threads), std::max<std::size_t>(count, 1))), work);
+  run_threads(static_cast<unsigned>(std::min<std::size_t>(std::max(1U, threads), std::max<std::size_t>(count, 1))),
+              work);
   error.rethrow();
 }
 

@@ -22,8 +22,8 @@ void run_threads(unsigned count, const std::function<void(unsigned)>& body);
 /// rethrown.
 void parallel_for(unsigned threads, std::size_t count, const std::function<void(std::size_t)>& body);
 
-/// First-in first-out queue of bounded length between threads. close() wakes everybody: push returns false from then on,
-/// pop hands out what is left and then nothing.
+/// First-in first-out queue of bounded length between threads. close() wakes everybody: push returns false from then
+/// on, pop hands out what is left and then nothing.
 template <typename T>
 class BoundedQueue {
  public:

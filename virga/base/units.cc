@@ -35,12 +35,24 @@ struct Unit {
   double factor;
 };
 
-constexpr Unit kByteUnits[] = {{"", 1},        {"B", 1},      {"k", 1e3},          {"K", 1e3},          {"kB", 1e3},
-                               {"KB", 1e3},    {"M", 1e6},    {"MB", 1e6},         {"G", 1e9},          {"GB", 1e9},
-                               {"T", 1e12},    {"TB", 1e12},  {"KiB", 1024.0},     {"MiB", 1048576.0},  {"GiB", 1073741824.0},
+constexpr Unit kByteUnits[] = {{"", 1},
+                               {"B", 1},
+                               {"k", 1e3},
+                               {"K", 1e3},
+                               {"kB", 1e3},
+                               {"KB", 1e3},
+                               {"M", 1e6},
+                               {"MB", 1e6},
+                               {"G", 1e9},
+                               {"GB", 1e9},
+                               {"T", 1e12},
+                               {"TB", 1e12},
+                               {"KiB", 1024.0},
+                               {"MiB", 1048576.0},
+                               {"GiB", 1073741824.0},
                                {"TiB", 1099511627776.0}};
-constexpr Unit kTimeUnits[] = {{"", 1},     {"s", 1},       {"sec", 1},     {"ms", 1e-3},  {"us", 1e-6}, {"m", 60},
-                               {"min", 60}, {"h", 3600},    {"hour", 3600}, {"hours", 3600}, {"d", 86400}};
+constexpr Unit kTimeUnits[] = {{"", 1},     {"s", 1},    {"sec", 1},     {"ms", 1e-3},    {"us", 1e-6}, {"m", 60},
+                               {"min", 60}, {"h", 3600}, {"hour", 3600}, {"hours", 3600}, {"d", 86400}};
 
 template <std::size_t N>
 double convert(std::string_view text, std::string_view what, const Unit (&units)[N], std::string_view examples) {
@@ -104,7 +116,8 @@ std::string format_duration(std::chrono::nanoseconds duration) {
 
 std::string format_count(std::uint64_t count) {
   auto digits = std::to_string(count);
-  for (auto i = static_cast<std::ptrdiff_t>(digits.size()) - 3; i > 0; i -= 3) digits.insert(static_cast<std::size_t>(i), ",");
+  for (auto i = static_cast<std::ptrdiff_t>(digits.size()) - 3; i > 0; i -= 3)
+    digits.insert(static_cast<std::size_t>(i), ",");
   return digits;
 }
 

@@ -7,12 +7,12 @@
 
 namespace virga {
 
-/// A decoded group of rows (1,000 by default): what blocks consist of and what mini-batches are cut from. Immutable once
-/// it is shared.
+/// A decoded group of rows (1,000 by default): what blocks consist of and what mini-batches are cut from. Immutable
+/// once it is shared.
 ///
 /// Sparse rows are in compressed row form. The group has a dictionary of its own, `keys`: the ids of the features that
-/// occur in it, ascending and unique; an entry is an index into that dictionary. Within a row the indices ascend strictly.
-/// Dense rows are a row-major matrix.
+/// occur in it, ascending and unique; an entry is an index into that dictionary. Within a row the indices ascend
+/// strictly. Dense rows are a row-major matrix.
 struct RowGroup {
   std::uint32_t rows = 0;
   bool dense = false;
@@ -32,8 +32,12 @@ struct RowGroup {
   std::vector<float> weights;  ///< [rows]; empty: all weights are 1
 
   [[nodiscard]] bool wide() const noexcept { return keys.size() > 65536; }
-  [[nodiscard]] std::size_t nonzeros() const noexcept { return dense ? matrix.size() : row_begin.empty() ? 0 : row_begin.back(); }
-  [[nodiscard]] std::uint32_t index(std::size_t entry) const noexcept { return wide() ? indices32[entry] : indices16[entry]; }
+  [[nodiscard]] std::size_t nonzeros() const noexcept {
+    return dense ? matrix.size() : row_begin.empty() ? 0 : row_begin.back();
+  }
+  [[nodiscard]] std::uint32_t index(std::size_t entry) const noexcept {
+    return wide() ? indices32[entry] : indices16[entry];
+  }
   bool operator==(const RowGroup&) const = default;
 };
 

@@ -34,8 +34,8 @@ struct Tables {
   bool operator==(const Tables&) const = default;
 };
 
-/// The parameters that a mini-batch needs. tables[t] is [batch.keys x width] in the order of the batch's keys for a sparse
-/// table, [rows x width] for any other.
+/// The parameters that a mini-batch needs. tables[t] is [batch.keys x width] in the order of the batch's keys for a
+/// sparse table, [rows x width] for any other.
 struct CompactParameters {
   std::vector<std::vector<float>> tables;
 };

@@ -15,8 +15,8 @@ class Control {
   Control& operator=(const Control&) = delete;
   virtual ~Control() = default;
 
-  /// May this rank run `round`? Called once for each round in order; may wait for the other ranks and for an evaluation.
-  /// False ends the rank's loop. Throws what ended the run elsewhere.
+  /// May this rank run `round`? Called once for each round in order; may wait for the other ranks and for an
+  /// evaluation. False ends the rank's loop. Throws what ended the run elsewhere.
   [[nodiscard]] virtual bool may_run(Round round) = 0;
 };
 

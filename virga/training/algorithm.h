@@ -9,8 +9,8 @@
 
 namespace virga {
 
-/// What a worker computes from its share of a mini-batch. One object for each rank; it owns its scratch memory and, where
-/// an algorithm has any, its private state.
+/// What a worker computes from its share of a mini-batch. One object for each rank; it owns its scratch memory and,
+/// where an algorithm has any, its private state.
 class Algorithm {
  public:
   Algorithm() = default;
@@ -18,8 +18,8 @@ class Algorithm {
   Algorithm& operator=(const Algorithm&) = delete;
   virtual ~Algorithm() = default;
 
-  /// The contribution of `batch` at `parameters` (compact, in the order of batch.keys); a sum, see contribution.h. It stays
-  /// valid until the next call.
+  /// The contribution of `batch` at `parameters` (compact, in the order of batch.keys); a sum, see contribution.h. It
+  /// stays valid until the next call.
   [[nodiscard]] virtual const Contribution& local_step(const CompactParameters& parameters, const MiniBatch& batch) = 0;
 };
 

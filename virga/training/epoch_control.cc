@@ -13,8 +13,8 @@ EpochControl::EpochControl(Options options, Hook hook) : options_(std::move(opti
 bool EpochControl::may_run(unsigned rank, Round round) {
   if (rank == 0) request_stop_if_due(round);
   const bool epoch_ends = round > 0 && round % options_.rounds_per_epoch == 0;
-  // Ranks other than 0 see stop_round_ in time: they could only reach `round` after the exchange of the round before, which
-  // rank 0 wrote to after it had set stop_round_.
+  // Ranks other than 0 see stop_round_ in time: they could only reach `round` after the exchange of the round before,
+  // which rank 0 wrote to after it had set stop_round_.
   if (epoch_ends || round >= stop_round_.load(std::memory_order_acquire)) meet(round);
   const std::lock_guard lock(mutex_);
   if (error_) std::rethrow_exception(error_);
@@ -25,7 +25,8 @@ void EpochControl::request_stop_if_due(Round round) {
   if (stop_round_.load(std::memory_order_relaxed) != ~Round{0}) return;
   const bool late = options_.deadline && std::chrono::steady_clock::now() >= *options_.deadline;
   if (!late && !options_.stop.stop_requested()) return;
-  stop_reason_.store(options_.stop.stop_requested() ? EndReason::kStopped : EndReason::kSeconds, std::memory_order_relaxed);
+  stop_reason_.store(options_.stop.stop_requested() ? EndReason::kStopped : EndReason::kSeconds,
+                     std::memory_order_relaxed);
   stop_round_.store(round + 1, std::memory_order_release);
 }
 

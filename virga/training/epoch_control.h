@@ -17,11 +17,11 @@ namespace virga {
 /// Why a run ended.
 enum class EndReason : std::uint8_t { kEpochs, kTargetLoss, kPatience, kSeconds, kStopped };
 
-/// Control for ranks that are threads of one process: lets them run epoch after epoch; between epochs all ranks wait while one of
-/// them runs the hook (validation, learning rate, ...), which decides whether to go on.
+/// Control for ranks that are threads of one process: lets them run epoch after epoch; between epochs all ranks wait
+/// while one of them runs the hook (validation, learning rate, ...), which decides whether to go on.
 ///
-/// A request to stop (stop token, time limit) is noticed by rank 0 before round r and takes effect for all ranks at round
-/// r + 1, where the hook runs once more; so every rank ends after the same round.
+/// A request to stop (stop token, time limit) is noticed by rank 0 before round r and takes effect for all ranks at
+/// round r + 1, where the hook runs once more; so every rank ends after the same round.
 class EpochControl {
  public:
   struct Options {
@@ -31,8 +31,8 @@ class EpochControl {
     std::optional<std::chrono::steady_clock::time_point> deadline;
     std::stop_token stop;
   };
-  /// Runs on one rank's thread while all others wait. `completed` rounds have been run. `end` is empty at the end of an epoch
-  /// after which another is due, else says why the run ends here. Returns why to end now, or nothing to go on.
+  /// Runs on one rank's thread while all others wait. `completed` rounds have been run. `end` is empty at the end of an
+  /// epoch after which another is due, else says why the run ends here. Returns why to end now, or nothing to go on.
   using Hook = std::function<std::optional<EndReason>(Round completed, std::optional<EndReason> end)>;
 
   EpochControl(Options options, Hook hook);

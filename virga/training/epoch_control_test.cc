@@ -13,7 +13,8 @@ namespace {
 using testing::Each;
 using testing::ElementsAre;
 
-/// Runs `ranks` threads through `control`, in lock step as an exchange would keep them; the number of rounds each has run.
+/// Runs `ranks` threads through `control`, in lock step as an exchange would keep them; the number of rounds each has
+/// run.
 std::vector<Round> run_ranks(EpochControl& control, unsigned ranks, const std::function<void(unsigned, Round)>& body) {
   std::vector<Round> completed(ranks);
   std::mutex mutex;
@@ -66,7 +67,7 @@ TEST(EpochControl, EndsWhenTheHookSaysSo) {
 TEST(EpochControl, StopsAllRanksAfterTheSameRoundWhenAskedInTheMiddleOfAnEpoch) {
   std::stop_source stop;
   std::vector<Round> hooks;
-  EpochControl control({.ranks = 4, .rounds_per_epoch = 1000, .epochs = 10, .deadline = std::nullopt, .stop = stop.get_token()},
+  EpochControl control({.ranks = 4, .rounds_per_epoch = 1000, .epochs = 10, .stop = stop.get_token()},
                        [&](Round completed, std::optional<EndReason> end) {
                          hooks.push_back(completed);
                          return end;
@@ -82,15 +83,17 @@ TEST(EpochControl, StopsAllRanksAfterTheSameRoundWhenAskedInTheMiddleOfAnEpoch) 
 }
 
 TEST(EpochControl, EndsAtATimeLimit) {
-  EpochControl control({.ranks = 2, .rounds_per_epoch = 1000, .epochs = 10, .deadline = std::chrono::steady_clock::now(), .stop = {}},
-                       [](Round, std::optional<EndReason> end) { return end; });
+  EpochControl control(
+      {.ranks = 2, .rounds_per_epoch = 1000, .epochs = 10, .deadline = std::chrono::steady_clock::now()},
+      [](Round, std::optional<EndReason> end) { return end; });
   EXPECT_THAT(run_ranks(control, 2, [](unsigned, Round) {}), Each(1U));
   EXPECT_EQ(control.reason(), EndReason::kSeconds);
 }
 
 TEST(EpochControl, HandsAnErrorOfTheHookToEveryRank) {
-  EpochControl control({.ranks = 3, .rounds_per_epoch = 2, .epochs = 2},
-                       [](Round, std::optional<EndReason>) -> std::optional<EndReason> { throw std::runtime_error("hook"); });
+  EpochControl control(
+      {.ranks = 3, .rounds_per_epoch = 2, .epochs = 2},
+      [](Round, std::optional<EndReason>) -> std::optional<EndReason> { throw std::runtime_error("hook"); });
   std::atomic<int> thrown{0};
   run_threads(3, [&](unsigned rank) {
     EXPECT_TRUE(control.may_run(rank, 0));

@@ -9,8 +9,8 @@
 
 namespace virga {
 
-/// The life of one rank: from round `start` until `control` ends it. Runs on the calling thread; every object belongs to
-/// this rank alone. Throws what any of them throws.
+/// The life of one rank: from round `start` until `control` ends it. Runs on the calling thread; every object belongs
+/// to this rank alone. Throws what any of them throws.
 void run_worker(Round start, BatchSource& data, Exchange& exchange, Algorithm& algorithm, Control& control,
                 Reporter& reporter, Checkpoint& checkpoint);
 
