@@ -9,7 +9,8 @@
 namespace virga {
 
 /// Consecutive rows of one group, and where the features that occur in them stand in the mini-batch's own keys.
-/// Kernels compute in the group's local index space (small, 16-bit indices) and translate once a key, not once an entry.
+/// Kernels compute in the group's local index space (small, 16-bit indices) and translate once a key, not once an
+/// entry.
 struct BatchSlice {
   RowGroupPtr group;
   std::uint32_t first_row = 0;
@@ -23,7 +24,8 @@ struct BatchSlice {
   [[nodiscard]] std::uint32_t rows() const noexcept { return last_row - first_row; }
 };
 
-/// What one rank computes on in one round: any number of rows, in order, from one or more groups. Dense groups have no keys.
+/// What one rank computes on in one round: any number of rows, in order, from one or more groups. Dense groups have no
+/// keys.
 struct MiniBatch {
   std::vector<BatchSlice> slices;
   std::vector<std::uint32_t> keys;  ///< exactly the features that occur, ascending and unique
@@ -37,8 +39,8 @@ struct RowRange {
   std::uint32_t last_row = 0;
 };
 
-/// Builds mini-batches: finds the keys that occur and translates each group's dictionary. Keeps scratch memory between calls
-/// (a bitmap over `features`, or a merge where that would be too large), so one for each thread.
+/// Builds mini-batches: finds the keys that occur and translates each group's dictionary. Keeps scratch memory between
+/// calls (a bitmap over `features`, or a merge where that would be too large), so one for each thread.
 class BatchAssembler {
  public:
   /// `features`: number of columns of the data set, an upper bound of all keys.
@@ -47,7 +49,7 @@ class BatchAssembler {
 
  private:
   std::uint32_t features_;
-  std::vector<std::uint64_t> seen_;      // bitmap over the features; all zero between calls
+  std::vector<std::uint64_t> seen_;  // bitmap over the features; all zero between calls
   std::vector<std::uint32_t> scratch_;
 };
 
