@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <initializer_list>
 #include <iterator>
 #include <random>
 #include <string>
@@ -44,7 +45,7 @@ void mutate(Input& input, const std::vector<Input>& seeds, std::mt19937_64& rand
         break;
       }
       case 4:  // insert bytes that mean something in many formats
-        for (const std::uint8_t byte : {0xFFU, 0x0AU, 0x00U, 0x3AU, 0x7FU}) {
+        for (const std::uint8_t byte : std::initializer_list<std::uint8_t>{0xFF, 0x0A, 0x00, 0x3A, 0x7F}) {
           if (below(2) == 0) input.insert(at(below(input.size() + 1)), byte);
         }
         break;

@@ -9,54 +9,73 @@
 
 namespace virga {
 
-/// Everything that a job file says, with units converted and "auto" resolved where it needs no data (std::nullopt: still
-/// auto). Each member is declared once, in job/options.cc, with its name, type, default, check and explanation.
+/// Everything that a job says, with units converted and "auto" left empty where it needs data (std::nullopt: still
+/// auto). Each member is declared once, in job/options.cc, with its name, type, default, check and explanation; the
+/// initial values here are those defaults (held equal by a test).
 struct Job {
   struct Data {
-    std::string train;                      ///< imported set's URI or raw file
+    std::string train;                      ///< imported set's URI or raw file; empty: not said
     std::optional<std::string> validation;  ///< absent: the set's own split
-    std::optional<std::string> test;
+    std::optional<std::string> test;        ///< absent: the set's own split, if it has one
+    double validation_fraction = 0.1;       ///< of a raw file without a validation file
     std::optional<std::string> label;       ///< label column of a raw CSV
     std::optional<std::string> weight;      ///< weight column of a raw CSV
+    std::vector<std::string> numeric;       ///< CSV columns to read as numbers, whatever they look like
+    std::vector<std::string> categorical;   ///< CSV columns to read as categories
+    std::vector<std::string> ignore;        ///< CSV columns to leave out
     std::string scale = "auto";             ///< auto | none | maxabs | standard
     std::string missing = "indicator";      ///< indicator | mean | zero | error
+    bool operator==(const Data&) const = default;
   } data;
   struct Model {
     std::string kind = "auto";  ///< auto | logistic | svm | svm-squared | softmax | least-squares
     double l1 = 0;
     double l2 = 0;
     bool fit_bias = true;
-    /// empty: all 1; {"balanced"}: by frequency; else class text -> weight
+    /// By class frequency; else `class_weight`, class text -> weight, 1 for those that it lacks.
     bool class_weight_balanced = false;
     std::map<std::string, double> class_weight;
     std::optional<std::string> init;  ///< model file to start from
+    bool operator==(const Model&) const = default;
   } model;
   struct Optimizer {
-    std::string name = "adagrad";          ///< sgd | momentum | nesterov | adagrad | adam
-    std::optional<double> learning_rate;   ///< absent: search
-    std::string schedule = "auto";         ///< constant | inverse-sqrt | linear | cosine | ...
-    std::optional<std::uint64_t> batch_size;  ///< global, of a step; absent: by the number of rows
+    std::string name = "adagrad";             ///< sgd | momentum | nesterov | adagrad | adam
+    std::optional<double> learning_rate;      ///< absent: search
+    std::string schedule = "auto";            ///< auto | constant | inverse-sqrt | linear | cosine
+    std::optional<std::uint64_t> batch_size;  ///< rows of a step, over all workers; absent: by the number of rows
     double momentum = 0.9;
     double beta1 = 0.9;
     double beta2 = 0.999;
     std::optional<double> epsilon;
+    bool operator==(const Optimizer&) const = default;
   } optimizer;
   struct Stop {
     std::uint32_t epochs = 20;
     std::optional<double> target_loss;  ///< validation loss at which to stop
     std::uint32_t patience = 3;         ///< epochs without improvement on validation; 0: never
     std::optional<std::chrono::nanoseconds> seconds;
+    bool operator==(const Stop&) const = default;
   } stop;
   struct Functions {
     std::string engine = "single";
     std::uint32_t workers = 0;  ///< 0: one for each core
+    bool operator==(const Functions&) const = default;
   } functions;
+  struct Exchange {
+    std::string algorithm = "gradient-averaging";
+    std::string protocol = "bsp";
+    std::string pattern = "tree";
+    std::string channel = "memory";
+    bool operator==(const Exchange&) const = default;
+  } exchange;
   struct Output {
     std::string model = "model.safetensors";
     std::optional<std::string> name;
     std::vector<std::string> tags;
+    bool operator==(const Output&) const = default;
   } output;
   std::uint64_t seed = 1;
+  bool operator==(const Job&) const = default;
 };
 
 }  // namespace virga

@@ -1,0 +1,502 @@
+#include "virga/job/options.h"
+
+#include <algorithm>
+#include <cctype>
+#include <optional>
+
+namespace virga {
+namespace {
+
+// How a Value becomes a member of Job. The reader has checked type and range.
+const std::string& text(const Value& value) { return std::get<std::string>(value); }
+double number(const Value& value) { return std::get<double>(value); }
+std::uint32_t small_integer(const Value& value) { return static_cast<std::uint32_t>(std::get<std::uint64_t>(value)); }
+const std::vector<std::string>& list(const Value& value) { return std::get<std::vector<std::string>>(value); }
+template <typename T>
+std::optional<T> maybe(const Value& value) {
+  if (const auto* said = std::get_if<T>(&value)) return *said;
+  return std::nullopt;
+}
+
+void store_class_weight(Job& job, const Value& value) {
+  job.model.class_weight_balanced = std::holds_alternative<std::string>(value);
+  const auto* weights = std::get_if<std::map<std::string, double>>(&value);
+  job.model.class_weight = weights != nullptr ? *weights : std::map<std::string, double>();
+}
+
+constexpr Range kPositive{.min = 0, .above_min = true};
+constexpr Range kCount{.min = 1, .max = 4294967295.0};
+constexpr Range kDecay{.min = 0, .max = 1, .below_max = true};
+constexpr std::string_view kOnlySingle = "engine \"single\" works: all cores of this machine, one process";
+
+std::vector<Option> data_options() {
+  return {
+      {.section = "data",
+       .key = "train",
+       .type = OptionType::kPath,
+       .placeholder = "DATA",
+       .help = "Training data: an imported set or a raw file",
+       .more =
+           "A raw file (LIBSVM, CSV/TSV, IDX images) is imported on the fly and the result is kept for the next run. "
+           "On the command line it is the first argument and needs no flag.",
+       .example = "\"train.csv\"",
+       .store = [](Job& job, const Value& v) { job.data.train = maybe<std::string>(v).value_or(""); }},
+      {.section = "data",
+       .key = "validation",
+       .type = OptionType::kPath,
+       .placeholder = "DATA",
+       .help = "Validation data, in place of a part of the training data",
+       .more = "The validation loss decides which epoch's model is kept and when to stop.",
+       .example = "\"validation.csv\"",
+       .store = [](Job& job, const Value& v) { job.data.validation = maybe<std::string>(v); }},
+      {.section = "data",
+       .key = "test",
+       .type = OptionType::kPath,
+       .placeholder = "DATA",
+       .help = "Test data, evaluated once at the end",
+       .example = "\"test.csv\"",
+       .store = [](Job& job, const Value& v) { job.data.test = maybe<std::string>(v); }},
+      {.section = "data",
+       .key = "validation_fraction",
+       .type = OptionType::kNumber,
+       .fallback = "0.1",
+       .placeholder = "FRACTION",
+       .range = {.min = 0, .max = 1, .below_max = true},
+       .help = "Part of a raw file that is held out for validation",
+       .more =
+           "Rows are drawn by the seed. 0 holds out nothing: every epoch is run and the last model is kept. Without "
+           "effect for an imported set, which has been split already, and where validation data are given.",
+       .store = [](Job& job, const Value& v) { job.data.validation_fraction = number(v); }},
+      {.section = "data",
+       .key = "label",
+       .placeholder = "COLUMN",
+       .help = "Label column of a CSV file, by name",
+       .more = "Without it, a column called label, target, class or y is taken.",
+       .example = "\"clicked\"",
+       .store = [](Job& job, const Value& v) { job.data.label = maybe<std::string>(v); }},
+      {.section = "data",
+       .key = "weight",
+       .placeholder = "COLUMN",
+       .help = "Column of sample weights of a CSV file, by name",
+       .example = "\"weight\"",
+       .store = [](Job& job, const Value& v) { job.data.weight = maybe<std::string>(v); }},
+      {.section = "data",
+       .key = "numeric",
+       .type = OptionType::kTextList,
+       .placeholder = "COLUMNS",
+       .help = "CSV columns to read as numbers, whatever they look like",
+       .example = "[\"age\"]",
+       .store = [](Job& job, const Value& v) { job.data.numeric = list(v); }},
+      {.section = "data",
+       .key = "categorical",
+       .type = OptionType::kTextList,
+       .placeholder = "COLUMNS",
+       .help = "CSV columns to read as categories, even if they hold numbers",
+       .example = "[\"zip_code\"]",
+       .store = [](Job& job, const Value& v) { job.data.categorical = list(v); }},
+      {.section = "data",
+       .key = "ignore",
+       .type = OptionType::kTextList,
+       .placeholder = "COLUMNS",
+       .help = "CSV columns to leave out",
+       .example = "[\"id\"]",
+       .store = [](Job& job, const Value& v) { job.data.ignore = list(v); }},
+      {.section = "data",
+       .key = "scale",
+       .type = OptionType::kChoice,
+       .fallback = "auto",
+       .placeholder = "HOW",
+       .choices = {{"auto", "maxabs for sparse data, 1/255 for images, standard for dense data"},
+                   {"none", "leave values as they are"},
+                   {"maxabs", "divide by the largest magnitude; zero stays zero"},
+                   {"standard", "mean 0, standard deviation 1"}},
+       .help = "How features are scaled",
+       .more = "Statistics come from the training rows alone and travel with the model.",
+       .store = [](Job& job, const Value& v) { job.data.scale = text(v); }},
+      {.section = "data",
+       .key = "missing",
+       .type = OptionType::kChoice,
+       .fallback = "indicator",
+       .placeholder = "HOW",
+       .choices = {{"indicator", "a feature of its own says that the value is missing"},
+                   {"mean", "the training rows' mean"},
+                   {"zero", "0"},
+                   {"error", "refuse the file, naming line and column"}},
+       .help = "What stands for a missing value of a CSV file",
+       .store = [](Job& job, const Value& v) { job.data.missing = text(v); }},
+  };
+}
+
+std::vector<Option> model_options() {
+  return {
+      {.section = "model",
+       .key = "kind",
+       .type = OptionType::kChoice,
+       .fallback = "auto",
+       .flag = "model",
+       .placeholder = "KIND",
+       .choices = {{"auto", "logistic for two classes, softmax for more, least-squares for numbers"},
+                   {"logistic", "logistic regression, two classes"},
+                   {"svm", "linear support vector machine, hinge loss, two classes"},
+                   {"svm-squared", "linear support vector machine, squared hinge loss, two classes"},
+                   {"softmax", "softmax (multinomial logistic) regression, several classes"},
+                   {"least-squares", "linear regression"}},
+       .help = "What to train",
+       .store = [](Job& job, const Value& v) { job.model.kind = text(v); }},
+      {.section = "model",
+       .key = "l1",
+       .type = OptionType::kNumber,
+       .fallback = "0",
+       .placeholder = "STRENGTH",
+       .help = "L1 penalty: adds l1 |w| to the mean loss",
+       .more = "Makes weights exactly zero. The bias is not penalised.",
+       .store = [](Job& job, const Value& v) { job.model.l1 = number(v); }},
+      {.section = "model",
+       .key = "l2",
+       .type = OptionType::kNumber,
+       .fallback = "0",
+       .placeholder = "STRENGTH",
+       .help = "L2 penalty: adds (l2 / 2) |w|^2 to the mean loss",
+       .more = "The bias is not penalised. scikit-learn's alpha is the same figure; its C is 1 / (l2 * rows).",
+       .example = "1e-5",
+       .store = [](Job& job, const Value& v) { job.model.l2 = number(v); }},
+      {.section = "model",
+       .key = "fit_bias",
+       .type = OptionType::kBoolean,
+       .fallback = "true",
+       .help = "Train a bias (intercept)",
+       .store = [](Job& job, const Value& v) { job.model.fit_bias = std::get<bool>(v); }},
+      {.section = "model",
+       .key = "class_weight",
+       .type = OptionType::kClassWeight,
+       .fallback = "none",
+       .placeholder = "WEIGHTS",
+       .range = {.min = 0},
+       .help = "Weight of each class: none, balanced, or class = weight",
+       .more =
+           "`\"balanced\"` gives each class the same total weight. A table names classes as they stand in the data; "
+           "those that it lacks weigh 1.",
+       .example = "{ \"0\" = 1, \"1\" = 2.5 }",
+       .store = store_class_weight},
+      {.section = "model",
+       .key = "init",
+       .type = OptionType::kPath,
+       .flag = "init-model",
+       .placeholder = "FILE",
+       .help = "Model file to start from",
+       .more = "It must have the same kind and features.",
+       .example = "\"yesterday.safetensors\"",
+       .store = [](Job& job, const Value& v) { job.model.init = maybe<std::string>(v); }},
+  };
+}
+
+std::vector<Option> optimizer_options() {
+  return {
+      {.section = "optimizer",
+       .key = "name",
+       .type = OptionType::kChoice,
+       .fallback = "adagrad",
+       .flag = "optimizer",
+       .placeholder = "NAME",
+       .choices = {{"sgd", "stochastic gradient descent"},
+                   {"momentum", "SGD with (heavy-ball) momentum"},
+                   {"nesterov", "SGD with Nesterov's momentum"},
+                   {"adagrad", "a rate for each weight, by the gradients that it has seen"},
+                   {"adam", "moments of the gradient, lazy for weights that a step does not touch"}},
+       .help = "How weights follow gradients",
+       .store = [](Job& job, const Value& v) { job.optimizer.name = text(v); }},
+      {.section = "optimizer",
+       .key = "learning_rate",
+       .type = OptionType::kNumber,
+       .fallback = "auto",
+       .placeholder = "RATE",
+       .range = kPositive,
+       .help = "Size of a step, or auto",
+       .more =
+           "`\"auto\"` tries a few on a sample of the training data, seeded and bounded by examples; the rate that was "
+           "found is printed and stored with the run.",
+       .example = "0.1",
+       .store = [](Job& job, const Value& v) { job.optimizer.learning_rate = maybe<double>(v); }},
+      {.section = "optimizer",
+       .key = "schedule",
+       .type = OptionType::kChoice,
+       .fallback = "auto",
+       .placeholder = "NAME",
+       .choices = {{"auto", "what suits the optimizer"},
+                   {"constant", "the learning rate itself, always"},
+                   {"inverse-sqrt", "falls with the square root of the epochs gone"},
+                   {"linear", "falls evenly to zero over the epochs"},
+                   {"cosine", "falls to zero over the epochs along half a cosine"}},
+       .help = "How the learning rate changes over the run",
+       .store = [](Job& job, const Value& v) { job.optimizer.schedule = text(v); }},
+      {.section = "optimizer",
+       .key = "batch_size",
+       .type = OptionType::kInteger,
+       .fallback = "auto",
+       .placeholder = "ROWS",
+       .range = {.min = 1, .max = 1073741824.0},
+       .help = "Rows of a step, over all workers, or auto",
+       .more =
+           "More workers share the same batch, so that they do not change the model. `\"auto\"` goes by the number of "
+           "training rows.",
+       .example = "1000",
+       .store = [](Job& job, const Value& v) { job.optimizer.batch_size = maybe<std::uint64_t>(v); }},
+      {.section = "optimizer",
+       .key = "momentum",
+       .type = OptionType::kNumber,
+       .fallback = "0.9",
+       .placeholder = "DECAY",
+       .range = kDecay,
+       .help = "Decay of the velocity, for momentum and nesterov",
+       .store = [](Job& job, const Value& v) { job.optimizer.momentum = number(v); }},
+      {.section = "optimizer",
+       .key = "beta1",
+       .type = OptionType::kNumber,
+       .fallback = "0.9",
+       .placeholder = "DECAY",
+       .range = kDecay,
+       .help = "Decay of Adam's first moment",
+       .store = [](Job& job, const Value& v) { job.optimizer.beta1 = number(v); }},
+      {.section = "optimizer",
+       .key = "beta2",
+       .type = OptionType::kNumber,
+       .fallback = "0.999",
+       .placeholder = "DECAY",
+       .range = kDecay,
+       .help = "Decay of Adam's second moment",
+       .store = [](Job& job, const Value& v) { job.optimizer.beta2 = number(v); }},
+      {.section = "optimizer",
+       .key = "epsilon",
+       .type = OptionType::kNumber,
+       .fallback = "auto",
+       .placeholder = "VALUE",
+       .range = kPositive,
+       .help = "Keeps the divisor of adagrad and adam from zero; auto: their own",
+       .example = "1e-8",
+       .store = [](Job& job, const Value& v) { job.optimizer.epsilon = maybe<double>(v); }},
+  };
+}
+
+std::vector<Option> stop_options() {
+  return {
+      {.section = "stop",
+       .key = "epochs",
+       .type = OptionType::kInteger,
+       .fallback = "20",
+       .placeholder = "N",
+       .range = kCount,
+       .help = "Passes over the training data, at most",
+       .store = [](Job& job, const Value& v) { job.stop.epochs = small_integer(v); }},
+      {.section = "stop",
+       .key = "target_loss",
+       .type = OptionType::kNumber,
+       .fallback = "none",
+       .placeholder = "LOSS",
+       .range = kPositive,
+       .help = "Stop once the validation loss is this low",
+       .more = "A run that does not reach it within its time limit ends with exit code 5.",
+       .example = "0.32",
+       .store = [](Job& job, const Value& v) { job.stop.target_loss = maybe<double>(v); }},
+      {.section = "stop",
+       .key = "patience",
+       .type = OptionType::kInteger,
+       .fallback = "3",
+       .placeholder = "EPOCHS",
+       .range = {.min = 0, .max = 4294967295.0},
+       .help = "Stop after so many epochs without a better validation loss; 0: never",
+       .store = [](Job& job, const Value& v) { job.stop.patience = small_integer(v); }},
+      {.section = "stop",
+       .key = "seconds",
+       .type = OptionType::kTime,
+       .fallback = "none",
+       .placeholder = "TIME",
+       .help = "Stop after this time of training; takes units",
+       .example = "\"15min\"",
+       .store = [](Job& job, const Value& v) { job.stop.seconds = maybe<std::chrono::nanoseconds>(v); }},
+      {.section = "stop",
+       .key = "usd",
+       .type = OptionType::kNumber,
+       .help = "Stop before this sum is spent",
+       .instead = "training on this machine costs nothing; stop.epochs and stop.seconds bound a run"},
+  };
+}
+
+std::vector<Option> function_options() {
+  return {
+      {.section = "functions",
+       .key = "engine",
+       .type = OptionType::kChoice,
+       .fallback = "single",
+       .placeholder = "NAME",
+       .choices = {{"single", "all cores of this machine, one process, no functions"},
+                   {"local", "", kOnlySingle},
+                   {"lambda", "", kOnlySingle},
+                   {"http", "", kOnlySingle},
+                   {"container", "", kOnlySingle},
+                   {"slurm", "", kOnlySingle},
+                   {"vm", "", kOnlySingle}},
+       .help = "Where workers run",
+       .store = [](Job& job, const Value& v) { job.functions.engine = text(v); }},
+      {.section = "functions",
+       .key = "workers",
+       .type = OptionType::kInteger,
+       .fallback = "auto",
+       .placeholder = "N",
+       .range = {.min = 1, .max = 1024},
+       .help = "Number of workers, or auto: one for each core",
+       .store =
+           [](Job& job, const Value& v) {
+             job.functions.workers = static_cast<std::uint32_t>(maybe<std::uint64_t>(v).value_or(0));
+           }},
+      {.section = "functions", .key = "memory", .help = "Memory of a function", .instead = kOnlySingle},
+      {.section = "functions", .key = "lifetime", .help = "Longest life of a function", .instead = kOnlySingle},
+  };
+}
+
+std::vector<Option> exchange_options() {
+  constexpr std::string_view kAlgorithm = "algorithm \"gradient-averaging\" works";
+  constexpr std::string_view kProtocol = "protocol \"bsp\" works";
+  constexpr std::string_view kPattern = "pattern \"tree\" works";
+  constexpr std::string_view kChannel = "channel \"memory\" works";
+  return {
+      {.section = "exchange",
+       .key = "algorithm",
+       .type = OptionType::kChoice,
+       .fallback = "gradient-averaging",
+       .placeholder = "NAME",
+       .choices = {{"gradient-averaging", "workers sum their gradients in every step"},
+                   {"model-averaging", "", kAlgorithm},
+                   {"admm", "", kAlgorithm}},
+       .help = "What workers compute between exchanges",
+       .store = [](Job& job, const Value& v) { job.exchange.algorithm = text(v); }},
+      {.section = "exchange",
+       .key = "protocol",
+       .type = OptionType::kChoice,
+       .fallback = "bsp",
+       .placeholder = "NAME",
+       .choices = {{"bsp", "bulk-synchronous: all workers take each step together"},
+                   {"ssp", "", kProtocol},
+                   {"asp", "", kProtocol},
+                   {"isp", "", kProtocol},
+                   {"ps", "", kProtocol}},
+       .help = "How far workers may be apart",
+       .store = [](Job& job, const Value& v) { job.exchange.protocol = text(v); }},
+      {.section = "exchange",
+       .key = "pattern",
+       .type = OptionType::kChoice,
+       .fallback = "tree",
+       .placeholder = "NAME",
+       .choices = {{"tree", "sums over the balanced tree of adjacent workers"},
+                   {"leader", "", kPattern},
+                   {"scatter-reduce", "", kPattern},
+                   {"pipelined", "", kPattern}},
+       .help = "How contributions are summed",
+       .store = [](Job& job, const Value& v) { job.exchange.pattern = text(v); }},
+      {.section = "exchange",
+       .key = "channel",
+       .type = OptionType::kChoice,
+       .fallback = "memory",
+       .placeholder = "NAME",
+       .choices = {{"memory", "the memory that the workers share"},
+                   {"directory", "", kChannel},
+                   {"ps", "", kChannel},
+                   {"s3", "", kChannel},
+                   {"redis", "", kChannel},
+                   {"memcached", "", kChannel},
+                   {"dynamodb", "", kChannel}},
+       .help = "What contributions travel through",
+       .store = [](Job& job, const Value& v) { job.exchange.channel = text(v); }},
+  };
+}
+
+std::vector<Option> other_options() {
+  return {
+      {.section = "output",
+       .key = "model",
+       .type = OptionType::kPath,
+       .fallback = "model.safetensors",
+       .flag = "out",
+       .placeholder = "FILE",
+       .help = "Where the model is written",
+       .store = [](Job& job, const Value& v) { job.output.model = text(v); }},
+      {.section = "output",
+       .key = "name",
+       .placeholder = "NAME",
+       .help = "Name of the run, for `virga show NAME`",
+       .example = "\"first-try\"",
+       .store = [](Job& job, const Value& v) { job.output.name = maybe<std::string>(v); }},
+      {.section = "output",
+       .key = "tags",
+       .type = OptionType::kTextList,
+       .placeholder = "TAGS",
+       .help = "Words to find the run by",
+       .example = "[\"baseline\"]",
+       .store = [](Job& job, const Value& v) { job.output.tags = list(v); }},
+      {.section = "",
+       .key = "seed",
+       .type = OptionType::kInteger,
+       .fallback = "1",
+       .placeholder = "N",
+       .range = {.min = 0, .max = 9.3e18},
+       .help = "Decides everything random: split, order, first weights",
+       .more = "The same data, options and seed give the same model, bit for bit.",
+       .store = [](Job& job, const Value& v) { job.seed = std::get<std::uint64_t>(v); }},
+  };
+}
+
+std::vector<Option> all_options() {
+  std::vector<Option> all;
+  for (auto* declare : {data_options, model_options, optimizer_options, stop_options, function_options,
+                        exchange_options, other_options}) {
+    const auto some = declare();
+    all.insert(all.end(), some.begin(), some.end());
+  }
+  return all;
+}
+
+}  // namespace
+
+std::span<const Section> job_sections() {
+  static constexpr Section kSections[] = {
+      {"data", "What to learn from."},
+      {"model", "What to train."},
+      {"optimizer", "How weights follow gradients."},
+      {"stop", "When a run ends; whichever comes first."},
+      {"functions", "Where workers run."},
+      {"exchange", "How workers agree on the weights."},
+      {"output", "What a run leaves."},
+      {"", "Above the first section."},
+  };
+  return kSections;
+}
+
+std::span<const Option> job_options() {
+  static const std::vector<Option> all = all_options();
+  return all;
+}
+
+const Option* find_option(std::string_view section, std::string_view key) {
+  for (const auto& option : job_options()) {
+    if (option.section == section && option.key == key) return &option;
+  }
+  return nullptr;
+}
+
+std::string option_name(const Option& option) {
+  return option.section.empty() ? std::string(option.key) : std::string(option.section) + "." + std::string(option.key);
+}
+
+std::string option_flag(const Option& option) {
+  auto flag = "--" + std::string(option.flag.empty() ? option.key : option.flag);
+  std::ranges::replace(flag, '_', '-');
+  return flag;
+}
+
+std::string option_variable(const Option& option) {
+  auto name = "VIRGA_" + option_name(option);
+  std::ranges::replace(name, '.', '_');
+  std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  return name;
+}
+
+}  // namespace virga

@@ -1,0 +1,170 @@
+#include "virga/job/settings.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "virga/base/error.h"
+#include "virga/base/units.h"
+
+namespace virga {
+namespace {
+
+/// Does a VIRGA_* variable look like an option's? Others (VIRGA_HOME, a build's, a test's) are nobody's business.
+bool looks_like_option(const std::string& name, const std::vector<std::string>& known) {
+  const auto in_section = std::ranges::any_of(job_sections(), [&](const Section& section) {
+    auto prefix = option_variable({.section = section.name, .key = ""});
+    return !section.name.empty() && name.starts_with(prefix);
+  });
+  return in_section || !nearest_word(name, known).empty();
+}
+
+void refuse(const Settings& settings, const char* section, const char* key, const std::string& reason,
+            const std::string& remedy) {
+  const auto& setting = settings.get(section, key);
+  const auto origin = setting.origin.empty() ? std::string("default") : setting.origin;
+  throw Error(ErrorKind::kUsage, fmt::format("{}: {}", origin, reason), remedy);
+}
+
+void check_penalty(const Settings& settings, const Job& job) {
+  const auto& optimizer = job.optimizer.name;
+  if (job.model.l1 > 0 && (optimizer == "momentum" || optimizer == "nesterov" || optimizer == "adam")) {
+    refuse(settings, "model", "l1", fmt::format("model.l1 cannot be combined with optimizer {}", optimizer),
+           "use optimizer adagrad or sgd, or model.l2 instead");
+  }
+}
+
+void check_class_weight(const Settings& settings, const Job& job) {
+  const bool weighted = job.model.class_weight_balanced || !job.model.class_weight.empty();
+  if (weighted && job.model.kind == "least-squares") {
+    refuse(settings, "model", "class_weight",
+           "model.class_weight has no meaning for least-squares, which has no classes",
+           "leave it out, or weigh rows by a weight column (data.weight)");
+  }
+}
+
+void check_columns(const Settings& settings, const Job& job) {
+  std::map<std::string, std::string> role;
+  const auto take = [&](const std::string& column, const char* key) {
+    const auto [known, added] = role.emplace(column, key);
+    if (!added) {
+      refuse(settings, "data", key, fmt::format("column '{}' is both data.{} and data.{}", column, known->second, key),
+             "name it once");
+    }
+  };
+  if (job.data.label) take(*job.data.label, "label");
+  if (job.data.weight) take(*job.data.weight, "weight");
+  for (const auto& column : job.data.numeric) take(column, "numeric");
+  for (const auto& column : job.data.categorical) take(column, "categorical");
+  for (const auto& column : job.data.ignore) take(column, "ignore");
+}
+
+/// Options that another one leaves without effect: not wrong (a config.toml may hold them for other jobs), but told.
+void warn_of_idle(const Settings& settings, const Job& job, std::vector<std::string>& warnings) {
+  const auto& name = job.optimizer.name;
+  const bool has_velocity = name == "momentum" || name == "nesterov";
+  const bool has_epsilon = name == "adagrad" || name == "adam";
+  const std::tuple<const char*, const char*, bool, std::string> uses[] = {
+      {"optimizer", "momentum", has_velocity, "optimizer " + name},
+      {"optimizer", "beta1", name == "adam", "optimizer " + name},
+      {"optimizer", "beta2", name == "adam", "optimizer " + name},
+      {"optimizer", "epsilon", has_epsilon, "optimizer " + name},
+      {"data", "validation_fraction", !job.data.validation, "data.validation"},
+  };
+  for (const auto& [section, key, used, because] : uses) {
+    const auto& setting = settings.get(section, key);
+    if (used || setting.source == Source::kDefault) continue;
+    warnings.push_back(fmt::format("{}: {}.{} has no effect with {}", setting.origin, section, key, because));
+  }
+}
+
+}  // namespace
+
+std::string_view to_string(Source source) noexcept {
+  switch (source) {
+    case Source::kDefault:
+      return "default";
+    case Source::kConfig:
+      return "config";
+    case Source::kJobFile:
+      return "job_file";
+    case Source::kVariable:
+      return "variable";
+    case Source::kFlag:
+      return "flag";
+  }
+  return "default";
+}
+
+Settings::Settings() {
+  for (const auto& option : job_options()) {
+    if (option.store == nullptr) continue;
+    const bool nothing = option.fallback.empty() && option.type != OptionType::kTextList;
+    settings_.push_back(
+        {.option = &option, .value = nothing ? Value() : parse_value(option, option.fallback, "default")});
+  }
+}
+
+void Settings::set(std::vector<Setting> settings) {
+  for (auto& setting : settings) {
+    const auto known = std::ranges::find(settings_, setting.option, &Setting::option);
+    check(known != settings_.end(), "a setting of an option that is not built");
+    if (setting.source >= known->source) *known = std::move(setting);
+  }
+}
+
+const Setting& Settings::get(std::string_view section, std::string_view key) const {
+  const auto known = std::ranges::find(settings_, find_option(section, key), &Setting::option);
+  check(known != settings_.end(), "no such option");
+  return *known;
+}
+
+std::vector<Setting> settings_from_environment(std::span<const std::pair<std::string, std::string>> environment,
+                                               std::vector<std::string>& warnings) {
+  std::map<std::string, const Option*> by_variable;
+  std::vector<std::string> known{"VIRGA_HOME"};
+  for (const auto& option : job_options()) {
+    by_variable[option_variable(option)] = &option;
+    known.push_back(option_variable(option));
+  }
+  std::vector<Setting> settings;
+  for (const auto& [name, text] : environment) {
+    if (!name.starts_with("VIRGA_") || name == "VIRGA_HOME" || text.empty()) continue;
+    if (const auto found = by_variable.find(name); found != by_variable.end()) {
+      settings.push_back({.option = found->second,
+                          .value = parse_value(*found->second, text, name),
+                          .source = Source::kVariable,
+                          .origin = name});
+    } else if (looks_like_option(name, known)) {
+      const auto near = nearest_word(name, known);
+      warnings.push_back(fmt::format("variable {} is not an option{}", name,
+                                     near.empty() ? std::string() : fmt::format("; did you mean {}?", near)));
+    }
+  }
+  return settings;
+}
+
+Job make_job(const Settings& settings, std::vector<std::string>& warnings) {
+  Job job;
+  for (const auto& setting : settings.all()) setting.option->store(job, setting.value);
+  check_penalty(settings, job);
+  check_class_weight(settings, job);
+  check_columns(settings, job);
+  warn_of_idle(settings, job, warnings);
+  return job;
+}
+
+nlohmann::json settings_json(const Settings& settings) {
+  auto json = nlohmann::json::object();
+  for (const auto& setting : settings.all()) {
+    nlohmann::json entry{{"value", value_json(*setting.option, setting.value)}, {"source", to_string(setting.source)}};
+    if (!setting.origin.empty()) entry["origin"] = setting.origin;
+    const auto& option = *setting.option;
+    auto& place = option.section.empty() ? json : json[std::string(option.section)];
+    place[std::string(option.key)] = std::move(entry);
+  }
+  return json;
+}
+
+}  // namespace virga

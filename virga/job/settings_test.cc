@@ -1,0 +1,211 @@
+#include "virga/job/settings.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "virga/base/error.h"
+
+namespace virga {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+const Option& option(std::string_view section, std::string_view key) {
+  const auto* found = find_option(section, key);
+  EXPECT_NE(found, nullptr) << key;
+  return *found;
+}
+
+Setting setting(std::string_view section, std::string_view key, std::string_view text, Source source = Source::kFlag) {
+  const auto& which = option(section, key);
+  return {.option = &which,
+          .value = parse_value(which, text, option_flag(which)),
+          .source = source,
+          .origin = option_flag(which)};
+}
+
+Job job_of(std::vector<Setting> given) {
+  Settings settings;
+  settings.set(std::move(given));
+  std::vector<std::string> warnings;
+  return make_job(settings, warnings);
+}
+
+template <typename Action>
+Error error_of(Action action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error;
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return {ErrorKind::kInternal, ""};
+}
+
+Error refusal(std::string_view section, std::string_view key, std::string_view text) {
+  return error_of([&] { static_cast<void>(setting(section, key, text)); });
+}
+
+TEST(ParseValueTest, ReadsEachType) {
+  EXPECT_EQ(job_of({setting("optimizer", "learning_rate", "0.25")}).optimizer.learning_rate, 0.25);
+  EXPECT_EQ(job_of({setting("optimizer", "learning_rate", "auto")}).optimizer.learning_rate, std::nullopt);
+  EXPECT_EQ(job_of({setting("optimizer", "batch_size", "512")}).optimizer.batch_size, 512);
+  EXPECT_EQ(job_of({setting("model", "fit_bias", "false")}).model.fit_bias, false);
+  EXPECT_EQ(job_of({setting("stop", "seconds", "15min")}).stop.seconds, std::chrono::minutes(15));
+  EXPECT_EQ(job_of({setting("functions", "workers", "3")}).functions.workers, 3);
+  EXPECT_EQ(job_of({setting("", "seed", "9223372036854775807")}).seed, 9223372036854775807U);
+  EXPECT_THAT(job_of({setting("output", "tags", "a,b")}).output.tags, ElementsAre("a", "b"));
+}
+
+TEST(ParseValueTest, ReadsClassWeights) {
+  EXPECT_TRUE(job_of({setting("model", "class_weight", "balanced")}).model.class_weight_balanced);
+  const auto job = job_of({setting("model", "class_weight", "-1=1,a=b=2.5")});
+  EXPECT_FALSE(job.model.class_weight_balanced);
+  EXPECT_EQ(job.model.class_weight, (std::map<std::string, double>{{"-1", 1}, {"a=b", 2.5}}));
+  EXPECT_EQ(job_of({setting("model", "class_weight", "none")}), Job());
+}
+
+TEST(ParseValueTest, ReadsBackWhatItPrints) {
+  for (const auto& [section, key, text] :
+       std::vector<std::array<const char*, 3>>{{"optimizer", "learning_rate", "0.1"},
+                                               {"optimizer", "learning_rate", "auto"},
+                                               {"optimizer", "epsilon", "1e-08"},
+                                               {"model", "class_weight", "0=1,1=2.5"},
+                                               {"model", "class_weight", "balanced"},
+                                               {"data", "ignore", "id,name"},
+                                               {"stop", "seconds", "90s"},
+                                               {"stop", "target_loss", "none"},
+                                               {"", "seed", "18"}}) {
+    const auto& which = option(section, key);
+    EXPECT_EQ(value_text(which, parse_value(which, text, "test")), text) << key;
+  }
+}
+
+TEST(ParseValueTest, RefusesWhatIsNotOfTheType) {
+  EXPECT_STREQ(refusal("optimizer", "learning_rate", "fast").what(), "--learning-rate: 'fast' is not a number");
+  EXPECT_EQ(refusal("optimizer", "learning_rate", "fast").remedy(), "give a number or auto");
+  EXPECT_STREQ(refusal("optimizer", "batch_size", "1.5").what(), "--batch-size: '1.5' is not a whole number");
+  EXPECT_STREQ(refusal("optimizer", "batch_size", "-1").what(), "--batch-size: '-1' is not a whole number");
+  EXPECT_STREQ(refusal("model", "fit_bias", "maybe").what(), "--fit-bias: 'maybe' is neither true nor false");
+  EXPECT_STREQ(refusal("model", "class_weight", "heavy").what(), "--class-weight: 'heavy' is not CLASS=WEIGHT");
+  EXPECT_THAT(refusal("stop", "seconds", "5 parsecs").what(), HasSubstr("unknown unit 'parsecs'"));
+  EXPECT_STREQ(refusal("data", "train", "").what(), "--train: is empty");
+}
+
+TEST(ParseValueTest, RefusesWhatIsOutOfRange) {
+  EXPECT_STREQ(refusal("optimizer", "learning_rate", "0").what(), "--learning-rate: must be above 0, and is 0");
+  EXPECT_STREQ(refusal("optimizer", "batch_size", "0").what(), "--batch-size: must be at least 1, and is 0");
+  EXPECT_STREQ(refusal("optimizer", "momentum", "1").what(), "--momentum: must be below 1, and is 1");
+  EXPECT_STREQ(refusal("model", "l2", "-1").what(), "--l2: must be at least 0, and is -1");
+  EXPECT_THAT(refusal("model", "l2", "nan").what(), HasSubstr("must be"));
+  EXPECT_THAT(refusal("model", "l2", "inf").what(), HasSubstr("must be"));
+  EXPECT_THAT(refusal("model", "class_weight", "a=-2").what(), HasSubstr("must be at least 0"));
+  EXPECT_THAT(refusal("", "seed", "18446744073709551615").what(), HasSubstr("too large"));
+  EXPECT_THAT(refusal("stop", "seconds", "0s").what(), HasSubstr("must be above 0"));
+}
+
+TEST(ParseValueTest, NamesTheNearestWord) {
+  const auto error = refusal("model", "kind", "logistik");
+  EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+  EXPECT_STREQ(error.what(),
+               "--model: 'logistik' is not one of auto, logistic, svm, svm-squared, softmax, least-squares");
+  EXPECT_EQ(error.remedy(), "did you mean logistic?");
+}
+
+TEST(ParseValueTest, RefusesByNameWhatIsNotBuilt) {
+  const auto engine = refusal("functions", "engine", "lambda");
+  EXPECT_EQ(engine.kind(), ErrorKind::kUnsupported);
+  EXPECT_STREQ(engine.what(), "--engine: \"lambda\" is not built yet");
+  EXPECT_THAT(engine.remedy(), HasSubstr("single"));
+  const auto memory = refusal("functions", "memory", "1769MB");
+  EXPECT_EQ(memory.kind(), ErrorKind::kUnsupported);
+  EXPECT_STREQ(memory.what(), "--memory: not built yet");
+}
+
+TEST(SettingsTest, LetTheHigherSourceWinInAnyOrder) {
+  const auto value = [](std::vector<Setting> given) { return job_of(std::move(given)).stop.epochs; };
+  EXPECT_EQ(value({setting("stop", "epochs", "1", Source::kConfig), setting("stop", "epochs", "2", Source::kJobFile)}),
+            2);
+  EXPECT_EQ(
+      value({setting("stop", "epochs", "3", Source::kVariable), setting("stop", "epochs", "2", Source::kJobFile)}), 3);
+  EXPECT_EQ(value({setting("stop", "epochs", "4", Source::kFlag), setting("stop", "epochs", "3", Source::kVariable)}),
+            4);
+}
+
+TEST(SettingsTest, TellTheSourceOfEachValue) {
+  Settings settings;
+  settings.set({setting("optimizer", "learning_rate", "0.5")});
+  const auto json = settings_json(settings);
+  EXPECT_EQ(json["optimizer"]["learning_rate"],
+            (nlohmann::json{{"value", 0.5}, {"source", "flag"}, {"origin", "--learning-rate"}}));
+  EXPECT_EQ(json["seed"], (nlohmann::json{{"value", 1}, {"source", "default"}}));
+  EXPECT_EQ(json["optimizer"]["batch_size"]["value"], "auto");
+  EXPECT_EQ(json["stop"]["seconds"]["value"], nullptr);
+}
+
+TEST(EnvironmentTest, GivesSettings) {
+  const std::pair<std::string, std::string> environment[] = {
+      {"PATH", "/bin"}, {"VIRGA_HOME", "/tmp/x"}, {"VIRGA_OPTIMIZER_LEARNING_RATE", "0.3"}, {"VIRGA_SEED", ""}};
+  std::vector<std::string> warnings;
+  const auto settings = settings_from_environment(environment, warnings);
+  ASSERT_EQ(settings.size(), 1);
+  EXPECT_EQ(settings[0].origin, "VIRGA_OPTIMIZER_LEARNING_RATE");
+  EXPECT_EQ(settings[0].source, Source::kVariable);
+  EXPECT_THAT(warnings, IsEmpty());
+}
+
+TEST(EnvironmentTest, WarnsOfNamesThatLookLikeOptions) {
+  const std::pair<std::string, std::string> environment[] = {
+      {"VIRGA_OPTIMIZER_LEARNING_RTE", "0.3"}, {"VIRGA_SEEED", "3"}, {"VIRGA_BIN_DIR", "/x"}};
+  std::vector<std::string> warnings;
+  EXPECT_THAT(settings_from_environment(environment, warnings), IsEmpty());
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("did you mean VIRGA_OPTIMIZER_LEARNING_RATE?"),
+                                    HasSubstr("did you mean VIRGA_SEED?")));
+}
+
+TEST(EnvironmentTest, RefusesBadValuesByTheVariablesName) {
+  const std::pair<std::string, std::string> environment[] = {{"VIRGA_STOP_EPOCHS", "many"}};
+  std::vector<std::string> warnings;
+  const auto error = error_of([&] { static_cast<void>(settings_from_environment(environment, warnings)); });
+  EXPECT_STREQ(error.what(), "VIRGA_STOP_EPOCHS: stop.epochs: 'many' is not a whole number");
+}
+
+TEST(MakeJobTest, RefusesL1WithOptimizersThatHaveNoDefinitionOfIt) {
+  for (const char* name : {"momentum", "nesterov", "adam"}) {
+    const auto error = error_of([&] {
+      static_cast<void>(job_of({setting("model", "l1", "0.1"), setting("optimizer", "name", name)}));
+    });
+    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+    EXPECT_THAT(error.what(), HasSubstr("model.l1 cannot be combined with optimizer"));
+  }
+  for (const char* name : {"sgd", "adagrad"}) {
+    EXPECT_EQ(job_of({setting("model", "l1", "0.1"), setting("optimizer", "name", name)}).optimizer.name, name);
+  }
+}
+
+TEST(MakeJobTest, RefusesClassWeightsWithoutClasses) {
+  EXPECT_THROW(static_cast<void>(
+                   job_of({setting("model", "kind", "least-squares"), setting("model", "class_weight", "balanced")})),
+               Error);
+}
+
+TEST(MakeJobTest, RefusesAColumnWithTwoRoles) {
+  const auto error = error_of([] {
+    static_cast<void>(job_of({setting("data", "label", "y"), setting("data", "ignore", "x,y")}));
+  });
+  EXPECT_STREQ(error.what(), "--ignore: column 'y' is both data.label and data.ignore");
+}
+
+TEST(MakeJobTest, WarnsOfWhatHasNoEffect) {
+  Settings settings;
+  settings.set({setting("optimizer", "momentum", "0.8")});
+  std::vector<std::string> warnings;
+  static_cast<void>(make_job(settings, warnings));
+  EXPECT_THAT(warnings, ElementsAre("--momentum: optimizer.momentum has no effect with optimizer adagrad"));
+}
+
+}  // namespace
+}  // namespace virga
