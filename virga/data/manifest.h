@@ -13,6 +13,7 @@ namespace virga {
 struct BlockInfo {
   std::string name;                        ///< object name relative to the set's URI
   std::uint64_t bytes = 0;
+  std::uint32_t crc32c = 0;                ///< of all its bytes
   std::uint32_t rows = 0;
   std::vector<std::uint32_t> group_bytes;  ///< encoded size of each group, in order (for ranged reads)
   bool operator==(const BlockInfo&) const = default;
