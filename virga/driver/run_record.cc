@@ -1,0 +1,163 @@
+#include "virga/driver/run_record.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <ctime>
+#include <random>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "virga/base/error.h"
+#include "virga/base/file.h"
+#include "virga/driver/process.h"
+
+namespace virga {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kSchemaVersion = 1;
+
+std::tm utc(std::chrono::system_clock::time_point time) {
+  const auto seconds = std::chrono::system_clock::to_time_t(time);
+  std::tm parts{};
+  ::gmtime_r(&seconds, &parts);
+  return parts;
+}
+
+/// JSON has no NaN and no infinity.
+json finite(std::optional<double> number) { return number && std::isfinite(*number) ? json(*number) : json(nullptr); }
+
+/// Strings may hold what is not UTF-8 (paths); those bytes are replaced.
+std::string to_text(const json& value, int indent = -1) {
+  return value.dump(indent, ' ', false, json::error_handler_t::replace);
+}
+
+/// Makes a folder of its own for the run; another run that started in the same second has another one.
+std::pair<std::string, std::filesystem::path> make_folder(const std::filesystem::path& home, const std::tm& now) {
+  const auto runs = home / "runs";
+  std::error_code error;
+  std::filesystem::create_directories(runs, error);
+  if (error) throw system_error("cannot create " + runs.string(), error.value());
+  std::random_device random;
+  for (int attempt = 0; attempt < 1000; ++attempt) {
+    auto id = fmt::format("{:%Y%m%d-%H%M%S}-{:04x}", now, random() & 0xffffU);
+    auto folder = runs / id;
+    if (::mkdir(folder.c_str(), 0777) == 0) return {std::move(id), std::move(folder)};
+    if (errno != EEXIST) throw system_error("cannot create " + folder.string(), errno);
+  }
+  throw Error(ErrorKind::kConflict, "cannot find a free name for a run in " + runs.string());
+}
+
+json running_status() {
+  const auto process = this_process();
+  return {{"schema_version", kSchemaVersion},
+          {"state", to_string(RunState::kRunning)},
+          {"process", {{"pid", process.pid}, {"start_ticks", process.start_ticks}, {"boot", process.boot}}}};
+}
+
+json to_json(const HistoryEntry& entry) {
+  return {{"epoch", entry.epoch},
+          {"round", entry.round},
+          {"train_loss", finite(entry.train_loss)},
+          {"validation_loss", finite(entry.validation_loss)},
+          {"learning_rate", finite(entry.learning_rate)},
+          {"examples", entry.examples},
+          {"seconds", finite(entry.seconds)}};
+}
+
+}  // namespace
+
+std::string_view to_string(RunState state) noexcept {
+  switch (state) {
+    case RunState::kRunning:
+      return "running";
+    case RunState::kFinished:
+      return "finished";
+    case RunState::kFailed:
+      return "failed";
+    case RunState::kStopped:
+      return "stopped";
+    case RunState::kDied:
+      return "died";
+    case RunState::kDamaged:
+      return "damaged";
+  }
+  return "damaged";
+}
+
+std::optional<double> deciding_loss(const HistoryEntry& entry) noexcept {
+  return entry.validation_loss ? entry.validation_loss : entry.train_loss;
+}
+
+RunRecord::RunRecord(const std::filesystem::path& home, const Settings& settings,
+                     std::chrono::system_clock::time_point now) {
+  const auto time = utc(now);
+  std::tie(id_, folder_) = make_folder(home, time);
+  config_ = to_text({{"schema_version", kSchemaVersion},
+                     {"run", id_},
+                     {"started_at", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", time)},
+                     {"settings", settings_json(settings)},
+                     {"resolved", json::object()}});
+  // The status comes last: without it, the folder is not a run that somebody should look at.
+  write_config();
+  const auto history = folder_ / "history.jsonl";
+  history_ = ::open(history.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
+  if (history_ < 0) throw system_error("cannot write " + history.string(), errno);
+  write_file_atomically(folder_ / "status.json", as_bytes(to_text(running_status(), 2) + "\n"));
+}
+
+RunRecord::~RunRecord() {
+  if (!finished_) {
+    try {
+      finish(RunState::kFailed, "error", 1, "");
+    } catch (const Error&) {
+      // Nothing is left to tell it to: the record says "running", and its readers will see that the process is gone.
+    }
+  }
+  ::close(history_);
+}
+
+void RunRecord::write_config() const {
+  write_file_atomically(folder_ / "config.json", as_bytes(to_text(json::parse(config_), 2) + "\n"));
+}
+
+void RunRecord::resolve(std::string_view name, const nlohmann::json& value) {
+  auto config = json::parse(config_);
+  config["resolved"][std::string(name)] = value;
+  config_ = to_text(config);
+  write_config();
+}
+
+void RunRecord::add(const HistoryEntry& entry) {
+  const auto line = to_text(to_json(entry)) + "\n";
+  std::string_view rest = line;
+  while (!rest.empty()) {
+    const auto written = ::write(history_, rest.data(), rest.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) throw system_error("cannot write " + (folder_ / "history.jsonl").string(), errno);
+    rest.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+void RunRecord::finish(RunState state, std::string_view reason, int exit_code, std::string_view message) {
+  check(state == RunState::kFinished || state == RunState::kFailed || state == RunState::kStopped,
+        "a run ends finished, failed or stopped");
+  finished_ = true;
+  auto status = running_status();
+  status["state"] = to_string(state);
+  status["reason"] = reason;
+  status["exit_code"] = exit_code;
+  status["message"] = message;
+  write_file_atomically(folder_ / "status.json", as_bytes(to_text(status, 2) + "\n"));
+}
+
+}  // namespace virga

@@ -1,0 +1,107 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "virga/job/settings.h"
+
+namespace virga {
+
+/// kDied: its process ended without a word. kDamaged: its record cannot be read.
+enum class RunState : std::uint8_t { kRunning, kFinished, kFailed, kStopped, kDied, kDamaged };
+[[nodiscard]] std::string_view to_string(RunState state) noexcept;  ///< "running", ...
+
+/// One evaluation.
+struct HistoryEntry {
+  std::uint32_t epoch = 0;                ///< epochs completed
+  std::uint64_t round = 0;                ///< rounds completed
+  std::optional<double> train_loss;       ///< absent also if not finite
+  std::optional<double> validation_loss;  ///< as train_loss
+  std::optional<double> learning_rate;
+  std::uint64_t examples = 0;  ///< training rows seen since the start
+  double seconds = 0;          ///< since the start of training
+  bool operator==(const HistoryEntry&) const = default;
+};
+
+/// The loss that decides which entry is best: validation's, else training's; nothing if neither is there.
+[[nodiscard]] std::optional<double> deciding_loss(const HistoryEntry& entry) noexcept;
+
+/// The record of a run while it runs: the folder $VIRGA_HOME/runs/<id>, described in docs/formats/run-record.md. Files
+/// are replaced atomically or appended to line by line, so that a reader, or a crash, never sees a half-written record
+/// but for the last line of the history. One thread at a time. Members throw Error(kIo).
+class RunRecord {
+ public:
+  /// Opens a new run that started `now`. Its id is that time (UTC) and four random digits.
+  RunRecord(const std::filesystem::path& home, const Settings& settings, std::chrono::system_clock::time_point now);
+  /// A record that was not finished says "failed".
+  ~RunRecord();
+  RunRecord(const RunRecord&) = delete;
+  RunRecord& operator=(const RunRecord&) = delete;
+
+  [[nodiscard]] const std::string& id() const noexcept { return id_; }
+  [[nodiscard]] const std::filesystem::path& folder() const noexcept { return folder_; }
+  /// Where the run's own copy of the model belongs.
+  [[nodiscard]] std::filesystem::path model_path() const { return folder_ / "model.safetensors"; }
+
+  /// Keeps an input that the job left open ("model.kind", "optimizer.learning_rate", "data.train_checksum") before it
+  /// is used.
+  void resolve(std::string_view name, const nlohmann::json& value);
+  void add(const HistoryEntry& entry);
+  /// `reason`: a word for what ended it ("epochs", "patience", "target_loss", "signal", "diverged", ...), `message`:
+  /// what a person should read, may be empty.
+  void finish(RunState state, std::string_view reason, int exit_code, std::string_view message);
+
+ private:
+  void write_config() const;
+
+  std::string id_;
+  std::filesystem::path folder_;
+  std::string config_;  // JSON text of config.json
+  int history_ = -1;    // descriptor, append only
+  bool finished_ = false;
+};
+
+/// A run as its record has it.
+struct Run {
+  std::string id;
+  std::filesystem::path folder;
+  std::string name;  ///< empty: none
+  std::vector<std::string> tags;
+  std::string data;
+  std::string model;       ///< kind, resolved
+  std::string started_at;  ///< UTC, "2026-11-21T05:18:22Z"
+  RunState state = RunState::kDamaged;
+  std::string reason;   ///< what ended it; of a damaged one, what is wrong
+  std::string message;  ///< empty: none
+  std::optional<int> exit_code;
+  std::vector<HistoryEntry> history;
+  std::optional<std::size_t> best;  ///< index into history of the lowest deciding loss, the first of equals
+};
+
+/// `home`/runs, each run, oldest first; damaged ones are among them. Bounded in memory by what it returns.
+[[nodiscard]] std::vector<Run> list_runs(const std::filesystem::path& home);
+
+enum class RunChoice : std::uint8_t { kNewest, kOnly };
+/// The run that `text` means: "last", an id or its unique beginning, or a name. Of several with that name the newest is
+/// taken, or, for kOnly, none. Throws Error(kNotFound) with the nearest, Error(kUsage) naming the candidates.
+[[nodiscard]] Run find_run(const std::filesystem::path& home, std::string_view text, RunChoice choice);
+
+/// config.json of a run as it stands. Throws Error(kCorrupt, kNotFound, kIo).
+[[nodiscard]] nlohmann::json read_run_config(const Run& run);
+
+/// Deletes the run's folder. Throws Error(kConflict) while it runs.
+void remove_run(const Run& run);
+
+/// What the three files of a record say; pure. kRunning is what the status says: whether the process still lives is
+/// seen by list_runs and find_run. Throws Error(kCorrupt) for anything that a RunRecord does not write, but for an
+/// unfinished last line of the history, which is left out.
+[[nodiscard]] Run parse_run(std::string_view config, std::string_view status, std::string_view history);
+
+}  // namespace virga
