@@ -1,0 +1,93 @@
+#include "virga/data/schedule.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "virga/base/random.h"
+
+namespace virga {
+namespace {
+
+/// The group numbers of one block in random order (Fisher-Yates). The streams of blocks are apart from each other and
+/// from permutation()'s, which uses items below 2^32.
+std::vector<std::uint32_t> group_order(const Random& random, std::uint32_t epoch, std::uint32_t block,
+                                       std::size_t groups) {
+  std::vector<std::uint32_t> order(groups);
+  for (std::uint32_t i = 0; i < groups; ++i) order[i] = i;
+  const std::uint64_t stream = (std::uint64_t{block} + 1) << 32;
+  for (auto i = static_cast<std::uint32_t>(groups); i > 1; --i) {
+    std::swap(order[i - 1], order[random.below(i, epoch, stream | i)]);
+  }
+  return order;
+}
+
+}  // namespace
+
+Schedule::Schedule(const Split& split, std::uint32_t rows_per_group, std::uint64_t seed, std::uint64_t batch_size)
+    : split_(split), rows_per_group_(rows_per_group), seed_(seed), batch_size_(batch_size), rows_(split.rows) {
+  if (rows_ == 0) throw Error(ErrorKind::kBadData, "the split has no rows", "import a file with rows for it");
+  if (batch_size_ == 0) throw Error(ErrorKind::kUsage, "a batch of 0 rows", "set batch_size to 1 or more");
+  check(rows_per_group_ > 0, "a schedule needs groups with rows");
+  for (const auto& block : split.blocks) groups_ += block.group_bytes.size();
+  check(groups_ == (rows_ + rows_per_group_ - 1) / rows_per_group_, "only the last group of a split may be shorter");
+}
+
+std::uint32_t Schedule::epoch_of(std::uint64_t round) const noexcept {
+  return static_cast<std::uint32_t>(round / rounds_per_epoch());
+}
+
+EpochOrder Schedule::order(std::uint32_t epoch) const {
+  const Random random(seed_, Purpose::kSchedule);
+  EpochOrder result;
+  result.epoch_ = epoch;
+  result.groups_.reserve(groups_);
+  for (const auto block : permutation(static_cast<std::uint32_t>(split_.blocks.size()), random, epoch)) {
+    const auto& info = split_.blocks[block];
+    for (const auto group : group_order(random, epoch, block, info.group_bytes.size())) {
+      const bool last = block + 1 == split_.blocks.size() && group + 1 == info.group_bytes.size();
+      const auto rows = last ? rows_ - (groups_ - 1) * rows_per_group_ : rows_per_group_;
+      if (last) result.short_group_ = result.groups_.size();
+      result.groups_.push_back({.block = block, .group = group, .last_row = static_cast<std::uint32_t>(rows)});
+    }
+  }
+  return result;
+}
+
+/// First row, in the order of the epoch, of the group at `position`.
+std::uint64_t Schedule::begin_of(const EpochOrder& order, std::uint64_t position) const noexcept {
+  const auto missing = groups_ * rows_per_group_ - rows_;  // from the short group
+  return position * rows_per_group_ - (position > order.short_group_ ? missing : 0);
+}
+
+/// Position of the group that holds `row` of the epoch's order.
+std::uint64_t Schedule::position_of(const EpochOrder& order, std::uint64_t row) const noexcept {
+  const auto missing = groups_ * rows_per_group_ - rows_;
+  const bool after = row >= begin_of(order, order.short_group_ + 1);
+  return (row + (after ? missing : 0)) / rows_per_group_;
+}
+
+std::vector<GroupRows> Schedule::rows_of(const EpochOrder& order, std::uint64_t step, std::uint32_t rank,
+                                         std::uint32_t world_size) const {
+  check(step < rounds_per_epoch() && rank < world_size, "a schedule has no such step or rank");
+  const auto first = step * batch_size_;
+  const auto count = std::min(batch_size_, rows_ - first);
+  __extension__ using Wide = unsigned __int128;
+  const auto share = [&](std::uint64_t r) { return first + static_cast<std::uint64_t>(Wide{r} * count / world_size); };
+
+  std::vector<GroupRows> result;
+  const auto end = share(std::uint64_t{rank} + 1);
+  auto row = share(rank);
+  if (row == end) return result;
+  for (auto position = position_of(order, row); row < end; ++position) {
+    auto rows = order.groups_[position];
+    const auto begin = begin_of(order, position);
+    const auto stop = std::min(end, begin + rows.last_row);
+    rows.first_row = static_cast<std::uint32_t>(row - begin);
+    rows.last_row = static_cast<std::uint32_t>(stop - begin);
+    result.push_back(rows);
+    row = stop;
+  }
+  return result;
+}
+
+}  // namespace virga
