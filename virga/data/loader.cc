@@ -1,0 +1,101 @@
+#include "virga/data/loader.h"
+
+#include <utility>
+
+#include "virga/base/threads.h"
+
+namespace virga {
+
+BatchSource::BatchSource(GroupCache& cache, const Schedule& schedule, const Options& options)
+    : cache_(cache), schedule_(schedule), options_(options), assembler_(cache.manifest().encoding.features) {
+  if (options_.prefetch > 0) thread_ = std::jthread([this] { run(); });
+}
+
+BatchSource::~BatchSource() {
+  const std::lock_guard lock(mutex_);
+  stop_ = true;
+  room_.notify_all();
+}
+
+const MiniBatch& BatchSource::batch(std::uint64_t round) {
+  if (options_.prefetch == 0) return current_ = make(round);
+  std::unique_lock lock(mutex_);
+  if (!started_ || round != expected_) restart(round);
+  filled_.wait(lock, [&] { return !ready_.empty(); });
+  auto prepared = std::move(ready_.front());
+  ready_.pop_front();
+  if (prepared.error) {
+    started_ = false;
+    std::rethrow_exception(prepared.error);
+  }
+  ++expected_;
+  const bool failed = !ready_.empty() && ready_.back().error;  // nothing is prepared beyond a failure
+  if (!filling_ && !failed && ready_.size() <= options_.prefetch / 2) {
+    filling_ = true;
+    room_.notify_one();
+  }
+  return current_ = std::move(prepared.batch);
+}
+
+/// Drops what was prepared and begins anew at `round`. Needs the mutex.
+void BatchSource::restart(std::uint64_t round) {
+  ready_.clear();
+  next_ = expected_ = round;
+  ++generation_;
+  started_ = filling_ = true;
+  room_.notify_one();
+}
+
+/// The thread that prepares mini-batches.
+void BatchSource::run() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    room_.wait(lock, [&] { return stop_ || filling_; });
+    if (stop_) return;
+    const auto generation = generation_;
+    const auto round = next_++;
+    lock.unlock();
+    auto prepared = prepare(round);
+    lock.lock();
+    if (generation != generation_) continue;
+    ready_.push_back(std::move(prepared));
+    filling_ = ready_.size() < options_.prefetch && !ready_.back().error;
+    filled_.notify_one();
+  }
+}
+
+BatchSource::Prepared BatchSource::prepare(std::uint64_t round) noexcept {
+  Prepared prepared;
+  try {
+    prepared.batch = make(round);
+  } catch (...) {
+    prepared.error = std::current_exception();
+  }
+  return prepared;
+}
+
+MiniBatch BatchSource::make(std::uint64_t round) {
+  const auto epoch = schedule_.epoch_of(round);
+  if (!order_ || order_->epoch() != epoch) order_ = schedule_.order(epoch);
+  std::vector<RowRange> ranges;
+  for (const auto& rows : schedule_.rows_of(*order_, schedule_.step_of(round), options_.rank, options_.world_size)) {
+    ranges.push_back({.group = cache_.get({options_.split, rows.block, rows.group}),
+                      .first_row = rows.first_row,
+                      .last_row = rows.last_row});
+  }
+  return assembler_.assemble(ranges);
+}
+
+void for_each_group(GroupCache& cache, SplitName split, unsigned threads,
+                    const std::function<void(std::size_t, const RowGroupPtr&)>& fn) {
+  const auto runs = cache.runs(split);
+  std::vector<std::size_t> first_index = {0};
+  for (const auto& run : runs) first_index.push_back(first_index.back() + run.last - run.first);
+  parallel_for(threads, runs.size(), [&](std::size_t i) {
+    for (auto group = runs[i].first; group < runs[i].last; ++group) {
+      fn(first_index[i] + group - runs[i].first, cache.get({split, runs[i].block, group}));
+    }
+  });
+}
+
+}  // namespace virga
