@@ -51,6 +51,7 @@ TEST(NearestWord, FindsATypoAndLeavesStrangersAlone) {
   const std::vector<std::string> known = {"learning_rate", "batch_size", "epochs"};
   EXPECT_EQ(nearest_word("learning-rate", known), "learning_rate");
   EXPECT_EQ(nearest_word("epoch", known), "epochs");
+  EXPECT_EQ(nearest_word("epohcs", known), "epochs");  // swapped neighbours are one mistake
   EXPECT_EQ(nearest_word("colour", known), "");
 }
 

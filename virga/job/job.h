@@ -30,7 +30,7 @@ struct Job {
   struct Model {
     std::string kind = "auto";  ///< auto | logistic | svm | svm-squared | softmax | least-squares
     double l1 = 0;
-    double l2 = 0;
+    double l2 = 1e-5;
     bool fit_bias = true;
     /// By class frequency; else `class_weight`, class text -> weight, 1 for those that it lacks.
     bool class_weight_balanced = false;

@@ -67,7 +67,8 @@ std::string option_entry(const Option& option) {
   const auto fallback = default_toml(option);
   text += fmt::format("\n- Default: {}", fallback.empty() ? "not set" : "`" + fallback + "`");
   if (!option.example.empty()) text += fmt::format("\n- Example: `{} = {}`", option.key, option.example);
-  text += fmt::format("\n- Flag: `{}`", option_flag(option));
+  text += is_argument(option) ? "\n- Flag: none; the argument of `virga train`"
+                              : fmt::format("\n- Flag: `{}`", option_flag(option));
   if (option.type == OptionType::kBoolean) text += fmt::format(" or `--no-{}`", option_flag(option).substr(2));
   text += fmt::format("; variable: `{}`\n", option_variable(option));
   std::string absent;
@@ -222,7 +223,7 @@ std::string job_template(const std::string& data) {
     const auto fallback = default_toml(option);
     const bool says_nothing = fallback.empty() || fallback == "[]" || option.fallback == "none";
     const auto value = says_nothing ? std::string(option.example) : fallback;
-    return fmt::format("{:<34}# {}\n", fmt::format("# {} = {}", option.key, value), option.help);
+    return fmt::format("{:<40}# {}\n", fmt::format("# {} = {}", option.key, value), option.help);
   };
   for (const auto& option : job_options()) {
     if (option.section.empty()) text += line(option);
@@ -232,7 +233,7 @@ std::string job_template(const std::string& data) {
     text += fmt::format("\n[{}]  # {}\n", section.name, section.help);
     for (const auto& option : job_options()) {
       if (option.section != section.name || !is_built(option)) continue;
-      const bool chosen = option_name(option) == "data.train";
+      const bool chosen = is_argument(option);
       text += chosen ? fmt::format("train = {}\n", nlohmann::json(data).dump()) : line(option);
     }
   }

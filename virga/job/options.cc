@@ -154,11 +154,10 @@ std::vector<Option> model_options() {
       {.section = "model",
        .key = "l2",
        .type = OptionType::kNumber,
-       .fallback = "0",
+       .fallback = "1e-5",
        .placeholder = "STRENGTH",
        .help = "L2 penalty: adds (l2 / 2) |w|^2 to the mean loss",
        .more = "The bias is not penalised. scikit-learn's alpha is the same figure; its C is 1 / (l2 * rows).",
-       .example = "1e-5",
        .store = [](Job& job, const Value& v) { job.model.l2 = number(v); }},
       {.section = "model",
        .key = "fit_bias",
@@ -491,6 +490,8 @@ std::string option_flag(const Option& option) {
   std::ranges::replace(flag, '_', '-');
   return flag;
 }
+
+bool is_argument(const Option& option) { return option.section == "data" && option.key == "train"; }
 
 std::string option_variable(const Option& option) {
   auto name = "VIRGA_" + option_name(option);

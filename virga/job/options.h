@@ -74,8 +74,10 @@ struct Section {
 /// Null if there is none.
 [[nodiscard]] const Option* find_option(std::string_view section, std::string_view key);
 
-[[nodiscard]] std::string option_name(const Option& option);      ///< "optimizer.learning_rate"
-[[nodiscard]] std::string option_flag(const Option& option);      ///< "--learning-rate"
+[[nodiscard]] std::string option_name(const Option& option);  ///< "optimizer.learning_rate"
+[[nodiscard]] std::string option_flag(const Option& option);  ///< "--learning-rate"
+/// Has it no flag, being an argument of the command line itself (data.train)?
+[[nodiscard]] bool is_argument(const Option& option);
 [[nodiscard]] std::string option_variable(const Option& option);  ///< "VIRGA_OPTIMIZER_LEARNING_RATE"
 
 }  // namespace virga

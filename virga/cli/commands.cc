@@ -1,0 +1,13 @@
+#include "virga/cli/commands.h"
+
+namespace virga {
+
+void add_all_commands(Program& program) {
+  add_init_command(program);
+  add_runs_commands(program);
+  add_config_commands(program);
+  add_doctor_command(program);
+  add_completion_command(program);
+}
+
+}  // namespace virga

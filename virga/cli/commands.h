@@ -1,0 +1,17 @@
+#pragma once
+
+#include "virga/cli/program.h"
+
+namespace virga {
+
+// Each adds one command, or a few that belong together, in a file of its own: runs_command.cc has add_runs_commands.
+void add_init_command(Program& program);
+void add_runs_commands(Program& program);
+void add_config_commands(Program& program);
+void add_doctor_command(Program& program);
+void add_completion_command(Program& program);
+
+/// All commands, in the order of the top page.
+void add_all_commands(Program& program);
+
+}  // namespace virga

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <nlohmann/json_fwd.hpp>
+
+namespace virga {
+
+enum class ProgressMode : std::uint8_t { kBar, kPlain, kJsonl, kNone };
+
+/// How far something has come.
+struct Progress {
+  std::string phase;  ///< "import", "train", ...; a new one starts the clock anew
+  double done = 0;
+  double total = 0;         ///< 0: not known
+  std::string unit;         ///< "bytes" (shown as MB), "rows", "epochs", ...
+  std::string detail = {};  ///< short text behind, as "epoch 3  validation loss 0.3241"
+};
+
+/// Shows on standard error, or wherever `write` goes, how far a command has come: a bar that is redrawn in place, a
+/// plain line now and then, or one JSON object a line. Several threads may call any member; callers may report as often
+/// as they like.
+class ProgressDisplay {
+ public:
+  struct Options {
+    ProgressMode mode = ProgressMode::kNone;
+    unsigned width = 100;  ///< columns of the terminal
+    std::function<void(std::string_view)> write;
+    std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
+  };
+  explicit ProgressDisplay(Options options);
+  /// Removes the bar.
+  ~ProgressDisplay();
+  ProgressDisplay(const ProgressDisplay&) = delete;
+  ProgressDisplay& operator=(const ProgressDisplay&) = delete;
+
+  /// Drawn at most ten times a second (bar, jsonl), or every five seconds (plain); the end of a phase is always drawn.
+  void report(const Progress& progress);
+  /// Something worth keeping (an epoch is over): a line of its own, above the bar. `event` is what jsonl shows instead;
+  /// it gets "event": `name`.
+  void milestone(std::string_view line, std::string_view name, const nlohmann::json& event);
+
+ private:
+  void draw(const Progress& progress, double seconds);
+  void clear_bar();
+
+  const Options options_;
+  std::mutex mutex_;  // guards what follows
+  std::string phase_;
+  std::chrono::steady_clock::time_point phase_start_;
+  std::optional<std::chrono::steady_clock::time_point> drawn_;
+  bool bar_shown_ = false;
+};
+
+/// One line without its end: "import  [#####.....]  52%  120.1 of 231.0 MB  310.2 MB/s  0.4 s left  detail". `bar`:
+/// with the bracketed bar, cut to `width` columns.
+[[nodiscard]] std::string progress_line(const Progress& progress, double seconds, unsigned width, bool bar);
+
+}  // namespace virga
