@@ -241,6 +241,7 @@ Safetensors parse_safetensors(ByteView bytes, std::string_view what) {
   }
   const auto header = as_text(reader.take(header_bytes));
   if (!header.starts_with('{')) throw corrupt("the header does not begin with '{'");
+  if (header.find('\0') != std::string_view::npos) throw corrupt("a zero byte in the header");  // would end the JSON
   HeaderParser parser(what);
   json::sax_parse(header, &parser);
 

@@ -124,6 +124,10 @@ TEST(Safetensors, RefusesHeadersThatAreNone) {
   }
 }
 
+TEST(Safetensors, RefusesAZeroByteInTheHeader) {
+  EXPECT_THAT(error_of(file_of(std::string_view("{}\0{}", 5), 0)).second, HasSubstr("a zero byte in the header"));
+}
+
 TEST(Safetensors, RefusesNamesThatStandTwice) {
   EXPECT_THAT(error_of(file_of(R"({"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},)"
                                R"("a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})",
