@@ -62,7 +62,7 @@ inline void fill_sparse(RowGroup& group, TestRandom& random, const GroupShape& s
     group.keys.insert(group.keys.end(), row.begin(), row.end());
   }
   std::ranges::sort(group.keys);
-  group.keys.erase(std::ranges::unique(group.keys).begin(), group.keys.end());
+  group.keys.erase(std::unique(group.keys.begin(), group.keys.end()), group.keys.end());
   group.row_begin = {0};
   for (const auto& row : rows) {
     for (const auto key : row) {
