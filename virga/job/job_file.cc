@@ -3,11 +3,11 @@
 #include <cstdint>
 
 #include <fmt/format.h>
-#include <toml++/toml.h>
 
 #include "virga/base/error.h"
 #include "virga/base/file.h"
 #include "virga/base/units.h"
+#include "virga/job/toml.h"
 
 namespace virga {
 namespace {
@@ -236,6 +236,9 @@ std::vector<Setting> parse_job_text(std::string_view text, std::string_view name
   } catch (const toml::parse_error& error) {
     throw Error(ErrorKind::kUsage, fmt::format("{}:{}:{}: {}", name, error.source().begin.line,
                                                error.source().begin.column, error.description()));
+  } catch (const TomlParserBug&) {
+    throw Error(ErrorKind::kUsage, fmt::format("{}: is not TOML", name),
+                "look for a key or a bracket that is out of place");
   }
 }
 

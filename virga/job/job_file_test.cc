@@ -137,6 +137,17 @@ TEST(JobFileTest, RefusesWhatIsNotToml) {
   EXPECT_EQ(refusal("seed = 1\nseed = 2\n").kind(), ErrorKind::kUsage);
 }
 
+TEST(JobFileTest, TakesTextBeyondAscii) {
+  EXPECT_EQ(job_of("# größe\n[output]\nname = \"größe µ\" # ü\n").output.name, "größe µ");
+}
+
+TEST(JobFileTest, RefusesWhatBreaksTheParsersOwnAssumptions) {
+  for (const char* text :
+       {"a.", "[a.", "a.ü = 1", "ü = 1", "[stop]\nepochs = ü", "[ü]", "a = {ü = 1}", "=", "[", "{", "a. = 1"}) {
+    EXPECT_EQ(refusal(text).kind(), ErrorKind::kUsage) << text;
+  }
+}
+
 TEST(JobFileTest, ThatCannotBeReadIsAUsageError) {
   try {
     static_cast<void>(read_job_file("/nowhere/job.toml", Source::kJobFile));
