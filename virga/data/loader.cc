@@ -5,6 +5,20 @@
 #include "virga/base/threads.h"
 
 namespace virga {
+namespace {
+
+/// What a mini-batch keeps in memory. A group counts whole in each mini-batch that has rows of it.
+std::uint64_t memory_bytes(const MiniBatch& batch) {
+  std::uint64_t values = batch.keys.size();
+  std::uint64_t groups = 0;
+  for (const auto& slice : batch.slices) {
+    values += slice.used.size() + slice.positions.size();
+    groups += memory_bytes(*slice.group);
+  }
+  return values * sizeof(std::uint32_t) + groups;
+}
+
+}  // namespace
 
 BatchSource::BatchSource(GroupCache& cache, const Schedule& schedule, const Options& options)
     : cache_(cache), schedule_(schedule), options_(options), assembler_(cache.manifest().encoding.features) {
@@ -24,13 +38,14 @@ const MiniBatch& BatchSource::batch(std::uint64_t round) {
   filled_.wait(lock, [&] { return !ready_.empty(); });
   auto prepared = std::move(ready_.front());
   ready_.pop_front();
+  ready_bytes_ -= prepared.bytes;
   if (prepared.error) {
     started_ = false;
     std::rethrow_exception(prepared.error);
   }
   ++expected_;
   const bool failed = !ready_.empty() && ready_.back().error;  // nothing is prepared beyond a failure
-  if (!filling_ && !failed && ready_.size() <= options_.prefetch / 2) {
+  if (!filling_ && !failed && has_room(2)) {
     filling_ = true;
     room_.notify_one();
   }
@@ -40,10 +55,17 @@ const MiniBatch& BatchSource::batch(std::uint64_t round) {
 /// Drops what was prepared and begins anew at `round`. Needs the mutex.
 void BatchSource::restart(std::uint64_t round) {
   ready_.clear();
+  ready_bytes_ = 0;
   next_ = expected_ = round;
   ++generation_;
   started_ = filling_ = true;
   room_.notify_one();
+}
+
+/// Is less than one `share`-th of what may be ready taken? Needs the mutex.
+bool BatchSource::has_room(std::size_t share) const {
+  return ready_.empty() ||
+         (ready_.size() < (options_.prefetch + share - 1) / share && ready_bytes_ < options_.prefetch_bytes / share);
 }
 
 /// The thread that prepares mini-batches.
@@ -58,8 +80,9 @@ void BatchSource::run() {
     auto prepared = prepare(round);
     lock.lock();
     if (generation != generation_) continue;
+    ready_bytes_ += prepared.bytes;
     ready_.push_back(std::move(prepared));
-    filling_ = ready_.size() < options_.prefetch && !ready_.back().error;
+    filling_ = has_room(1) && !ready_.back().error;
     filled_.notify_one();
   }
 }
@@ -68,6 +91,7 @@ BatchSource::Prepared BatchSource::prepare(std::uint64_t round) noexcept {
   Prepared prepared;
   try {
     prepared.batch = make(round);
+    prepared.bytes = memory_bytes(prepared.batch);
   } catch (...) {
     prepared.error = std::current_exception();
   }

@@ -30,7 +30,7 @@ void BM_FirstEpoch(benchmark::State& state) {
 }
 BENCHMARK(BM_FirstEpoch)
     ->ArgNames({"batch", "prefetch"})
-    ->ArgsProduct({{1000, 6000}, {0, 8}})
+    ->ArgsProduct({{1000, 6000}, {0, 16}})
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 
@@ -47,7 +47,7 @@ void BM_LaterEpoch(benchmark::State& state) {
 }
 BENCHMARK(BM_LaterEpoch)
     ->ArgNames({"batch", "prefetch"})
-    ->ArgsProduct({{1000, 6000}, {0, 8}})
+    ->ArgsProduct({{1000, 6000}, {0, 16}})
     ->UseRealTime()
     ->Unit(benchmark::kMicrosecond);
 

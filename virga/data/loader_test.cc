@@ -118,6 +118,19 @@ TEST_P(BatchSourceTest, ThrowsWhatWentWrongAndTriesAgainLater) {
   }
 }
 
+/// Counts the groups that live because of mini-batches alone: the cache keeps none.
+TEST(BatchSourcePrefetch, HoldsNoMoreThanItMay) {
+  TestSet set(small_set());
+  const Schedule schedule(set.manifest().train, 10, 1, 1);
+  GroupCache cache(set.store(), set.manifest(), 0);
+  BatchSource source(cache, schedule, {.prefetch = 1000, .prefetch_bytes = 1});
+  std::ignore = source.batch(0);
+  for (std::uint64_t round = 1; round < 100; ++round) {
+    std::ignore = source.batch(round);
+    EXPECT_LE(cache.statistics().decoded, round + 3) << "one is in use, one is ready, one is being made";
+  }
+}
+
 TEST_P(BatchSourceTest, EndsAtAnyTime) {
   for (std::uint64_t rounds = 0; rounds < 20; ++rounds) {
     GroupCache cache(set_.store(), set_.manifest(), kPlenty);
