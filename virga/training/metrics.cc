@@ -73,19 +73,23 @@ std::uint32_t predicted_class(std::span<const float> scores) noexcept {
   return static_cast<std::uint32_t>(std::ranges::max_element(scores) - scores.begin());
 }
 
+void check_scores(std::span<const float> scores) {
+  if (std::ranges::any_of(scores, [](float score) { return std::isnan(score); })) {
+    throw Error(ErrorKind::kDiverged, "a score is not a number: parameters or values are too large",
+                "train again with a smaller learning rate, with scaling, or with --l2");
+  }
+}
+
 MetricsPart metrics_part(LossKind loss, std::uint32_t classes, std::span<const float> scores,
                          std::span<const float> labels, std::span<const float> weights) {
   const std::size_t outputs = loss == LossKind::kSoftmax ? classes : 1;
   check(scores.size() == labels.size() * outputs && (weights.empty() || weights.size() == labels.size()),
         "scores, labels and weights are of the same rows");
+  check_scores(scores);
   MetricsPart part{.rows = labels.size()};
   for (std::size_t row = 0; row < labels.size(); ++row) {
     const auto row_scores = scores.subspan(row * outputs, outputs);
     const float weight = weights.empty() ? 1 : weights[row];
-    if (std::ranges::any_of(row_scores, [](float score) { return std::isnan(score); })) {
-      throw Error(ErrorKind::kDiverged, "a score is not a number: parameters or values are too large",
-                  "train again with a smaller learning rate, with scaling, or with --l2");
-    }
     if (loss != LossKind::kSquaredError) {
       part.outcomes.push_back({class_of(labels[row], classes), predicted_class(row_scores), weight});
       if (outputs == 1) part.ranked.push_back(ranked_row(row_scores.front(), weight, labels[row] > 0.5F));
@@ -155,10 +159,7 @@ ClassificationReport Metrics::classification() const {
   }
   report.accuracy = correct / weight_;
   report.macro_f1 = f1 / occurring;
-  if (classes_ <= kMostMatrixClasses) {
-    report.matrix = matrix_;
-    return report;
-  }
+  if (classes_ <= kMostMatrixClasses) report.matrix = matrix_;
   for (std::size_t cell = 0; cell < matrix_.size(); ++cell) {
     const auto truth = static_cast<std::uint32_t>(cell / classes_);
     const auto predicted = static_cast<std::uint32_t>(cell % classes_);

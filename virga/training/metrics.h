@@ -32,6 +32,9 @@ enum class LossKind : std::uint8_t {
 /// The class that is predicted: of one score, 1 if it is above 0; of several, the first of the highest.
 [[nodiscard]] std::uint32_t predicted_class(std::span<const float> scores) noexcept;
 
+/// Throws Error(kDiverged) if one of them is NaN.
+void check_scores(std::span<const float> scores);
+
 struct ClassMetrics {
   double support = 0;    ///< weight of the rows of this class
   double predicted = 0;  ///< weight of the rows that were taken for it
@@ -54,7 +57,7 @@ struct ClassificationReport {
   double macro_f1 = 0;                ///< mean of f1 over the classes that occur, as a label or as a prediction
   std::vector<ClassMetrics> classes;  ///< [classes]
   std::vector<double> matrix;         ///< [classes x classes] weights by label and prediction; empty above 100 classes
-  std::vector<Confusion> confusions;  ///< 101 to 1,000 classes: the (at most 50) largest mistakes, largest first
+  std::vector<Confusion> confusions;  ///< up to 1,000 classes: the (at most 50) largest mistakes, largest first
   bool operator==(const ClassificationReport&) const = default;
 };
 

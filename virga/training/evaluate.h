@@ -1,0 +1,32 @@
+#pragma once
+
+#include <functional>
+#include <string_view>
+
+#include "virga/batch/row_group.h"
+#include "virga/data/group_cache.h"
+#include "virga/data/manifest.h"
+#include "virga/training/metrics.h"
+#include "virga/training/model_file.h"
+
+namespace virga {
+
+/// Hands out groups of rows, in order, encoded and scaled by the model's Encoding; null at the end. Called by one
+/// thread at a time.
+using GroupStream = std::function<RowGroupPtr()>;
+
+/// What `model` is worth on the rows of `next`, scored on `threads` threads; the bits do not depend on their number.
+/// Memory: a few groups a thread, and that of Metrics. Throws what `next` throws, and as Metrics.
+[[nodiscard]] Evaluation evaluate(const ModelFile& model, const GroupStream& next, unsigned threads);
+
+/// The same for a split of an imported set. The cache must have been opened with a manifest that manifest_for() made.
+/// Labels are matched by the text of their classes.
+[[nodiscard]] Evaluation evaluate(const ModelFile& model, GroupCache& cache, SplitName split, unsigned threads);
+
+/// The manifest under which a GroupCache hands out the rows of an imported set as `model` wants them: `set` with the
+/// model's scaling. Throws Error(kUsage), naming `set_name`, the first difference and the remedy, if the set was
+/// encoded otherwise than the data of the model, or has a class that the model does not know. A LIBSVM set may have
+/// fewer features: there, ids mean the same everywhere.
+[[nodiscard]] Manifest manifest_for(const ModelFile& model, Manifest set, std::string_view set_name);
+
+}  // namespace virga

@@ -1,0 +1,145 @@
+#include "virga/training/predict.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <optional>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "virga/base/error.h"
+#include "virga/math/elementary.h"
+#include "virga/training/ordered_parallel.h"
+#include "virga/training/score.h"
+
+namespace virga {
+namespace {
+
+/// The shortest text that reads back as `value`.
+void append_number(std::string& text, float value) {
+  std::array<char, 32> digits;
+  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
+  text.append(digits.data(), end);
+}
+
+/// A field of a CSV file (RFC 4180): in quotes if it must be. An empty one is, so that no line is blank.
+std::string csv_field(const std::string& text) {
+  if (!text.empty() && text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string field = "\"";
+  for (const char c : text) {
+    if (c == '"') field += '"';
+    field += c;
+  }
+  return field + '"';
+}
+
+/// Probabilities of all classes in double, into `out`.
+void softmax(std::span<const float> scores, std::vector<double>& out) {
+  const auto largest = *std::ranges::max_element(scores);
+  double sum = 0;
+  out.clear();
+  for (const auto score : scores) {
+    // Equal infinities differ by 0.
+    out.push_back(score == largest ? 1 : math::exp(static_cast<double>(score) - static_cast<double>(largest)));
+    sum += out.back();
+  }
+  for (auto& value : out) value /= sum;
+}
+
+class RowWriter {
+ public:
+  RowWriter(const ModelFile& model, PredictionKind kind) : regression_(model.encoding.classes.empty()), kind_(kind) {
+    for (const auto& name : model.encoding.classes) labels_.push_back(csv_field(name));
+  }
+
+  void append(std::string& text, std::span<const float> scores, std::vector<double>& scratch) const {
+    if (kind_ == PredictionKind::kLabel && !regression_) {
+      text += labels_[predicted_class(scores)];
+    } else if (kind_ == PredictionKind::kProbability && scores.size() == 1) {
+      append_number(text, static_cast<float>(math::sigmoid(static_cast<double>(scores.front()))));
+    } else if (kind_ == PredictionKind::kProbability) {
+      softmax(scores, scratch);
+      append_columns(text, scratch);
+    } else {
+      append_columns(text, scores);
+    }
+    text += '\n';
+  }
+
+ private:
+  template <typename Values>
+  static void append_columns(std::string& text, const Values& values) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (i > 0) text += ',';
+      append_number(text, static_cast<float>(values[i]));
+    }
+  }
+
+  const bool regression_;
+  const PredictionKind kind_;
+  std::vector<std::string> labels_;  // as fields
+};
+
+struct Lines {
+  std::uint64_t rows = 0;
+  std::string text;
+};
+
+void check_probabilities(const ModelFile& model) {
+  if (model.spec.kind == ModelKind::kLogistic || model.spec.kind == ModelKind::kSoftmax) return;
+  throw Error(ErrorKind::kUsage, fmt::format("a model of kind {} gives no probabilities", to_string(model.spec.kind)),
+              "ask for --output label or raw, or train a model of kind logistic or softmax");
+}
+
+}  // namespace
+
+PredictionKind parse_prediction_kind(std::string_view word) {
+  if (word == "label") return PredictionKind::kLabel;
+  if (word == "probability") return PredictionKind::kProbability;
+  if (word == "raw") return PredictionKind::kRaw;
+  throw Error(ErrorKind::kUsage, fmt::format("predictions of kind '{}' are not known", word),
+              "use label, probability or raw");
+}
+
+std::string prediction_header(const ModelFile& model, PredictionKind kind) {
+  if (kind == PredictionKind::kLabel || outputs(model.spec) == 1) return {};
+  std::string line;
+  for (const auto& name : model.encoding.classes) line += csv_field(name) + ',';
+  line.back() = '\n';
+  return line;
+}
+
+std::uint64_t predict(const ModelFile& model, const GroupStream& next, PredictionKind kind, unsigned threads,
+                      const TextSink& write) {
+  if (kind == PredictionKind::kProbability) check_probabilities(model);
+  const RowWriter writer(model, kind);
+  Scorer scorer(model, threads);
+  std::uint64_t rows = 0;
+  if (const auto header = prediction_header(model, kind); !header.empty()) write(header);
+  ordered_parallel(
+      threads,
+      [&]() -> std::optional<RowGroupPtr> {
+        auto group = next();
+        if (!group) return std::nullopt;
+        return group;
+      },
+      [&](unsigned thread, const RowGroupPtr& group) {
+        const auto scores = scorer.scores(thread, *group);
+        check_scores(scores);
+        Lines lines{.rows = group->rows};
+        std::vector<double> scratch;
+        const std::size_t width = outputs(model.spec);
+        for (std::size_t row = 0; row < group->rows; ++row) {
+          writer.append(lines.text, scores.subspan(row * width, width), scratch);
+        }
+        return lines;
+      },
+      [&](const Lines& lines) {
+        write(lines.text);
+        rows += lines.rows;
+      });
+  return rows;
+}
+
+}  // namespace virga
