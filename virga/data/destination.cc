@@ -1,0 +1,63 @@
+#include "virga/data/destination.h"
+
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "virga/base/error.h"
+
+namespace virga {
+namespace {
+
+constexpr std::string_view kManifest = "manifest.json";
+constexpr std::string_view kArrays = "encoding.bin";
+constexpr std::string_view kSplits[] = {"train/", "validation/", "test/"};
+
+std::filesystem::path directory_of(std::string_view uri) {
+  constexpr std::string_view kFile = "file://";
+  return uri.starts_with(kFile) ? uri.substr(kFile.size()) : uri;
+}
+
+}  // namespace
+
+Destination::Destination(const std::string& uri, bool overwrite)
+    : directory_(directory_of(uri)), existed_(std::filesystem::exists(directory_)), store_(open_object_store(uri)) {
+  if (overwrite || !store_->exists(kManifest)) return;
+  throw Error(ErrorKind::kConflict, fmt::format("{}: there is a data set already", store_->uri()),
+              "choose another place, or replace it with --overwrite");
+}
+
+Destination::~Destination() {
+  if (published_) return;
+  try {
+    if (begun_) remove_all();
+  } catch (const Error&) {
+    // What is left has no manifest and is removed by the next import to this place.
+  }
+  // Folders that are empty.
+  std::error_code ignored;
+  for (const auto split : kSplits) std::filesystem::remove(directory_ / split.substr(0, split.size() - 1), ignored);
+  if (!existed_) std::filesystem::remove(directory_, ignored);
+}
+
+void Destination::begin() {
+  remove_all();
+  begun_ = true;
+}
+
+void Destination::remove_all() const {
+  store_->remove(kManifest);
+  store_->remove(kArrays);
+  for (const auto split : kSplits) {
+    for (const auto& object : store_->list(split)) {
+      if (object.name.ends_with(".blk")) store_->remove(object.name);
+    }
+  }
+}
+
+void Destination::publish(const Manifest& manifest) {
+  write_manifest(*store_, manifest);
+  published_ = true;
+}
+
+}  // namespace virga
