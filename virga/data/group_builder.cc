@@ -4,15 +4,15 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <utility>
 
 #include "virga/base/error.h"
 
 namespace virga {
 namespace {
 
-constexpr std::uint32_t kNoId = 0xFFFFFFFF;
 constexpr std::uint32_t kMostRanges = 1U << 20;
-constexpr unsigned kFirstTableBits = 12;
+constexpr std::uint64_t kPlace = 0xFFFFFFFF;
 
 }  // namespace
 
@@ -56,8 +56,7 @@ std::vector<float> FeatureStatistics::max_abs() const {
   return largest;
 }
 
-GroupBuilder::GroupBuilder(const GroupRules& rules)
-    : rules_(rules), table_(std::size_t{1} << kFirstTableBits, Slot{kNoId, 0}), table_shift_(32 - kFirstTableBits) {}
+GroupBuilder::GroupBuilder(const GroupRules& rules) : rules_(rules) {}
 
 RowGroup GroupBuilder::build(std::span<const RowView> rows, FeatureStatistics* statistics) {
   RowGroup group{.rows = static_cast<std::uint32_t>(rows.size()), .dense = rules_.dense};
@@ -93,108 +92,97 @@ void GroupBuilder::build_dense(std::span<const RowView> rows, RowGroup& group) c
   }
 }
 
-/// First numbers the features by appearance, then sorts the few that are different and renumbers the entries: cheaper
-/// than sorting all entries.
+/// Sorts all entries of the group by feature; then a walk along them numbers the features and tells each entry its
+/// number.
 void GroupBuilder::build_sparse(std::span<const RowView> rows, RowGroup& group, FeatureStatistics* statistics) {
-  const bool ones = std::ranges::all_of(rows, &RowView::ones);
-  collect(rows, group, !ones);
-  sort_keys();
-  group.keys.resize(keys_.size());
-  ranks_.resize(keys_.size());
-  for (std::uint32_t i = 0; i < keys_.size(); ++i) {
-    group.keys[i] = static_cast<std::uint32_t>(keys_[i] >> 32);
-    ranks_[static_cast<std::uint32_t>(keys_[i])] = i;
-  }
+  collect(rows, group, !std::ranges::all_of(rows, &RowView::ones));
+  sort_entries();
+  find_keys(group);
+  check(group.keys.empty() || group.keys.back() < rules_.features, "an id lies within the features of its set");
   if (group.wide()) {
-    group.indices32.resize(places_.size());
-    for (std::size_t i = 0; i < places_.size(); ++i) group.indices32[i] = ranks_[places_[i]];
+    number(group.indices32);
   } else {
-    group.indices16.resize(places_.size());
-    for (std::size_t i = 0; i < places_.size(); ++i) {
-      group.indices16[i] = static_cast<std::uint16_t>(ranks_[places_[i]]);
-    }
+    number(group.indices16);
   }
   if (statistics != nullptr) report(*statistics, group);
 }
 
-/// Fills places_, counts_, magnitudes_ and keys_, and the rows' lengths and values.
-void GroupBuilder::collect(std::span<const RowView> rows, RowGroup& group, bool magnitudes) {
-  keys_.clear();
-  counts_.clear();
-  magnitudes_.clear();
-  std::size_t entries = 0;
-  for (const auto& row : rows) entries += row.count;
-  check(entries <= 0xFFFFFFFFU, "a row group has fewer than 2^32 entries");
-  places_.resize(entries);
-  if (magnitudes) group.values.reserve(entries);
+/// Fills entries_, and the rows' lengths and (unless all are 1) values.
+void GroupBuilder::collect(std::span<const RowView> rows, RowGroup& group, bool values) {
+  std::size_t count = 0;
+  for (const auto& row : rows) count += row.count;
+  check(count <= kPlace, "a row group has fewer than 2^32 entries");
+  entries_.resize(count);
+  if (values) group.values.resize(count);
   group.row_begin.reserve(rows.size() + 1);
   group.row_begin.push_back(0);
-  std::size_t entry = 0;
+  std::size_t place = 0;
   for (const auto& row : rows) {
-    for (std::uint32_t i = 0; i < row.count; ++i) {
-      const auto place = find_or_add(row.ids[i] - rules_.first_id);
-      places_[entry++] = place;
-      ++counts_[place];
-      if (!magnitudes) continue;
-      const float value = row.ones ? 1 : row.values[i];
-      group.values.push_back(value);
-      magnitudes_[place] = std::max(magnitudes_[place], std::abs(value));
+    if (values && row.ones) std::fill_n(group.values.begin() + static_cast<std::ptrdiff_t>(place), row.count, 1.0F);
+    if (values && !row.ones)
+      std::copy_n(row.values, row.count, group.values.begin() + static_cast<std::ptrdiff_t>(place));
+    for (std::uint32_t i = 0; i < row.count; ++i, ++place) {
+      entries_[place] = (std::uint64_t{row.ids[i] - rules_.first_id} << 32) | place;
     }
-    group.row_begin.push_back(static_cast<std::uint32_t>(entry));
-  }
-  std::ranges::fill(table_, Slot{kNoId, 0});
-}
-
-/// Where `id` stands in the table, or the free slot where it would.
-std::size_t GroupBuilder::slot_of(std::uint32_t id) const noexcept {
-  constexpr std::uint32_t kGolden = 2654435769U;  // 2^32 / the golden ratio (Knuth, vol. 3, 6.4)
-  const auto mask = table_.size() - 1;
-  auto slot = std::size_t{(id * kGolden) >> table_shift_};
-  while (table_[slot].id != id && table_[slot].id != kNoId) slot = (slot + 1) & mask;
-  return slot;
-}
-
-std::uint32_t GroupBuilder::find_or_add(std::uint32_t id) {
-  const auto slot = slot_of(id);
-  if (table_[slot].id == id) return table_[slot].place;
-  check(id < rules_.features, "an id lies within the features of its set");
-  const auto place = static_cast<std::uint32_t>(keys_.size());
-  table_[slot] = {id, place};
-  keys_.push_back((std::uint64_t{id} << 32) | place);
-  counts_.push_back(0);
-  magnitudes_.push_back(0);
-  if (keys_.size() * 2 > table_.size()) grow();
-  return place;
-}
-
-void GroupBuilder::grow() {
-  table_.assign(table_.size() * 2, Slot{kNoId, 0});
-  --table_shift_;
-  for (const auto key : keys_) {
-    const auto id = static_cast<std::uint32_t>(key >> 32);
-    table_[slot_of(id)] = {id, static_cast<std::uint32_t>(key)};
+    group.row_begin.push_back(static_cast<std::uint32_t>(place));
   }
 }
 
-/// Radix sort by id, a byte at a time, as far as ids have bytes.
-void GroupBuilder::sort_keys() {
-  sort_buffer_.resize(keys_.size());
-  for (unsigned shift = 32; shift < 64 && ((std::uint64_t{rules_.features} << 32) >> shift) != 0; shift += 8) {
-    std::array<std::size_t, 257> begin{};
-    for (const auto key : keys_) ++begin[((key >> shift) & 0xFF) + 1];
-    for (std::size_t i = 0; i < 256; ++i) begin[i + 1] += begin[i];
-    for (const auto key : keys_) sort_buffer_[begin[(key >> shift) & 0xFF]++] = key;
-    keys_.swap(sort_buffer_);
+/// Radix sort by feature, 11 bits at a time (Knuth, vol. 3, 5.2.5), as far as features have bits.
+void GroupBuilder::sort_entries() {
+  constexpr unsigned kBits = 11;
+  constexpr std::size_t kDigits = std::size_t{1} << kBits;
+  sorted_.resize(entries_.size());
+  const auto width = static_cast<unsigned>(std::bit_width(rules_.features - 1));
+  for (unsigned shift = 32; shift < 32 + width; shift += kBits) {
+    std::array<std::uint32_t, kDigits> next{};
+    for (const auto entry : entries_) ++next[(entry >> shift) % kDigits];
+    std::uint32_t begin = 0;
+    for (auto& count : next) begin += std::exchange(count, begin);
+    for (const auto entry : entries_) sorted_[next[(entry >> shift) % kDigits]++] = entry;
+    entries_.swap(sorted_);
   }
 }
 
-void GroupBuilder::report(FeatureStatistics& statistics, const RowGroup& group) {
-  std::vector<std::uint32_t> counts(keys_.size());
-  std::vector<float> magnitudes(keys_.size());
-  for (std::size_t i = 0; i < keys_.size(); ++i) {
-    const auto place = static_cast<std::uint32_t>(keys_[i]);
-    counts[i] = counts_[place];
-    magnitudes[i] = group.values.empty() ? 1 : magnitudes_[place];
+/// The features that occur, and where the entries of each begin. Without branches: almost every comparison is a coin
+/// toss.
+void GroupBuilder::find_keys(RowGroup& group) {
+  const std::size_t count = entries_.size();
+  group.keys.resize(count);
+  begins_.resize(count + 1);
+  std::size_t n = 0;
+  std::uint64_t previous = ~std::uint64_t{0};
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto feature = entries_[i] >> 32;
+    n += feature != previous ? 1 : 0;
+    // The last entry of a feature has the last word on the key, the first one on the beginning.
+    group.keys[n - 1] = static_cast<std::uint32_t>(feature);
+    begins_[n] = static_cast<std::uint32_t>(i + 1);
+    previous = feature;
+  }
+  begins_[0] = 0;  // begins_[n] is now the end of key n - 1, and so the beginning of key n
+  begins_.resize(n + 1);
+  group.keys.resize(n);
+  group.keys.shrink_to_fit();
+}
+
+/// indices[place] = the number of that entry's feature among the keys.
+template <typename Index>
+void GroupBuilder::number(std::vector<Index>& indices) const {
+  indices.resize(entries_.size());
+  for (std::size_t key = 0; key + 1 < begins_.size(); ++key) {
+    for (auto i = begins_[key]; i < begins_[key + 1]; ++i) indices[entries_[i] & kPlace] = static_cast<Index>(key);
+  }
+}
+
+void GroupBuilder::report(FeatureStatistics& statistics, const RowGroup& group) const {
+  std::vector<std::uint32_t> counts(group.keys.size());
+  for (std::size_t key = 0; key < counts.size(); ++key) counts[key] = begins_[key + 1] - begins_[key];
+  std::vector<float> magnitudes(group.keys.size(), group.values.empty() ? 1.0F : 0.0F);
+  for (std::size_t key = 0; key < counts.size() && !group.values.empty(); ++key) {
+    for (auto i = begins_[key]; i < begins_[key + 1]; ++i) {
+      magnitudes[key] = std::max(magnitudes[key], std::abs(group.values[entries_[i] & kPlace]));
+    }
   }
   statistics.add(group.keys, counts, magnitudes);
 }

@@ -64,28 +64,18 @@ class GroupBuilder {
  private:
   void build_dense(std::span<const RowView> rows, RowGroup& group) const;
   void build_sparse(std::span<const RowView> rows, RowGroup& group, FeatureStatistics* statistics);
-  void collect(std::span<const RowView> rows, RowGroup& group, bool magnitudes);
-  [[nodiscard]] std::size_t slot_of(std::uint32_t id) const noexcept;
-  [[nodiscard]] std::uint32_t find_or_add(std::uint32_t id);
-  void grow();
-  void sort_keys();
-  void report(FeatureStatistics& statistics, const RowGroup& group);
+  void collect(std::span<const RowView> rows, RowGroup& group, bool values);
+  void sort_entries();
+  void find_keys(RowGroup& group);
+  template <typename Index>
+  void number(std::vector<Index>& indices) const;
+  void report(FeatureStatistics& statistics, const RowGroup& group) const;
   [[nodiscard]] float label_of(double label) const;
 
-  /// The dictionary under construction: an open-addressing hash table from feature id to order of appearance.
-  struct Slot {
-    std::uint32_t id;
-    std::uint32_t place;
-  };
   GroupRules rules_;
-  std::vector<Slot> table_;  // a power of two, at most half full; empty between calls
-  unsigned table_shift_;
-  std::vector<std::uint64_t> keys_;         // id << 32 | place, in order of appearance, then sorted
-  std::vector<std::uint64_t> sort_buffer_;  // as long
-  std::vector<std::uint32_t> counts_;       // by place
-  std::vector<float> magnitudes_;           // by place
-  std::vector<std::uint32_t> ranks_;        // by place: index in the sorted dictionary
-  std::vector<std::uint32_t> places_;       // by entry
+  std::vector<std::uint64_t> entries_;  // feature << 32 | place in the group's rows; first by place, then by feature
+  std::vector<std::uint64_t> sorted_;   // the other half of sorting
+  std::vector<std::uint32_t> begins_;   // [keys + 1] into the sorted entries
 };
 
 }  // namespace virga
