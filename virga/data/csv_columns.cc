@@ -58,7 +58,7 @@ ColumnEncoding& find_column(std::vector<ColumnEncoding>& columns, const std::str
               near.empty() ? "the columns are " + names_of(columns) : fmt::format("is \"{}\" meant?", near));
 }
 
-/// The records of the beginning of a file.
+/// The records of the beginning of a file, a header among them.
 struct Sample {
   std::vector<std::vector<std::string>> records;
 };
@@ -101,8 +101,21 @@ void name_columns(const Sample& sample, const std::string& file, Encoding& encod
   }
 }
 
-std::string choose_label(CsvDraft& draft, const CsvOptions& options) {
-  auto& columns = draft.encoding.columns;
+/// May a column be the label of a classification? It has a value in every row of the sample, and few different ones.
+bool looks_like_classes(const Sample& sample, std::size_t column) {
+  constexpr std::size_t kMostDifferent = 100;
+  std::unordered_set<std::string> values;
+  for (const auto& record : sample.records) {
+    if (column >= record.size() || is_missing(record[column])) return false;
+    values.insert(record[column]);
+    if (values.size() > kMostDifferent) return false;
+  }
+  return true;
+}
+
+/// Returns why that one.
+std::string choose_label(const Sample& sample, const CsvOptions& options, Encoding& encoding) {
+  auto& columns = encoding.columns;
   if (!options.label.empty()) {
     find_column(columns, options.label, "label").kind = Kind::kLabel;
     return "as given";
@@ -113,6 +126,11 @@ std::string choose_label(CsvDraft& draft, const CsvOptions& options) {
       column.kind = Kind::kLabel;
       return "by its name";
     }
+  }
+  // Without names: the last one is the custom, the first one the other custom.
+  if (!encoding.header && !looks_like_classes(sample, columns.size() - 1) && looks_like_classes(sample, 0)) {
+    columns.front().kind = Kind::kLabel;
+    return "the first column, which has few values, while the last one has many";
   }
   columns.back().kind = Kind::kLabel;
   return "the last column";
@@ -202,7 +220,7 @@ CsvDraft draft_csv(std::string_view head, const std::string& file, const CsvOpti
   if (encoding.columns.size() < 2) {
     fail_file(file, "it has one column; a label and a feature are needed", "check the delimiter and the format");
   }
-  draft.label_reason = choose_label(draft, options);
+  draft.label_reason = choose_label(sample, options, encoding);
   choose_kinds(sample, options, encoding);
   for (std::size_t i = 0; i < encoding.columns.size(); ++i) {
     if (encoding.columns[i].kind != Kind::kLabel) continue;

@@ -18,7 +18,9 @@ namespace virga {
 struct CsvOptions {
   std::optional<char> delimiter;
   std::optional<bool> header;
-  std::string label;   ///< empty: the column called label, target, class or y, else the last one
+  /// Empty: the column called label, target, class or y, else the last one; or the first one, if there is no header and
+  /// only the first looks like classes.
+  std::string label;
   std::string weight;  ///< empty: none
   std::vector<std::string> numeric;
   std::vector<std::string> categorical;
