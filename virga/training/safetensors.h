@@ -62,5 +62,6 @@ constexpr std::size_t kMostEntries = 4096;  ///< tensors, and likewise entries o
 /// The content of `bytes`, which the views look into. Throws Error(kCorrupt) for what the format does not allow,
 /// duplicate keys included, and Error(kUnsupported) for element types and sizes beyond those above; both name `what`.
 [[nodiscard]] Safetensors parse_safetensors(ByteView bytes, std::string_view what);
+Safetensors parse_safetensors(Bytes&& bytes, std::string_view what) = delete;  // the views would outlive the bytes
 
 }  // namespace virga

@@ -98,11 +98,10 @@ TEST(Safetensors, ReplacesInvalidUtf8InMetadata) {
 }
 
 TEST(Safetensors, AcceptsAnyOrderInTheHeaderAndUnalignedData) {
-  const auto read = parse_safetensors(
-      file_of(
-          R"({"b":{"data_offsets":[1,9],"shape":[2],"dtype":"F32"},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}} )",
-          9),
-      "test");
+  const auto bytes = file_of(
+      R"({"b":{"data_offsets":[1,9],"shape":[2],"dtype":"F32"},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}} )",
+      9);
+  const auto read = parse_safetensors(bytes, "test");
   ASSERT_THAT(read.tensors, SizeIs(2));
   EXPECT_EQ(read.tensors[0].name, "a");
   EXPECT_THAT(elements<float>(read.tensors[1]), ElementsAre(0, 0));
