@@ -3,6 +3,7 @@
 namespace virga {
 
 void add_all_commands(Program& program) {
+  add_train_command(program);
   add_inspect_command(program);
   add_init_command(program);
   add_runs_commands(program);

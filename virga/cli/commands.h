@@ -5,6 +5,7 @@
 namespace virga {
 
 // Each adds one command, or a few that belong together, in a file of its own: runs_command.cc has add_runs_commands.
+void add_train_command(Program& program);
 void add_inspect_command(Program& program);
 void add_init_command(Program& program);
 void add_runs_commands(Program& program);

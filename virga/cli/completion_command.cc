@@ -31,19 +31,19 @@ std::string command_cases(const CLI::App& app) {
   }
   const auto flags = flags_of(app);
   words.insert(words.end(), flags.begin(), flags.end());
-  return fmt::format("    \"{}\") words=\"{}\" ;;\n", command_path(app), fmt::join(words, " ")) + inner;
+  return fmt::format("    \"{}\") choices=\"{}\" ;;\n", command_path(app), fmt::join(words, " ")) + inner;
 }
 
 /// "  --flag) words ;;" for flags that take one of a few words.
 std::string value_cases() {
-  std::string cases = "    --progress) words=\"auto bar plain jsonl none\" ;;\n";
+  std::string cases = "    --progress) choices=\"auto bar plain jsonl none\" ;;\n";
   for (const auto& option : job_options()) {
     std::vector<std::string_view> words;
     for (const auto& choice : option.choices) {
       if (choice.instead.empty()) words.push_back(choice.word);
     }
     if (!words.empty()) {
-      cases += fmt::format("    {}) words=\"{}\" ;;\n", option_flag(option), fmt::join(words, " "));
+      cases += fmt::format("    {}) choices=\"{}\" ;;\n", option_flag(option), fmt::join(words, " "));
     }
   }
   return cases;
@@ -70,39 +70,40 @@ int completion(const Program& program, const std::string& shell, Session& sessio
 
 }  // namespace
 
+// Names matter: zsh gives `path` and `words` meanings of their own.
 std::string Program::completion(std::string_view shell) const {
   // zsh runs the same functions through its emulation of bash's completion.
   std::string script = shell == "zsh" ? "#compdef virga\nautoload -U +X bashcompinit && bashcompinit\n" : "";
   script += "# Completion for virga; load it with: source <(virga completion " + std::string(shell) + ")\n";
   script += R"sh(_virga() {
   local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}"
-  local path="" words="" word i
+  local command="" choices="" word i
   for ((i = 1; i < COMP_CWORD; i++)); do
     word="${COMP_WORDS[i]}"
     case "$word" in -*) continue ;; esac
-    case "$path" in
+    case "$command" in
       )sh";
   script += groups(*app_);
-  script += R"sh() path="${path:+$path }$word" ;;
+  script += R"sh() command="${command:+$command }$word" ;;
     esac
   done
   case "$previous" in
 )sh";
   script += value_cases();
   script += R"sh(  esac
-  if [ -n "$words" ]; then
-    COMPREPLY=($(compgen -W "$words" -- "$current"))
+  if [ -n "$choices" ]; then
+    COMPREPLY=($(compgen -W "$choices" -- "$current"))
     return
   fi
-  case "$path" in
+  case "$command" in
 )sh";
   script += command_cases(*app_);
   script += R"sh(  esac
-  case "$path" in
-    show|rm) case "$current" in -*) ;; *) words="last $(virga runs --quiet 2>/dev/null)" ;; esac ;;
-    completion) words="bash zsh $words" ;;
+  case "$command" in
+    show|rm) case "$current" in -*) ;; *) choices="last $(virga runs --quiet 2>/dev/null)" ;; esac ;;
+    completion) choices="bash zsh $choices" ;;
   esac
-  COMPREPLY=($(compgen -W "$words" -- "$current"))
+  COMPREPLY=($(compgen -W "$choices" -- "$current"))
 }
 complete -o default -F _virga virga
 )sh";

@@ -3,7 +3,6 @@
 #include <system_error>
 
 #include <sys/statvfs.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -11,6 +10,7 @@
 
 #include "virga/base/error.h"
 #include "virga/base/file.h"
+#include "virga/base/memory.h"
 #include "virga/base/threads.h"
 #include "virga/base/units.h"
 #include "virga/cli/commands.h"
@@ -30,17 +30,6 @@ struct Finding {
 
 constexpr std::uint64_t kLittleDisk = std::uint64_t{1} << 30;
 constexpr std::uint64_t kLittleMemory = std::uint64_t{512} << 20;
-
-/// Bytes that this process may use: the machine's, or less when its control group (version 2, or 1) says so.
-std::uint64_t memory_limit() {
-  struct sysinfo info {};
-  std::uint64_t limit = ::sysinfo(&info) == 0 ? std::uint64_t{info.totalram} * info.mem_unit : 0;
-  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    std::uint64_t bytes = 0;
-    if (std::ifstream(path) >> bytes && bytes > 0) limit = std::min(limit, bytes);
-  }
-  return limit;
-}
 
 std::string simd_level() {
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&

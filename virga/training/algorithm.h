@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 
 #include "virga/batch/contribution.h"
 #include "virga/batch/mini_batch.h"
@@ -23,14 +24,18 @@ class Algorithm {
   [[nodiscard]] virtual const Contribution& local_step(const CompactParameters& parameters, const MiniBatch& batch) = 0;
 };
 
-/// Gradient averaging (GA-SGD): the sum of the gradients of the examples' losses.
+/// Gradient averaging (GA-SGD): the sum of the gradients of the examples' losses. Its weight is the number of examples
+/// times `mean_weight`, that of all training rows (class weights included), and not the examples' own total: so each
+/// step is an unbiased estimate, see docs/decisions/weights-and-division.md.
 class GradientAveraging final : public Algorithm {
  public:
-  explicit GradientAveraging(std::unique_ptr<Model> model) : model_(std::move(model)) {}
+  GradientAveraging(std::unique_ptr<Model> model, double mean_weight)
+      : model_(std::move(model)), mean_weight_(mean_weight) {}
   [[nodiscard]] const Contribution& local_step(const CompactParameters& parameters, const MiniBatch& batch) override;
 
  private:
   std::unique_ptr<Model> model_;
+  double mean_weight_;
   Contribution contribution_;
 };
 

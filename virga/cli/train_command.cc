@@ -1,0 +1,207 @@
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "virga/base/error.h"
+#include "virga/base/memory.h"
+#include "virga/base/threads.h"
+#include "virga/base/units.h"
+#include "virga/cli/commands.h"
+#include "virga/cli/import_display.h"
+#include "virga/cli/job_flags.h"
+#include "virga/cli/signals.h"
+#include "virga/driver/train_run.h"
+
+namespace virga {
+namespace {
+
+using nlohmann::json;
+
+struct Train {
+  std::string what;  // JOB.toml or DATA
+  JobFlags flags;
+};
+
+json or_null(const std::optional<double>& number) {
+  return number && std::isfinite(*number) ? json(*number) : json(nullptr);
+}
+
+/// Shows a run on standard error while it goes on.
+class Display final : public TrainObserver {
+ public:
+  explicit Display(ProgressDisplay& progress) : progress_(progress) {}
+
+  void started(const TrainStart& start) override {
+    const auto& plan = start.plan;
+    base_loss_ = plan.constant_loss;
+    epochs_ = plan.epochs;
+    progress_.milestone(
+        fmt::format("{} on {} rows x {} features{}; batch {}, {} rounds an epoch, {} worker{} (threads, {})",
+                    to_string(plan.model.kind), format_count(start.manifest.train.rows),
+                    format_count(start.manifest.encoding.features), start.has_validation ? "" : ", no validation rows",
+                    format_count(plan.batch_size), format_count(start.rounds_per_epoch), plan.workers,
+                    plan.workers == 1 ? "" : "s", start.simd),
+        "started",
+        {{"run", start.run_id},
+         {"model", to_string(plan.model.kind)},
+         {"train_rows", start.manifest.train.rows},
+         {"features", start.manifest.encoding.features},
+         {"batch_size", plan.batch_size},
+         {"rounds_per_epoch", start.rounds_per_epoch},
+         {"workers", plan.workers},
+         {"base_loss", base_loss_}});
+  }
+
+  void rate_found(double learning_rate, const std::vector<RateTrial>& trials) override {
+    auto tried = json::array();
+    for (const auto& trial : trials) {
+      tried.push_back({{"learning_rate", trial.learning_rate}, {"loss", or_null(trial.loss)}});
+    }
+    progress_.milestone(
+        fmt::format("learning rate {:g}, the best of {} tried on a sample", learning_rate, trials.size()), "rate_found",
+        {{"learning_rate", learning_rate}, {"trials", tried}});
+  }
+
+  void progressed(const TrainingProgress& progress) override {
+    progress_.report(
+        {.phase = "train",
+         .done = static_cast<double>(progress.examples),
+         .total = static_cast<double>(progress.total),
+         .unit = "rows",
+         .detail = fmt::format("epoch {}/{}  train loss {:.4f}", progress.epoch + 1, epochs_, progress.train_loss)});
+  }
+
+  void evaluated(const EpochReport& report) override {
+    auto line = fmt::format("epoch {:>3}  train loss {:.5f}", report.epoch, report.train_loss);
+    if (report.validation_loss) {
+      line += fmt::format("  validation loss {:.5f}  (base rate {:.5f}){}", *report.validation_loss, base_loss_,
+                          report.best ? "  best" : "");
+    }
+    progress_.milestone(line, "evaluated",
+                        {{"epoch", report.epoch},
+                         {"round", report.round},
+                         {"examples", report.examples},
+                         {"learning_rate", report.learning_rate},
+                         {"train_loss", or_null(report.train_loss)},
+                         {"validation_loss", or_null(report.validation_loss)},
+                         {"elapsed_seconds", std::chrono::duration<double>(report.elapsed).count()},
+                         {"best", report.best}});
+  }
+
+  void keep(const TrainingResult&) override {}
+
+ private:
+  ProgressDisplay& progress_;
+  double base_loss_ = 0;
+  std::uint32_t epochs_ = 0;
+};
+
+std::string_view why(EndReason reason) {
+  switch (reason) {
+    case EndReason::kEpochs:
+      return "all epochs were run";
+    case EndReason::kTargetLoss:
+      return "the target loss was reached";
+    case EndReason::kPatience:
+      return "the validation loss no longer fell";
+    case EndReason::kSeconds:
+      return "the time was up";
+    case EndReason::kStopped:
+      return "it was stopped";
+  }
+  return "";
+}
+
+json report_of(const TrainOutcome& outcome) {
+  const auto& [run_id, model, plan, result] = outcome;
+  return {{"run", run_id},
+          {"model", model.string()},
+          {"kind", to_string(plan.model.kind)},
+          {"ended_by", word_for(result.reason)},
+          {"epochs", result.last.epoch},
+          {"rounds", result.last.round},
+          {"examples", result.last.examples},
+          {"best_epoch", result.best.epoch},
+          {"learning_rate", result.learning_rate},
+          {"batch_size", plan.batch_size},
+          {"workers", plan.workers},
+          {"train_loss", or_null(result.best.train_loss)},
+          {"validation_loss", or_null(result.best.validation_loss)},
+          {"base_loss", or_null(plan.constant_loss)},
+          {"training_seconds", std::chrono::duration<double>(result.elapsed).count()}};
+}
+
+void tell(const TrainOutcome& outcome, const Session& session) {
+  const auto& result = outcome.result;
+  const auto seconds = std::max(1e-9, std::chrono::duration<double>(result.elapsed).count());
+  session.note(
+      fmt::format("{} epoch{}, {} rows in {} ({} rows/s): {}", result.last.epoch, result.last.epoch == 1 ? "" : "s",
+                  format_count(result.last.examples), format_duration(result.elapsed),
+                  format_count(static_cast<std::uint64_t>(static_cast<double>(result.last.examples) / seconds)),
+                  why(result.reason)));
+  if (result.best.validation_loss) {
+    session.note(fmt::format("best: epoch {}, validation loss {:.5f} (base rate {:.5f})", result.best.epoch,
+                             *result.best.validation_loss, outcome.plan.constant_loss));
+  }
+  session.note(fmt::format("model: {}   run: {}", outcome.model.string(), outcome.run_id));
+}
+
+int train(const Train& train, Session& session) {
+  const StopOnSignal signals;
+  const bool is_job = is_job_file(train.what);
+  auto flags = train.flags.settings();
+  if (!is_job) {
+    flags.push_back(
+        {.option = find_option("data", "train"), .value = train.what, .source = Source::kFlag, .origin = "argument"});
+  }
+  auto settings = load_settings(session, is_job ? train.what : "", std::move(flags));
+  std::vector<std::string> warnings;
+  TrainRequest request{make_job(settings, warnings), settings, session.home(), usable_cores(), memory_limit() / 4};
+  for (const auto& warning : warnings) session.warn(warning);
+  if (request.job.data.train.empty()) {
+    throw Error(ErrorKind::kUsage, fmt::format("{} does not say what to train on", train.what),
+                "set train in its [data] section");
+  }
+
+  const auto progress = session.make_progress();
+  const auto data = open_job_data(request.job.data, request.job.seed, request.home, import_events(session, *progress),
+                                  signals.token());
+  Display display(*progress);
+  const auto outcome =
+      virga::train(request, data.train, data.validation ? &*data.validation : nullptr, display, signals.token());
+  if (session.json()) {
+    session.print_json(report_of(outcome));
+  } else {
+    tell(outcome, session);
+  }
+  if (outcome.result.reason == EndReason::kStopped) return 128 + signal_received();
+  const bool short_of_target = request.job.stop.target_loss && outcome.result.reason != EndReason::kTargetLoss;
+  return outcome.result.reason == EndReason::kSeconds && short_of_target ? exit_code(ErrorKind::kBudgetExhausted) : 0;
+}
+
+}  // namespace
+
+void add_train_command(Program& program) {
+  auto state = std::make_shared<Train>();
+  auto& app = program.add(
+      "Working",
+      {.name = "train",
+       .arguments = "JOB.toml | DATA",
+       .summary = "Trains a model and stores it",
+       .details = "DATA is an imported set, or a raw file (LIBSVM, CSV, IDX images), which is imported on the fly and "
+                  "kept in $VIRGA_HOME/cache. Without further flags the kind of model follows from the labels, the "
+                  "learning rate is searched on a sample, a tenth of a raw file is held out for validation, and the "
+                  "model that is best on it is kept. Ctrl-C stops after the current round and keeps the best model.",
+       .examples = {{"virga train a9a.gz", "logistic regression on a LIBSVM file, written to model.safetensors"},
+                    {"virga train clicks/ --epochs 5 --learning-rate 0.5", "on an imported set, without the search"},
+                    {"virga train job.toml --seed 2", "as a job file says, but for the seed"}}},
+      [state](Session& session) { return train(*state, session); });
+  app.add_option("JOB|DATA", state->what, "Job file (*.toml), imported set or raw file")->required();
+  state->flags.declare(app);
+}
+
+}  // namespace virga

@@ -1,0 +1,174 @@
+#include "virga/driver/data_set.h"
+
+#include <utility>
+#include <vector>
+
+#include <unistd.h>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "virga/base/error.h"
+#include "virga/base/hash.h"
+#include "virga/base/version.h"
+
+namespace virga {
+namespace {
+
+namespace fs = std::filesystem;
+
+MissingPolicy missing_policy(const std::string& word) {
+  for (const auto policy :
+       {MissingPolicy::kIndicator, MissingPolicy::kMean, MissingPolicy::kZero, MissingPolicy::kError}) {
+    if (to_string(policy) == word) return policy;
+  }
+  check(false, "missing policies are those of the option's declaration");
+  return MissingPolicy::kIndicator;
+}
+
+std::optional<ScaleKind> scale_kind(const std::string& word) {
+  if (word == "none") return ScaleKind::kNone;
+  if (word == "maxabs") return ScaleKind::kMaxAbs;
+  if (word == "standard") return ScaleKind::kStandardise;
+  return std::nullopt;
+}
+
+ImportOptions import_options(const Job::Data& data, std::uint64_t seed) {
+  ImportOptions options;
+  options.train = {data.train};
+  if (data.validation) options.validation = {*data.validation};
+  if (data.test) options.test = {*data.test};
+  if (!data.validation) options.validation_fraction = data.validation_fraction;
+  options.scale = scale_kind(data.scale);
+  options.seed = seed;
+  options.csv.label = data.label.value_or("");
+  options.csv.weight = data.weight.value_or("");
+  options.csv.numeric = data.numeric;
+  options.csv.categorical = data.categorical;
+  options.csv.ignored = data.ignore;
+  options.csv.missing = missing_policy(data.missing);
+  options.created_by = created_by();
+  return options;
+}
+
+/// Says which files a path stands for and when they were last written: what a cached import depends on.
+std::string state_of(const std::string& path) {
+  std::error_code missing;
+  const auto whole = fs::weakly_canonical(path, missing);
+  if (!fs::exists(whole))
+    throw Error(ErrorKind::kNotFound, fmt::format("cannot read {}: No such file or directory", path), "check the path");
+  std::string state = whole.string();
+  // The labels of an IDX file stand beside it, so its folder counts too.
+  for (const auto& part : {whole, whole.parent_path()}) {
+    state += fmt::format("|{}", fs::last_write_time(part).time_since_epoch().count());
+  }
+  if (fs::is_regular_file(whole)) state += fmt::format("|{}", fs::file_size(whole));
+  return state;
+}
+
+std::string cache_key(const ImportOptions& o) {
+  std::string text = fmt::format("{} {} {} {}", created_by(), o.seed, o.validation_fraction.value_or(-1),
+                                 o.scale ? static_cast<int>(*o.scale) : -1);
+  for (const auto* files : {&o.train, &o.validation, &o.test}) {
+    text += "\nfiles";
+    for (const auto& file : *files) text += "\n" + state_of(file);
+  }
+  text += fmt::format("\n{}\n{}\n{}\n{}\n{}\n{}", o.csv.label, o.csv.weight, fmt::join(o.csv.numeric, "\x1f"),
+                      fmt::join(o.csv.categorical, "\x1f"), fmt::join(o.csv.ignored, "\x1f"),
+                      static_cast<int>(o.csv.missing));
+  return fmt::format("{}-{:08x}{:08x}", fs::path(o.train.front()).filename().string(), crc32c(as_bytes(text)),
+                     murmur3_x86_32(text));
+}
+
+/// Imports beside its place in the cache and moves it there: of two jobs that import the same at once, either's will
+/// do.
+void import_into(const fs::path& place, ImportOptions options, const ImportEvents& events,
+                 const std::stop_token& stop) {
+  const auto beside = place.parent_path() / fmt::format(".{}.{}", place.filename().string(), ::getpid());
+  options.to = beside.string();
+  options.overwrite = true;
+  options.stop = stop;
+  options.on_progress = events.progress;
+  std::error_code ignored;
+  try {
+    const auto report = import_set(options);
+    fs::remove_all(place, ignored);  // what a crash has left
+    std::error_code taken;
+    fs::rename(beside, place, taken);
+    if (taken && !is_data_set(place.string()))
+      throw system_error("cannot move the imported set to " + place.string(), taken.value());
+    if (events.imported) events.imported(report);
+  } catch (...) {
+    fs::remove_all(beside, ignored);
+    throw;
+  }
+  fs::remove_all(beside, ignored);
+}
+
+}  // namespace
+
+DataSet open_data_set(const std::string& uri) {
+  DataSet set{uri, open_object_store(uri), {}};
+  set.manifest = read_manifest(*set.store);
+  return set;
+}
+
+bool is_data_set(const std::string& uri) {
+  std::error_code ignored;
+  if (fs::is_regular_file(uri, ignored)) return false;
+  return open_object_store(uri)->exists("manifest.json");
+}
+
+JobData open_job_data(const Job::Data& data, std::uint64_t seed, const fs::path& home, const ImportEvents& events,
+                      const std::stop_token& stop) {
+  if (is_data_set(data.train)) {
+    JobData job{open_data_set(data.train), std::nullopt};
+    if (data.validation && !is_data_set(*data.validation)) {
+      throw Error(
+          ErrorKind::kUsage,
+          fmt::format("{} is an imported set, but the validation data {} are not", data.train, *data.validation),
+          "import both together: virga import TRAIN --validation FILE --to URI");
+    }
+    if (data.validation) job.validation = open_data_set(*data.validation);
+    return job;
+  }
+  if (data.validation && is_data_set(*data.validation)) {
+    throw Error(
+        ErrorKind::kUsage,
+        fmt::format("{} is a raw file, but the validation data {} are an imported set", data.train, *data.validation),
+        "give raw files for both, or import both together: virga import TRAIN --validation FILE --to URI");
+  }
+  const auto options = import_options(data, seed);
+  const auto place = home / "cache" / cache_key(options);
+  if (!is_data_set(place.string())) {
+    std::error_code failed;
+    fs::create_directories(place.parent_path(), failed);
+    if (failed) throw system_error("cannot create " + place.parent_path().string(), failed.value());
+    import_into(place, options, events, stop);
+  }
+  JobData job{open_data_set(place.string()), std::nullopt};
+  return job;
+}
+
+void check_same_encoding(const DataSet& training, const DataSet& other) {
+  const auto& a = training.manifest.encoding;
+  const auto& b = other.manifest.encoding;
+  std::string difference;
+  if (a.format != b.format) {
+    difference = fmt::format("one was imported from {}, the other from {}", to_string(a.format), to_string(b.format));
+  } else if (a.dense != b.dense) {
+    difference = "one is dense, the other sparse";
+  } else if (a.features != b.features) {
+    difference = fmt::format("{} features against {}", a.features, b.features);
+  } else if (a.classes != b.classes) {
+    difference = "their classes differ";
+  } else if (a != b) {
+    difference = "their columns or scaling differ";
+  }
+  if (difference.empty()) return;
+  throw Error(ErrorKind::kBadData,
+              fmt::format("{} and {} do not fit together: {}", training.uri, other.uri, difference),
+              "import both at once: virga import TRAIN --validation FILE --to URI");
+}
+
+}  // namespace virga

@@ -1,0 +1,261 @@
+#include "virga/driver/single_engine.h"
+
+#include <algorithm>
+#include <cmath>
+#include <exception>
+#include <limits>
+#include <memory>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "virga/base/error.h"
+#include "virga/base/threads.h"
+#include "virga/data/loader.h"
+#include "virga/exchange/memory_exchange.h"
+#include "virga/training/algorithm.h"
+#include "virga/training/defaults.h"
+#include "virga/training/split_loss.h"
+#include "virga/training/worker.h"
+
+namespace virga {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kReportInterval = std::chrono::milliseconds(100);
+constexpr double kHopeless = 3;  // times the loss of the best constant prediction
+
+/// How long the best model may exist in memory alone.
+constexpr auto kCheckpointInterval = std::chrono::seconds(10);
+
+class Training {
+ public:
+  Training(const TrainingRun& run, GroupCache& train, GroupCache* validation, SplitName validation_split,
+           const Kernels& kernels, TrainingObserver& observer, const std::stop_token& stop)
+      : run_(run),
+        plan_(run.plan),
+        train_(train),
+        validation_(validation),
+        validation_split_(validation_split),
+        kernels_(kernels),
+        observer_(observer),
+        stop_(stop),
+        schedule_(train.manifest().train, train.manifest().rows_per_group, run.seed, run.plan.batch_size) {}
+
+  TrainingResult run();
+
+ private:
+  class RoundReporter;
+  class BestModelCheckpoint;
+
+  double find_rate();
+  [[nodiscard]] double rate_of(std::uint32_t epoch) const;
+  [[nodiscard]] Tables start_parameters() const;
+  void run_rank(unsigned rank);
+  std::optional<EndReason> between_epochs(Round completed, std::optional<EndReason> end);
+  EpochReport evaluate(Round completed);
+  void check_hope(const EpochReport& report) const;
+  [[nodiscard]] std::optional<EndReason> decide(const EpochReport& report);
+  void completed_round(Round round);
+
+  const TrainingRun& run_;
+  const TrainingPlan& plan_;
+  GroupCache& train_;
+  GroupCache* validation_;
+  const SplitName validation_split_;
+  const Kernels& kernels_;
+  TrainingObserver& observer_;
+  const std::stop_token& stop_;
+  const Schedule schedule_;
+
+  double learning_rate_ = 0;
+  std::unique_ptr<MemoryExchange> exchange_;
+  std::unique_ptr<EpochControl> control_;
+  Clock::time_point started_;
+
+  // Of the epoch so far; by rank 0, read between epochs.
+  double loss_ = 0;
+  double weight_ = 0;
+  std::uint64_t examples_ = 0;
+  Clock::time_point reported_;
+
+  TrainingResult result_;
+  double best_loss_ = std::numeric_limits<double>::infinity();
+  std::uint32_t since_best_ = 0;
+  bool unkept_best_ = false;  // by the rank that evaluates while all wait, then by rank 0
+};
+
+/// Rank 0 reports for all: the totals of a round are the same for every rank.
+class Training::RoundReporter final : public Reporter {
+ public:
+  RoundReporter(Training& training, unsigned rank) : training_(training), rank_(rank) {}
+  void round(Round round) override {
+    if (rank_ == 0) training_.completed_round(round);
+  }
+
+ private:
+  Training& training_;
+  const unsigned rank_;
+};
+
+/// Rank 0 sees to it that the best model so far outlives the process, but not at every evaluation of a quick run.
+class Training::BestModelCheckpoint final : public Checkpoint {
+ public:
+  BestModelCheckpoint(Training& training, unsigned rank) : training_(training), rank_(rank) {}
+  void if_due(Round) override {
+    if (rank_ != 0 || !training_.unkept_best_ || Clock::now() - kept_ < kCheckpointInterval) return;
+    training_.observer_.keep(training_.result_);
+    training_.unkept_best_ = false;
+    kept_ = Clock::now();
+  }
+
+ private:
+  Training& training_;
+  const unsigned rank_;
+  Clock::time_point kept_ = Clock::now();
+};
+
+double Training::find_rate() {
+  if (plan_.learning_rate) return *plan_.learning_rate;
+  const RateSearch search{.model = plan_.model,
+                          .rule = plan_.rule,
+                          .mean_weight = plan_.mean_weight,
+                          .label_scale = plan_.label_scale,
+                          .label_mean = plan_.label_mean,
+                          .default_epsilon = plan_.default_epsilon,
+                          .seed = run_.seed,
+                          .threads = plan_.workers};
+  const auto trials = search_learning_rate(search, train_, kernels_, stop_);
+  const double rate = best_learning_rate(trials);
+  observer_.rate_found(rate, trials);
+  return rate;
+}
+
+double Training::rate_of(std::uint32_t epoch) const {
+  return learning_rate_ * schedule_factor(plan_.schedule, epoch, plan_.epochs) * plan_.label_scale;
+}
+
+TrainingResult Training::run() {
+  learning_rate_ = find_rate();
+  result_.learning_rate = learning_rate_;
+  auto rule = plan_.rule;
+  rule.learning_rate = rate_of(0);
+  exchange_ = std::make_unique<MemoryExchange>(plan_.workers, start_parameters(), rule);
+  started_ = reported_ = Clock::now();
+  EpochControl::Options options{
+      .ranks = plan_.workers, .rounds_per_epoch = schedule_.rounds_per_epoch(), .epochs = plan_.epochs, .stop = stop_};
+  if (run_.time_limit) options.deadline = started_ + *run_.time_limit;
+  control_ = std::make_unique<EpochControl>(
+      options, [this](Round completed, std::optional<EndReason> end) { return between_epochs(completed, end); });
+  run_threads(plan_.workers, [this](unsigned rank) { run_rank(rank); });
+  result_.reason = control_->reason();
+  return std::move(result_);
+}
+
+Tables Training::start_parameters() const {
+  if (run_.start) return *run_.start;
+  return initial_parameters(plan_.model, plan_.label_mean);
+}
+
+void Training::run_rank(unsigned rank) {
+  try {
+    BatchSource data(train_, schedule_, {.rank = rank, .world_size = plan_.workers});
+    GradientAveraging algorithm(make_model(plan_.model, kernels_), plan_.mean_weight);
+    RankControl control(*control_, rank);
+    RoundReporter reporter(*this, rank);
+    BestModelCheckpoint checkpoint(*this, rank);
+    run_worker(0, data, exchange_->rank(rank), algorithm, control, reporter, checkpoint);
+  } catch (...) {
+    exchange_->abort(std::current_exception());
+    control_->abort(std::current_exception());
+    throw;
+  }
+}
+
+void Training::completed_round(Round round) {
+  const auto& totals = exchange_->totals();
+  loss_ += totals.loss;
+  weight_ += totals.weight;
+  examples_ += totals.examples;
+  const auto now = Clock::now();
+  if (now - reported_ < kReportInterval) return;
+  reported_ = now;
+  observer_.progressed({.epoch = schedule_.epoch_of(round),
+                        .examples = examples_,
+                        .total = schedule_.rows() * plan_.epochs,
+                        .train_loss = weight_ > 0 ? loss_ / weight_ : 0});
+}
+
+EpochReport Training::evaluate(Round completed) {
+  const auto& parameters = exchange_->parameters(completed);
+  const auto epoch = schedule_.epoch_of(completed - 1);
+  EpochReport report{.epoch = epoch + 1,
+                     .round = completed,
+                     .examples = examples_,
+                     .learning_rate = rate_of(epoch),
+                     .train_loss = weight_ > 0 ? loss_ / weight_ : 0};
+  if (validation_ != nullptr) {
+    report.validation_loss =
+        split_loss(*validation_, validation_split_, plan_.model, parameters, kernels_, plan_.workers);
+  }
+  report.elapsed = Clock::now() - started_;
+  return report;
+}
+
+void Training::check_hope(const EpochReport& report) const {
+  const double loss = report.validation_loss.value_or(report.train_loss);
+  const bool finite = std::isfinite(loss) && std::isfinite(report.train_loss);
+  if (finite && loss <= kHopeless * std::max(plan_.constant_loss, plan_.start_loss)) return;
+  throw Error(ErrorKind::kDiverged,
+              finite ? fmt::format("after epoch {} the loss is {:.4g}, far above the {:.4g} of a constant prediction",
+                                   report.epoch, loss, plan_.constant_loss)
+                     : fmt::format("after epoch {} the loss is not finite", report.epoch),
+              fmt::format("lower the learning rate (it is {:g}; try --learning-rate {:g}), or leave it to be searched",
+                          learning_rate_, learning_rate_ / 10));
+}
+
+std::optional<EndReason> Training::decide(const EpochReport& report) {
+  const double loss = report.validation_loss.value_or(report.train_loss);
+  if (report.best) {
+    since_best_ = 0;
+  } else if (report.epoch > plan_.patience_after) {
+    ++since_best_;
+  }
+  if (run_.target_loss && loss <= *run_.target_loss) return EndReason::kTargetLoss;
+  if (run_.patience > 0 && validation_ != nullptr && since_best_ >= run_.patience) return EndReason::kPatience;
+  return std::nullopt;
+}
+
+std::optional<EndReason> Training::between_epochs(Round completed, std::optional<EndReason> end) {
+  auto report = evaluate(completed);
+  check_hope(report);
+  // Without validation rows there is nothing to choose by: the last parameters are the model.
+  report.best = !report.validation_loss || *report.validation_loss < best_loss_;
+  if (report.best) {
+    best_loss_ = report.validation_loss.value_or(best_loss_);
+    result_.parameters = exchange_->parameters(completed);
+    result_.best = report;
+  }
+  result_.last = report;
+  result_.elapsed = report.elapsed;
+  unkept_best_ = unkept_best_ || report.best;
+  observer_.evaluated(report);
+
+  const auto decision = decide(report);
+  const auto epoch = report.epoch - 1;
+  loss_ = weight_ = 0;
+  if (plan_.forget) exchange_->scale_accumulators(default_adagrad_decay(epoch));
+  exchange_->set_learning_rate(rate_of(epoch + 1));
+  return decision ? decision : end;
+}
+
+}  // namespace
+
+TrainingResult train_on_threads(const TrainingRun& run, GroupCache& train, GroupCache* validation,
+                                SplitName validation_split, const Kernels& kernels, TrainingObserver& observer,
+                                const std::stop_token& stop) {
+  return Training(run, train, validation, validation_split, kernels, observer, stop).run();
+}
+
+}  // namespace virga

@@ -1,0 +1,161 @@
+#include "virga/driver/train_run.h"
+
+#include <cmath>
+#include <functional>
+#include <optional>
+#include <utility>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "virga/base/error.h"
+#include "virga/base/version.h"
+#include "virga/data/schedule.h"
+#include "virga/driver/run_record.h"
+#include "virga/training/model_file.h"
+
+namespace virga {
+namespace {
+
+using nlohmann::json;
+
+HistoryEntry history_entry(const EpochReport& report) {
+  return {.epoch = report.epoch,
+          .round = report.round,
+          .train_loss = report.train_loss,
+          .validation_loss = report.validation_loss,
+          .learning_rate = report.learning_rate,
+          .examples = report.examples,
+          .seconds = std::chrono::duration<double>(report.elapsed).count()};
+}
+
+ModelFile make_model_file(const TrainRequest& request, const DataSet& data, const TrainingPlan& plan,
+                          const TrainingResult& result) {
+  ModelFile file;
+  file.spec = plan.model;
+  file.parameters = result.parameters;
+  file.encoding = data.manifest.encoding;
+  file.training = {.seed = request.job.seed,
+                   .epochs = result.last.epoch,
+                   .rounds = result.last.round,
+                   .best_epoch = result.best.epoch,
+                   .learning_rate = result.learning_rate,
+                   .l1 = plan.rule.l1,
+                   .l2 = plan.rule.l2,
+                   .training_loss = result.best.train_loss,
+                   .validation_loss = result.best.validation_loss,
+                   .final_training_loss = result.last.train_loss,
+                   .final_validation_loss = result.last.validation_loss};
+  file.data = {data.uri, manifest_checksum(data.manifest), data.manifest.sources};
+  file.job = settings_json(request.settings).dump();
+  file.created_by = created_by();
+  return file;
+}
+
+/// Passes everything on, and into the record.
+class Recorder final : public TrainingObserver {
+ public:
+  Recorder(RunRecord& record, TrainObserver& next, std::function<void(const TrainingResult&)> keep)
+      : record_(record), next_(next), keep_(std::move(keep)) {}
+
+  void rate_found(double learning_rate, const std::vector<RateTrial>& trials) override {
+    record_.resolve("optimizer.learning_rate", learning_rate);
+    auto tried = json::array();
+    for (const auto& trial : trials) {
+      tried.push_back({{"learning_rate", trial.learning_rate},
+                       {"loss", std::isfinite(trial.loss) ? json(trial.loss) : json(nullptr)}});
+    }
+    record_.resolve("optimizer.learning_rate_trials", tried);
+    next_.rate_found(learning_rate, trials);
+  }
+  void progressed(const TrainingProgress& progress) override { next_.progressed(progress); }
+  void evaluated(const EpochReport& report) override {
+    record_.add(history_entry(report));
+    next_.evaluated(report);
+  }
+  void keep(const TrainingResult& so_far) override { keep_(so_far); }
+
+ private:
+  RunRecord& record_;
+  TrainObserver& next_;
+  std::function<void(const TrainingResult&)> keep_;
+};
+
+TrainingRun run_of(const TrainRequest& request, const DataSet& data) {
+  TrainingRun run;
+  run.plan = plan_training(request.job, data.manifest, request.cores);
+  run.seed = request.job.seed;
+  run.target_loss = request.job.stop.target_loss;
+  run.patience = request.job.stop.patience;
+  run.time_limit = request.job.stop.seconds;
+  if (request.job.model.init) {
+    auto start = read_model_file(*request.job.model.init);
+    if (start.parameters.layout != layout_of(run.plan.model)) {
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("{}: its kind, features or classes are not those of this job", *request.job.model.init),
+                  "start from a model of the same kind on the same columns");
+    }
+    run.start = std::move(start.parameters);
+  }
+  return run;
+}
+
+}  // namespace
+
+std::string_view word_for(EndReason reason) noexcept {
+  switch (reason) {
+    case EndReason::kEpochs:
+      return "epochs";
+    case EndReason::kTargetLoss:
+      return "target_loss";
+    case EndReason::kPatience:
+      return "patience";
+    case EndReason::kSeconds:
+      return "seconds";
+    case EndReason::kStopped:
+      return "signal";
+  }
+  return "epochs";
+}
+
+TrainOutcome train(const TrainRequest& request, const DataSet& data, const DataSet* validation, TrainObserver& observer,
+                   const std::stop_token& stop) {
+  if (validation != nullptr) check_same_encoding(data, *validation);
+  const auto run = run_of(request, data);
+  RunRecord record(request.home, request.settings, std::chrono::system_clock::now());
+  const auto& job = request.job;
+  const auto level = best_simd_level();
+  try {
+    record.resolve("data.train_checksum", fmt::format("{:08x}", manifest_checksum(data.manifest)));
+    record.resolve("model.kind", to_string(run.plan.model.kind));
+    record.resolve("optimizer.batch_size", run.plan.batch_size);
+    record.resolve("functions.workers", run.plan.workers);
+    GroupCache cache(*data.store, data.manifest, request.cache_bytes);
+    std::optional<GroupCache> other;
+    if (validation != nullptr) other.emplace(*validation->store, validation->manifest, request.cache_bytes / 4);
+    const bool own_split = validation == nullptr && data.manifest.validation.rows > 0;
+    auto* validation_cache = other ? &*other : own_split ? &cache : nullptr;
+    const auto split = other ? SplitName::kTrain : SplitName::kValidation;
+    observer.started(
+        {record.id(), std::string(to_string(level)), run.plan, data.manifest,
+         Schedule(data.manifest.train, data.manifest.rows_per_group, run.seed, run.plan.batch_size).rounds_per_epoch(),
+         validation_cache != nullptr});
+
+    const auto store = [&](const std::filesystem::path& path, const TrainingResult& result) {
+      write_model_file(path, make_model_file(request, data, run.plan, result));
+    };
+    Recorder recorder(record, observer, [&](const TrainingResult& so_far) { store(record.model_path(), so_far); });
+    auto result = train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
+    store(record.model_path(), result);
+    store(job.output.model, result);
+    const bool stopped = result.reason == EndReason::kStopped;
+    record.finish(stopped ? RunState::kStopped : RunState::kFinished, word_for(result.reason), stopped ? 130 : 0, "");
+    return {record.id(), job.output.model, run.plan, std::move(result)};
+  } catch (const Error& error) {
+    record.finish(error.kind() == ErrorKind::kInterrupted ? RunState::kStopped : RunState::kFailed,
+                  to_string(error.kind()), exit_code(error.kind()), error.what());
+    throw;
+  }
+}
+
+}  // namespace virga

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <filesystem>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "virga/driver/data_set.h"
+#include "virga/driver/single_engine.h"
+#include "virga/job/settings.h"
+
+namespace virga {
+
+struct TrainRequest {
+  Job job;
+  Settings settings;  ///< what the job was made from; kept in the run's record
+  std::filesystem::path home;
+  unsigned cores = 1;
+  std::uint64_t cache_bytes = 0;  ///< most memory for decoded rows
+};
+
+/// What was decided before the first round.
+struct TrainStart {
+  std::string run_id;
+  std::string simd;  ///< level of the kernels
+  const TrainingPlan& plan;
+  const Manifest& manifest;
+  std::uint64_t rounds_per_epoch = 0;
+  bool has_validation = false;
+};
+
+/// "epochs", "target_loss", "patience", "seconds", "signal": as the run's record and JSON output call it.
+[[nodiscard]] std::string_view word_for(EndReason reason) noexcept;
+
+class TrainObserver : public TrainingObserver {
+ public:
+  virtual void started(const TrainStart& start) = 0;
+};
+
+struct TrainOutcome {
+  std::string run_id;
+  std::filesystem::path model;  ///< where the job wanted it; the run's folder has a copy
+  TrainingPlan plan;
+  TrainingResult result;
+};
+
+/// Trains as the job says on a set that is open, with all cores of this machine: record, search, rounds, model file.
+/// The run's record is kept up to date; whatever ends the run stands in it. `validation`: another set with the same
+/// encoding, or null. Throws what any part throws.
+[[nodiscard]] TrainOutcome train(const TrainRequest& request, const DataSet& data, const DataSet* validation,
+                                 TrainObserver& observer, const std::stop_token& stop);
+
+}  // namespace virga

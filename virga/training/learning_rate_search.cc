@@ -1,0 +1,125 @@
+#include "virga/training/learning_rate_search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "virga/base/error.h"
+#include "virga/base/random.h"
+#include "virga/base/threads.h"
+#include "virga/exchange/memory_exchange.h"
+#include "virga/training/algorithm.h"
+#include "virga/training/defaults.h"
+#include "virga/training/plan.h"
+
+namespace virga {
+namespace {
+
+constexpr std::uint64_t kBatchSize = 32;
+constexpr int kRates = 7;
+constexpr double kFirstEpochFactor = 0.25;  // as the default schedule's
+constexpr double kTolerance = 1.01;
+
+/// The largest rate worth trying; the scale of a step differs between the rules.
+double largest_rate(RuleKind kind) {
+  switch (kind) {
+    case RuleKind::kSgd:
+      return 4;
+    case RuleKind::kMomentum:
+    case RuleKind::kNesterov:
+      return 0.5;
+    case RuleKind::kAdagrad:
+      return 1;
+    case RuleKind::kAdam:
+      return 0.125;
+  }
+  return 1;
+}
+
+/// Whole groups in seeded random order, the last cut, until the sample is full.
+std::vector<RowRange> draw_sample(const RateSearch& search, GroupCache& cache) {
+  const auto& train = cache.manifest().train;
+  std::vector<GroupId> groups;
+  for (std::uint32_t block = 0; block < train.blocks.size(); ++block) {
+    for (std::uint32_t group = 0; group < train.blocks[block].group_bytes.size(); ++group) {
+      groups.push_back({SplitName::kTrain, block, group});
+    }
+  }
+  const auto wanted = std::min(train.rows, std::clamp<std::uint64_t>(train.rows / 8, 2048, 16384));
+  std::vector<RowRange> sample;
+  std::uint64_t rows = 0;
+  for (const auto index :
+       permutation(static_cast<std::uint32_t>(groups.size()), Random(search.seed, Purpose::kSample), 0)) {
+    if (rows == wanted) break;
+    const auto group = cache.get(groups[index]);
+    const auto take = static_cast<std::uint32_t>(std::min<std::uint64_t>(group->rows, wanted - rows));
+    sample.push_back({group, 0, take});
+    rows += take;
+  }
+  return sample;
+}
+
+/// The sample in mini-batches; made once, as all trials use the same.
+std::vector<MiniBatch> cut(const std::vector<RowRange>& sample, std::uint32_t features) {
+  std::vector<MiniBatch> batches;
+  BatchAssembler assembler(features);
+  for (const auto& range : sample) {
+    for (auto row = range.first_row; row < range.last_row; row += kBatchSize) {
+      const RowRange part{range.group, row, std::min<std::uint32_t>(row + kBatchSize, range.last_row)};
+      batches.push_back(assembler.assemble({&part, 1}));
+    }
+  }
+  return batches;
+}
+
+double trial(const RateSearch& search, const std::vector<MiniBatch>& batches, double rate, const Kernels& kernels,
+             const std::stop_token& stop) {
+  auto options = search.rule;
+  options.learning_rate = rate * kFirstEpochFactor * search.label_scale;
+  if (options.kind == RuleKind::kAdagrad && search.default_epsilon) {
+    options.epsilon = default_adagrad_epsilon(kBatchSize) * search.label_scale * search.label_scale;
+  }
+  MemoryExchange replica(1, initial_parameters(search.model, search.label_mean), options);
+  auto& exchange = replica.rank(0);
+  GradientAveraging algorithm(make_model(search.model, kernels), search.mean_weight);
+  double loss = 0;
+  double weight = 0;
+  for (std::size_t round = 0; round < batches.size(); ++round) {
+    if (stop.stop_requested()) throw Error(ErrorKind::kInterrupted, "stopped during the search for a learning rate");
+    const auto& batch = batches[round];
+    const auto& contribution = algorithm.local_step(exchange.read(round, batch.keys), batch);
+    loss += contribution.loss;
+    weight += contribution.weight;
+    if (!std::isfinite(loss)) return std::numeric_limits<double>::infinity();
+    exchange.write(round, contribution);
+  }
+  return weight > 0 ? loss / weight : std::numeric_limits<double>::infinity();
+}
+
+}  // namespace
+
+std::vector<RateTrial> search_learning_rate(const RateSearch& search, GroupCache& cache, const Kernels& kernels,
+                                            const std::stop_token& stop) {
+  const auto sample = draw_sample(search, cache);
+  const auto batches = cut(sample, search.model.features);
+  std::vector<RateTrial> trials(kRates);
+  parallel_for(search.threads, trials.size(), [&](std::size_t i) {
+    const double rate = largest_rate(search.rule.kind) / static_cast<double>(1U << i);
+    trials[i] = {rate, trial(search, batches, rate, kernels, stop)};
+  });
+  return trials;
+}
+
+double best_learning_rate(const std::vector<RateTrial>& trials) {
+  const auto lowest = std::ranges::min_element(trials, {}, &RateTrial::loss);
+  if (lowest == trials.end() || !std::isfinite(lowest->loss)) {
+    throw Error(
+        ErrorKind::kDiverged, "no learning rate between the largest and the smallest tried gave a finite loss",
+        "look for extreme values with 'virga inspect', scale the data (--scale standard), or give --learning-rate");
+  }
+  const auto found =
+      std::ranges::find_if(trials, [&](const RateTrial& t) { return t.loss <= kTolerance * lowest->loss; });
+  return found->learning_rate;
+}
+
+}  // namespace virga
