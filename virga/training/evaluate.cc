@@ -1,6 +1,7 @@
 #include "virga/training/evaluate.h"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -90,6 +91,13 @@ Manifest manifest_for(const ModelFile& model, Manifest set, std::string_view set
   set.encoding = model.encoding;
   set.encoding.classes = std::move(classes);
   return set;
+}
+
+GroupStream groups_of(RawReader& reader) {
+  return [&reader]() -> RowGroupPtr {
+    auto group = reader.next();
+    return group ? std::make_shared<const RowGroup>(*std::move(group)) : nullptr;
+  };
 }
 
 Evaluation evaluate(const ModelFile& model, const GroupStream& next, unsigned threads) {

@@ -6,6 +6,7 @@
 #include "virga/batch/row_group.h"
 #include "virga/data/group_cache.h"
 #include "virga/data/manifest.h"
+#include "virga/data/raw_reader.h"
 #include "virga/training/metrics.h"
 #include "virga/training/model_file.h"
 
@@ -14,6 +15,9 @@ namespace virga {
 /// Hands out groups of rows, in order, encoded and scaled by the model's Encoding; null at the end. Called by one
 /// thread at a time.
 using GroupStream = std::function<RowGroupPtr()>;
+
+/// The rows of `reader`, which is borrowed.
+[[nodiscard]] GroupStream groups_of(RawReader& reader);
 
 /// What `model` is worth on the rows of `next`, scored on `threads` threads; the bits do not depend on their number.
 /// Memory: a few groups a thread, and that of Metrics. Throws what `next` throws, and as Metrics.
