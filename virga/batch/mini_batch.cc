@@ -1,29 +1,128 @@
 #include "virga/batch/mini_batch.h"
 
 #include <algorithm>
+#include <bit>
+
+#include "virga/base/error.h"
+
 namespace virga {
-BatchAssembler::BatchAssembler(std::uint32_t features) : features_(features) {}
-MiniBatch BatchAssembler::assemble(std::span<const RowRange> ranges) {
-  MiniBatch batch;
-  for (const auto& range : ranges) {
-    const auto& group = *range.group;
-    BatchSlice slice{range.group, range.first_row, range.last_row, {}, {}};
-    batch.rows += slice.rows();
-    if (!group.dense) {
-      std::vector<bool> seen(group.keys.size());
-      for (auto e = group.row_begin[range.first_row]; e < group.row_begin[range.last_row]; ++e)
-        seen[group.index(e)] = true;
-      for (std::uint32_t k = 0; k < seen.size(); ++k)
-        if (seen[k]) slice.used.push_back(k), batch.keys.push_back(group.keys[k]);
+namespace {
+
+constexpr std::uint32_t kWordBits = 64;
+/// A bitmap over all features pays when there are not many more words than keys.
+constexpr std::size_t kMostWordsPerKey = 2;
+
+template <typename Index>
+void mark(std::span<const Index> indices, std::uint64_t* seen) {
+  for (const auto index : indices) seen[index / kWordBits] |= std::uint64_t{1} << (index % kWordBits);
+}
+
+/// Calls visit(position of each set bit) in ascending order and clears the words.
+template <typename Visit>
+void drain(std::uint64_t* words, std::size_t count, Visit visit) {
+  for (std::size_t w = 0; w < count; ++w) {
+    for (auto word = words[w]; word != 0; word &= word - 1) {
+      visit(static_cast<std::uint32_t>(w * kWordBits) + static_cast<std::uint32_t>(std::countr_zero(word)));
     }
-    batch.slices.push_back(std::move(slice));
+    words[w] = 0;
+  }
+}
+
+/// Calls visit(key) for each key that a slice uses, ascending.
+template <typename Visit>
+void for_each_key(const BatchSlice& slice, Visit visit) {
+  const auto& keys = slice.group->keys;
+  if (slice.all_used) {
+    for (const auto key : keys) visit(key);
+  } else {
+    for (const auto local : slice.used) visit(keys[local]);
+  }
+}
+
+std::size_t used_keys(const BatchSlice& slice) { return slice.all_used ? slice.group->keys.size() : slice.used.size(); }
+
+}  // namespace
+
+void BatchAssembler::find_used(BatchSlice& slice) {
+  const auto& group = *slice.group;
+  slice.all_used = slice.first_row == 0 && slice.last_row == group.rows;
+  if (slice.all_used) return;
+  const auto words = (group.keys.size() + kWordBits - 1) / kWordBits;
+  if (seen_.size() < words) seen_.resize(words);
+  const auto first = group.row_begin[slice.first_row];
+  const auto count = group.row_begin[slice.last_row] - first;
+  if (group.wide()) {
+    mark(std::span(group.indices32).subspan(first, count), seen_.data());
+  } else {
+    mark(std::span(group.indices16).subspan(first, count), seen_.data());
+  }
+  slice.used.reserve(std::min<std::size_t>(count, group.keys.size()));
+  drain(seen_.data(), words, [&](std::uint32_t local) { slice.used.push_back(local); });
+}
+
+void BatchAssembler::merge_by_bitmap(MiniBatch& batch) {
+  const auto words = (std::size_t{features_} + kWordBits - 1) / kWordBits;
+  if (seen_.size() < words) seen_.resize(words);
+  rank_.resize(words);
+  for (const auto& slice : batch.slices) {
+    for_each_key(slice, [&](std::uint32_t key) { seen_[key / kWordBits] |= std::uint64_t{1} << (key % kWordBits); });
+  }
+  std::uint32_t before = 0;
+  for (std::size_t w = 0; w < words; ++w) {
+    rank_[w] = before;
+    before += static_cast<std::uint32_t>(std::popcount(seen_[w]));
+  }
+  for (auto& slice : batch.slices) {
+    slice.positions.reserve(used_keys(slice));
+    for_each_key(slice, [&](std::uint32_t key) {
+      const auto lower = seen_[key / kWordBits] & ((std::uint64_t{1} << (key % kWordBits)) - 1);
+      slice.positions.push_back(rank_[key / kWordBits] + static_cast<std::uint32_t>(std::popcount(lower)));
+    });
+  }
+  batch.keys.reserve(before);
+  drain(seen_.data(), words, [&](std::uint32_t key) { batch.keys.push_back(key); });
+}
+
+void BatchAssembler::merge_by_sorting(MiniBatch& batch) {
+  for (const auto& slice : batch.slices) {
+    for_each_key(slice, [&](std::uint32_t key) { batch.keys.push_back(key); });
   }
   std::ranges::sort(batch.keys);
   batch.keys.erase(std::unique(batch.keys.begin(), batch.keys.end()), batch.keys.end());
-  for (auto& slice : batch.slices)
-    for (const auto k : slice.used)
-      slice.positions.push_back(
-          static_cast<std::uint32_t>(std::ranges::lower_bound(batch.keys, slice.group->keys[k]) - batch.keys.begin()));
+  for (auto& slice : batch.slices) {
+    auto at = batch.keys.begin();
+    for_each_key(slice, [&](std::uint32_t key) {
+      at = std::lower_bound(at, batch.keys.end(), key);
+      slice.positions.push_back(static_cast<std::uint32_t>(at - batch.keys.begin()));
+    });
+  }
+}
+
+MiniBatch BatchAssembler::assemble(std::span<const RowRange> ranges) {
+  MiniBatch batch;
+  std::size_t keys = 0;
+  for (const auto& range : ranges) {
+    check(range.first_row <= range.last_row && range.last_row <= range.group->rows, "a range lies within its group");
+    if (range.first_row == range.last_row) continue;
+    auto& slice = batch.slices.emplace_back();
+    slice.group = range.group;
+    slice.first_row = range.first_row;
+    slice.last_row = range.last_row;
+    batch.rows += slice.rows();
+    if (range.group->dense) continue;
+    find_used(slice);
+    keys += used_keys(slice);
+  }
+  if (keys == 0) return batch;
+  if (batch.slices.size() == 1) {
+    batch.keys.reserve(keys);
+    for_each_key(batch.slices[0], [&](std::uint32_t key) { batch.keys.push_back(key); });
+  } else if (features_ / kWordBits <= kMostWordsPerKey * keys) {
+    merge_by_bitmap(batch);
+  } else {
+    merge_by_sorting(batch);
+  }
   return batch;
 }
+
 }  // namespace virga

@@ -16,7 +16,9 @@ struct BatchSlice {
   std::uint32_t first_row = 0;
   std::uint32_t last_row = 0;  ///< one past the end
 
-  /// Local indices that occur in these rows, ascending; empty: all of the group's dictionary.
+  /// All of the group's dictionary occurs in these rows; then `used` is empty.
+  bool all_used = false;
+  /// Otherwise: the local indices that occur in these rows, ascending; none for rows without entries.
   std::vector<std::uint32_t> used;
   /// positions[i] = index in MiniBatch::keys of the i-th used local index; empty: i itself.
   std::vector<std::uint32_t> positions;
@@ -40,17 +42,23 @@ struct RowRange {
 };
 
 /// Builds mini-batches: finds the keys that occur and translates each group's dictionary. Keeps scratch memory between
-/// calls (a bitmap over `features`, or a merge where that would be too large), so one for each thread.
+/// calls (two bits a feature at most, and only if mini-batches span groups), so one for each thread.
 class BatchAssembler {
  public:
-  /// `features`: number of columns of the data set, an upper bound of all keys.
-  explicit BatchAssembler(std::uint32_t features);
+  /// `features`: number of columns of the data set, above all keys.
+  explicit BatchAssembler(std::uint32_t features) : features_(features) {}
+
+  /// The rows of `ranges` in their order. Ranges of no rows are left out.
   [[nodiscard]] MiniBatch assemble(std::span<const RowRange> ranges);
 
  private:
+  void find_used(BatchSlice& slice);
+  void merge_by_bitmap(MiniBatch& batch);
+  void merge_by_sorting(MiniBatch& batch);
+
   std::uint32_t features_;
-  std::vector<std::uint64_t> seen_;  // bitmap over the features; all zero between calls
-  std::vector<std::uint32_t> scratch_;
+  std::vector<std::uint64_t> seen_;  // bitmap, of local indices or of features; all zero between calls
+  std::vector<std::uint32_t> rank_;  // [words of seen_] number of keys before a word
 };
 
 }  // namespace virga

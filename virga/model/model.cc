@@ -88,7 +88,8 @@ class Simple final : public Model {
     for (const auto& s : b.slices) {
       const auto& g = *s.group;
       pos.assign(g.keys.size(), 0);
-      for (std::size_t u = 0; u < s.used.size(); ++u) pos[s.used[u]] = s.positions[u];
+      const auto count = static_cast<std::uint32_t>(s.all_used ? g.keys.size() : s.used.size());
+      for (std::uint32_t u = 0; u < count; ++u) pos[s.all_used ? u : s.used[u]] = s.positions.empty() ? u : s.positions[u];
       const float* base = p.tables[0].data();
       const auto at = [&](std::uint32_t k) { return base + std::size_t{g.dense ? k : pos[k]} * w_; };
       for (auto i = s.first_row; i < s.last_row; ++i) {
