@@ -1,5 +1,7 @@
 #include "virga/training/score.h"
 
+#include "virga/math/kernels.h"
+
 namespace virga {
 
 LossKind loss_kind(ModelKind kind) noexcept {
@@ -21,7 +23,7 @@ LossKind loss_kind(ModelKind kind) noexcept {
 std::uint32_t outputs(const ModelSpec& spec) noexcept { return spec.kind == ModelKind::kSoftmax ? spec.classes : 1; }
 
 Scorer::Scorer(const ModelFile& model, unsigned threads) : model_(model), threads_(threads) {
-  for (auto& thread : threads_) thread.model = make_model(model.spec);
+  for (auto& thread : threads_) thread.model = make_model(model.spec, kernels(best_simd_level()));
 }
 
 Scorer::~Scorer() = default;
