@@ -215,6 +215,7 @@ void Importer::import_training() {
                 "check the path, the format and the validation fraction");
   }
   report_.manifest.sources = source->sources();
+  if (!options_.source_name.empty()) report_.manifest.sources.front().path = options_.source_name;
   source.reset();
 
   GroupRules rules{.dense = encoding_.dense, .features = encoding_.features};

@@ -49,6 +49,7 @@ struct ImportOptions {
   std::uint64_t memory_bytes = std::uint64_t{256} << 20;  ///< about 20 MiB more are used for each thread
   unsigned threads = 0;                                   ///< 0: usable_cores()
   std::string created_by = "virga";
+  std::string source_name;  ///< stands in the manifest instead of the path of a single training file
   std::stop_token stop;
   /// Called on the calling thread, a few times a second.
   std::function<void(const ImportProgress&)> on_progress;
