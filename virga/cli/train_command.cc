@@ -188,7 +188,7 @@ int train(const Train& train, Session& session) {
 void add_train_command(Program& program) {
   auto state = std::make_shared<Train>();
   auto& app = program.add(
-      "Working",
+      "Models",
       {.name = "train",
        .arguments = "JOB.toml | DATA",
        .summary = "Trains a model and stores it",
