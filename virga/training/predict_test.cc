@@ -62,8 +62,7 @@ TEST(Predict, WritesTheShortestNumbersThatReadBack) {
   const auto model = identity_model(ModelKind::kLogistic, {"0", "1"});
   EXPECT_EQ(predictions(model, PredictionKind::kRaw, {one_entry_rows({0.1F, -1e-30F, 1e10F, 16777216})}),
             "0.1\n-1e-30\n1e+10\n16777216\n");
-  EXPECT_EQ(predictions(model, PredictionKind::kProbability, {one_entry_rows({0, 100, -100})}),
-            "0.5\n1\n3.8e-44\n");
+  EXPECT_EQ(predictions(model, PredictionKind::kProbability, {one_entry_rows({0, 100, -100})}), "0.5\n1\n3.8e-44\n");
   EXPECT_EQ(predictions(identity_model(ModelKind::kLeastSquares, {}), PredictionKind::kLabel, {one_entry_rows({2.5F})}),
             "2.5\n");
 }

@@ -11,7 +11,7 @@ namespace virga {
 /// The root of the sources, for tests that read files of it: $VIRGA_SOURCE_DIR, which ctest sets, else the directory in
 /// which the test was started.
 inline std::filesystem::path source_folder() {
-  const char* folder = std::getenv("VIRGA_SOURCE_DIR");
+  const char* folder = std::getenv("VIRGA_SOURCE_DIR");  // NOLINT(concurrency-mt-unsafe): nobody sets it
   return folder != nullptr ? folder : ".";
 }
 
