@@ -1,0 +1,104 @@
+#include "virga/training/plan.h"
+
+#include <gmock/gmock.h>
+
+#include "virga/base/error.h"
+
+namespace virga {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+Manifest binary_set() {
+  Manifest manifest;
+  manifest.encoding.features = 10;
+  manifest.encoding.classes = {"no", "yes"};
+  manifest.train.rows = 1000;
+  manifest.train.weight = 1000;
+  manifest.train.class_weight_sums = {900, 100};
+  return manifest;
+}
+
+template <typename Body>
+std::string refusal(const Body& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return std::string(error.what()) + " / " + error.remedy();
+  }
+  return "";
+}
+
+TEST(Plan, ChoosesTheKindByTheLabels) {
+  auto set = binary_set();
+  EXPECT_EQ(plan_training({}, set, 2).model.kind, ModelKind::kLogistic);
+  set.encoding.task = Task::kMulticlass;
+  set.encoding.classes = {"a", "b", "c"};
+  set.train.class_weight_sums = {500, 300, 200};
+  EXPECT_EQ(plan_training({}, set, 2).model.kind, ModelKind::kSoftmax);
+  set.encoding.task = Task::kRegression;
+  set.encoding.classes = {};
+  set.train.class_weight_sums = {};
+  set.train.label_mean = 3;
+  set.train.label_variance = 4;
+  const auto plan = plan_training({}, set, 2);
+  EXPECT_EQ(plan.model.kind, ModelKind::kLeastSquares);
+  EXPECT_EQ(plan.label_scale, 2);
+  EXPECT_EQ(plan.constant_loss, 4);
+  EXPECT_EQ(initial_parameters(plan.model, plan.label_mean).values[1][0], 3);
+}
+
+TEST(Plan, RefusesAKindThatDoesNotFit) {
+  auto set = binary_set();
+  set.encoding.task = Task::kMulticlass;
+  set.encoding.classes = {"a", "b", "c"};
+  set.train.class_weight_sums = {500, 300, 200};
+  Job job;
+  job.model.kind = "svm";
+  EXPECT_THAT(refusal([&] { static_cast<void>(plan_training(job, set, 1)); }), HasSubstr("it has 3 classes"));
+}
+
+TEST(Plan, BalancesClassesAndKeepsTheMeanWeight) {
+  Job job;
+  job.model.class_weight_balanced = true;
+  const auto plan = plan_training(job, binary_set(), 1);
+  EXPECT_THAT(plan.model.class_weights, ElementsAre(testing::FloatEq(1000.0F / 1800), testing::FloatEq(5)));
+  EXPECT_NEAR(plan.mean_weight, 1, 1e-7);
+  EXPECT_NEAR(plan.constant_loss, 0.693147, 1e-6);
+}
+
+TEST(Plan, TakesClassWeightsByNameAndRefusesUnknownNames) {
+  Job job;
+  job.model.class_weight = {{"yes", 3}};
+  const auto plan = plan_training(job, binary_set(), 1);
+  EXPECT_THAT(plan.model.class_weights, ElementsAre(1, 3));
+  EXPECT_NEAR(plan.mean_weight, 1.2, 1e-12);
+  job.model.class_weight = {{"yess", 3}};
+  EXPECT_THAT(refusal([&] { static_cast<void>(plan_training(job, binary_set(), 1)); }),
+              HasSubstr("did you mean 'yes'"));
+}
+
+TEST(Plan, KnowsTheLossOfAConstantPrediction) {
+  Job job;
+  EXPECT_NEAR(plan_training(job, binary_set(), 1).constant_loss, 0.3250830, 1e-6);  // entropy of 0.1
+  job.model.kind = "svm";
+  EXPECT_NEAR(plan_training(job, binary_set(), 1).constant_loss, 0.2, 1e-12);
+  job.model.kind = "svm-squared";
+  EXPECT_NEAR(plan_training(job, binary_set(), 1).constant_loss, 0.36, 1e-12);
+}
+
+TEST(Plan, RefusesASetWithoutTrainingRows) {
+  auto set = binary_set();
+  set.train.rows = 0;
+  EXPECT_THAT(refusal([&] { static_cast<void>(plan_training({}, set, 1)); }), HasSubstr("no training rows"));
+}
+
+TEST(Plan, CutsTheBatchToTheSet) {
+  Job job;
+  job.optimizer.batch_size = 1'000'000;
+  EXPECT_EQ(plan_training(job, binary_set(), 1).batch_size, 1000U);
+}
+
+}  // namespace
+}  // namespace virga
