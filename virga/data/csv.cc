@@ -80,8 +80,7 @@ const char* CsvReader::read_quoted(const char* p, CsvField& field) {
     p = find_either(p, '"', '\n');
     if (p >= end_) {
       fail(quote, "a quote is not closed");
-      fault_position_ = end_;
-      return end_;
+      return quote;
     }
     if (*p == '\n') {
       ++p;
