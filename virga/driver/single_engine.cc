@@ -125,7 +125,7 @@ double Training::find_rate() {
                           .label_mean = plan_.label_mean,
                           .default_epsilon = plan_.default_epsilon,
                           .seed = run_.seed,
-                          .threads = plan_.workers};
+                          .threads = plan_.threads};
   const auto trials = search_learning_rate(search, train_, kernels_, stop_);
   const double rate = best_learning_rate(trials);
   observer_.rate_found(rate, trials);
@@ -197,7 +197,7 @@ EpochReport Training::evaluate(Round completed) {
                      .train_loss = weight_ > 0 ? loss_ / weight_ : 0};
   if (validation_ != nullptr) {
     report.validation_loss =
-        split_loss(*validation_, validation_split_, plan_.model, parameters, kernels_, plan_.workers);
+        split_loss(*validation_, validation_split_, plan_.model, parameters, kernels_, plan_.threads);
   }
   report.elapsed = Clock::now() - started_;
   return report;

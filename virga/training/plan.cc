@@ -16,6 +16,9 @@
 namespace virga {
 namespace {
 
+/// Multiplications of a rank in a step, some microseconds' worth, below which another rank makes the step no faster.
+constexpr double kLeastWork = 4096;
+
 constexpr std::pair<std::string_view, ModelKind> kKinds[] = {{"logistic", ModelKind::kLogistic},
                                                              {"svm", ModelKind::kSvm},
                                                              {"svm-squared", ModelKind::kSvmSquared},
@@ -111,6 +114,14 @@ UpdateRuleOptions rule_of(const Job& job) {
   return rule;
 }
 
+/// As many ranks as cores, as long as a rank's share of a step outweighs what it costs to meet the others.
+unsigned default_workers(const TrainingPlan& plan, const Split& train, unsigned cores) {
+  const auto outputs = plan.model.kind == ModelKind::kSoftmax ? plan.model.classes : 1;
+  const double work = static_cast<double>(plan.batch_size) * static_cast<double>(train.nonzeros) /
+                      static_cast<double>(train.rows) * outputs;
+  return static_cast<unsigned>(std::clamp(work / kLeastWork, 1.0, static_cast<double>(cores)));
+}
+
 /// Of the best constant score, by the loss that the model trains on; see docs/metrics.md.
 double constant_loss(const ModelSpec& model, const Split& train) {
   if (model.kind == ModelKind::kLeastSquares) return train.label_variance;
@@ -174,9 +185,10 @@ TrainingPlan plan_training(const Job& job, const Manifest& manifest, unsigned co
   }
 
   plan.rule = rule_of(job);
-  plan.workers = job.functions.workers != 0 ? job.functions.workers : cores;
   plan.epochs = job.stop.epochs;
   plan.batch_size = std::min(job.optimizer.batch_size.value_or(default_batch_size(train.rows)), train.rows);
+  plan.threads = cores;
+  plan.workers = job.functions.workers != 0 ? job.functions.workers : default_workers(plan, train, cores);
   plan.constant_loss = constant_loss(plan.model, train);
   plan.start_loss = start_loss(plan.model);
   plan.learning_rate = job.optimizer.learning_rate;

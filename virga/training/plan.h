@@ -19,7 +19,8 @@ struct TrainingPlan {
   ScheduleKind schedule = ScheduleKind::kLinear;
   bool forget = false;           ///< AdaGrad's accumulators lose weight after each epoch (default_adagrad_decay)
   bool default_epsilon = false;  ///< AdaGrad's epsilon goes with the batch size (default_adagrad_epsilon)
-  unsigned workers = 1;
+  unsigned workers = 1;          ///< ranks
+  unsigned threads = 1;          ///< for what is not done by ranks: the search, evaluation
   std::uint64_t batch_size = 0;
   std::uint32_t epochs = 0;
   std::optional<double> learning_rate;

@@ -94,6 +94,19 @@ TEST(Plan, RefusesASetWithoutTrainingRows) {
   EXPECT_THAT(refusal([&] { static_cast<void>(plan_training({}, set, 1)); }), HasSubstr("no training rows"));
 }
 
+TEST(Plan, UsesAllCoresOnlyWhereAStepIsWorthIt) {
+  auto set = binary_set();
+  set.train.nonzeros = 39'000;
+  EXPECT_EQ(plan_training({}, set, 4).workers, 1U) << "16 rows a step";
+  Job job;
+  job.optimizer.batch_size = 300;
+  EXPECT_EQ(plan_training(job, set, 4).workers, 2U);
+  job.optimizer.batch_size = 1000;
+  EXPECT_EQ(plan_training(job, set, 4).workers, 4U);
+  job.functions.workers = 7;
+  EXPECT_EQ(plan_training(job, set, 4).workers, 7U);
+}
+
 TEST(Plan, CutsTheBatchToTheSet) {
   Job job;
   job.optimizer.batch_size = 1'000'000;
