@@ -4,18 +4,19 @@
 
 namespace virga {
 
-/// What a run does where the user says nothing. The figures and what they were chosen over: docs/experiments/defaults.md.
+/// What a run does where the user says nothing. The figures and what they were chosen over:
+/// docs/experiments/defaults.md.
 
-/// Rows of a step over all workers: clamp(2^floor(log2(rows / 400)), 16, 4096). Small sets need many steps to converge in
-/// 20 epochs, large ones few synchronisations.
+/// Rows of a step over all workers: clamp(2^floor(log2(rows / 400)), 16, 4096). Small sets need many steps to converge
+/// in 20 epochs, large ones few synchronisations.
 [[nodiscard]] std::uint32_t default_batch_size(std::uint64_t training_rows) noexcept;
 
-/// AdaGrad's epsilon, added to the accumulator inside the root: 0.1 / batch_size^2, because a rare feature's mean gradient is
-/// of the order of 1 / batch_size.
+/// AdaGrad's epsilon, added to the accumulator inside the root: 0.1 / batch_size^2, because a rare feature's mean
+/// gradient is of the order of 1 / batch_size.
 [[nodiscard]] double default_adagrad_epsilon(std::uint64_t batch_size) noexcept;
 
-/// What AdaGrad's accumulators are multiplied by after epoch `epoch` (from 0): ((epoch + 1) / (epoch + 2))^3, so that the
-/// squares of epoch k weigh (k + 1)^3. Plain AdaGrad remembers the large first gradients for good.
+/// What AdaGrad's accumulators are multiplied by after epoch `epoch` (from 0): ((epoch + 1) / (epoch + 2))^3, so that
+/// the squares of epoch k weigh (k + 1)^3. Plain AdaGrad remembers the large first gradients for good.
 [[nodiscard]] double default_adagrad_decay(std::uint32_t epoch) noexcept;
 
 }  // namespace virga
