@@ -26,6 +26,7 @@ namespace virga {
 namespace {
 
 constexpr std::size_t kQuantileCuts = 257;
+constexpr std::uint64_t kSmallestBatch = std::uint64_t{1} << 20;
 /// A scale for each feature takes memory here and in each worker.
 constexpr std::uint32_t kMostScaledFeatures = 1U << 28;
 
@@ -330,7 +331,7 @@ Split Importer::write(RowBuckets& rows, const std::string& prefix, const GroupRu
                       .check_stop = [this] { check_stop(); }},
                      statistics);
   std::uint64_t done = 0;
-  rows.drain(threads_, options_.memory_bytes / 8, [&](std::vector<OrderedRows> batch) {
+  rows.drain(threads_, std::max(options_.memory_bytes / 8, kSmallestBatch), [&](std::vector<OrderedRows> batch) {
     check_stop();
     writer.add(batch);
     for (const auto& bucket : batch) done += bucket.rows.size();

@@ -231,7 +231,7 @@ bool looks_like_libsvm(std::string_view head) {
   const auto chunk = make_text_chunk(end == std::string_view::npos ? head : head.substr(0, end + 1));
   ParsedRows rows;
   parse_libsvm(chunk, {.label_required = false}, rows);
-  return rows.largest_id > 0 && rows.bad_lines <= rows.rows.size() / 2;
+  return rows.largest_id > 0 && rows.bad_lines <= rows.rows.size();
 }
 
 }  // namespace virga

@@ -61,7 +61,12 @@ std::size_t StoredRow::bytes(bool dense) const noexcept {
 }
 
 RowBuckets::RowBuckets(SpillFile& spill, std::uint64_t memory_bytes, bool dense, unsigned shift)
-    : spill_(spill), memory_bytes_(memory_bytes), dense_(dense), shift_(shift), buckets_(kBuckets) {}
+    : spill_(spill),
+      memory_bytes_(memory_bytes),
+      page_bytes_(std::clamp<std::size_t>(memory_bytes / (2 * kBuckets), kSmallestPage, kLargestPage)),
+      dense_(dense),
+      shift_(shift),
+      buckets_(kBuckets) {}
 
 void RowBuckets::append(const ParsedRows& parsed, std::span<const KeyedRow> keyed) {
   // A counting sort by bucket, so that each bucket is locked once.
@@ -118,7 +123,7 @@ std::byte* RowBuckets::reserve(Bucket& bucket, std::size_t bytes) {
 /// Begins a page of at least `bytes`; the one before goes to the file if there is no memory for both.
 void RowBuckets::open_page(Bucket& bucket, std::size_t bytes) {
   Page page;
-  page.capacity = static_cast<std::uint32_t>(std::max(bytes, kPageBytes));
+  page.capacity = static_cast<std::uint32_t>(std::max(bytes, page_bytes_));
   if (!bucket.pages.empty() && in_memory_.load(std::memory_order_relaxed) + page.capacity > memory_bytes_) {
     auto& full = bucket.pages.back();
     full.offset = spill_.append({full.memory.get(), full.used});

@@ -64,11 +64,12 @@ struct OrderedRows {
 
 /// Shuffles any number of rows in bounded memory: each row has a random key; rows are collected in buckets by the high
 /// bits of their keys, and sorted bucket by bucket. So their order is that of the keys, whatever the number of buckets,
-/// the memory and the threads. Beyond `memory_bytes` full pages of buckets go to a file.
+/// the memory and the threads. Beyond `memory_bytes` (or 1 MiB, if that is more) full pages of buckets go to a file.
 class RowBuckets {
  public:
   static constexpr std::size_t kBuckets = 256;
-  static constexpr std::size_t kPageBytes = std::size_t{32} << 10;
+  static constexpr std::size_t kLargestPage = std::size_t{32} << 10;
+  static constexpr std::size_t kSmallestPage = std::size_t{4} << 10;
 
   struct KeyedRow {
     std::uint64_t key;
@@ -111,6 +112,7 @@ class RowBuckets {
 
   SpillFile& spill_;
   const std::uint64_t memory_bytes_;
+  const std::size_t page_bytes_;  // the open pages of all buckets take half of the memory at most
   const bool dense_;
   const unsigned shift_;
   std::atomic<std::uint64_t> in_memory_{0};
