@@ -3,10 +3,10 @@
 namespace virga {
 
 void add_all_commands(Program& program) {
-  add_import_command(program);
   add_train_command(program);
   add_evaluate_command(program);
   add_predict_command(program);
+  add_import_command(program);
   add_inspect_command(program);
   add_init_command(program);
   add_runs_commands(program);

@@ -13,6 +13,7 @@
 #include "virga/base/memory.h"
 #include "virga/base/threads.h"
 #include "virga/base/units.h"
+#include "virga/base/version.h"
 #include "virga/cli/commands.h"
 
 namespace virga {
@@ -70,7 +71,7 @@ std::vector<Finding> examine(const Session& session) {
   const auto memory = memory_limit();
   const auto home = session.home();
   std::vector<Finding> findings{
-      {"version", fmt::format("virga {}, compiler {}", program_version(), __VERSION__), program_version()},
+      {"version", fmt::format("{}, compiler {}", created_by(), __VERSION__), created_by()},
       {"cores", fmt::format("{} usable of {}", usable_cores(), ::sysconf(_SC_NPROCESSORS_ONLN)), usable_cores()},
       {"memory_bytes", format_bytes(memory), memory, memory < kLittleMemory ? Verdict::kWarning : Verdict::kGood,
        memory < kLittleMemory ? "use smaller batches and fewer workers" : ""},

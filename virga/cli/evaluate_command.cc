@@ -9,9 +9,8 @@
 #include "virga/base/threads.h"
 #include "virga/base/units.h"
 #include "virga/cli/commands.h"
-#include "virga/cli/signals.h"
+#include "virga/cli/raw_rows.h"
 #include "virga/driver/data_set.h"
-#include "virga/training/evaluate.h"
 #include "virga/training/evaluation_report.h"
 
 namespace virga {
@@ -24,57 +23,73 @@ struct Evaluate {
   std::uint64_t skip_bad = 0;
 };
 
-/// The split to judge by: the one named, else test, else validation, else the training rows.
+std::string_view to_string(SplitName split) noexcept {
+  switch (split) {
+    case SplitName::kTrain:
+      return "train";
+    case SplitName::kValidation:
+      return "validation";
+    case SplitName::kTest:
+      return "test";
+  }
+  return "";
+}
+
+/// The split that was asked for; auto: the one that training has seen the least of.
 SplitName choose_split(const std::string& word, const Manifest& manifest, const std::string& uri) {
-  const std::pair<const char*, SplitName> splits[] = {
-      {"test", SplitName::kTest}, {"validation", SplitName::kValidation}, {"train", SplitName::kTrain}};
-  for (const auto& [name, split] : splits) {
-    if (word != "auto" && word != name) continue;
+  if (word != "auto" && word != "train" && word != "validation" && word != "test") {
+    throw Error(ErrorKind::kUsage, fmt::format("--split: '{}' is not one of auto, train, validation, test", word));
+  }
+  for (const auto split : {SplitName::kTest, SplitName::kValidation, SplitName::kTrain}) {
+    if (word != "auto" && word != to_string(split)) continue;
     if (split_of(manifest, split).rows > 0) return split;
-    if (word == name) {
-      throw Error(ErrorKind::kBadData, fmt::format("{} has no {} rows", uri, name),
-                  "choose another --split: train, validation or test");
-    }
   }
-  throw Error(ErrorKind::kBadData, fmt::format("{} has no rows", uri));
+  throw Error(ErrorKind::kBadData, fmt::format("{} has no {}rows", uri, word == "auto" ? "" : word + " "),
+              "virga inspect shows the splits of a set");
 }
 
-Evaluation evaluate_set(const Evaluate& evaluate, const ModelFile& model, std::string& judged_by) {
-  auto set = open_data_set(evaluate.data);
-  const auto split = choose_split(evaluate.split, set.manifest, evaluate.data);
-  judged_by = split == SplitName::kTest ? "test" : split == SplitName::kValidation ? "validation" : "train";
-  const auto manifest = manifest_for(model, std::move(set.manifest), evaluate.data);
+/// `split`: "" for a raw file.
+void print(const Evaluation& evaluation, const ModelFile& model, const Evaluate& flags, std::string_view split,
+           Session& session) {
+  const auto& classes = model.encoding.classes;
+  if (!session.json()) {
+    if (!split.empty()) session.note(fmt::format("{} rows of {}", split, flags.data));
+    return session.print(evaluation_table(evaluation, classes));
+  }
+  auto document = evaluation_json(evaluation, classes);
+  document["model"] = flags.model;
+  document["data"] = flags.data;
+  document["split"] = split.empty() ? nlohmann::json(nullptr) : nlohmann::json(split);
+  session.print_json(std::move(document));
+}
+
+int evaluate_set(const ModelFile& model, const Evaluate& flags, Session& session) {
+  const auto set = open_data_set(flags.data);
+  const auto manifest = manifest_for(model, set.manifest, flags.data);
+  const auto split = choose_split(flags.split, manifest, flags.data);
   GroupCache cache(*set.store, manifest, memory_limit() / 16);
-  return virga::evaluate(model, cache, split, usable_cores());
+  const auto evaluation = evaluate(model, cache, split, usable_cores());
+  print(evaluation, model, flags, to_string(split), session);
+  return 0;
 }
 
-int evaluate(const Evaluate& evaluate, Session& session) {
-  const StopOnSignal signals;
-  const auto model = read_model_file(evaluate.model);
-  std::string judged_by;
-  Evaluation result;
-  if (is_data_set(evaluate.data)) {
-    result = evaluate_set(evaluate, model, judged_by);
-  } else {
-    RawReader reader({evaluate.data}, model.encoding,
-                     {.label_required = true, .skip_bad = evaluate.skip_bad, .stop = signals.token()});
-    result = virga::evaluate(model, groups_of(reader), usable_cores());
-    if (reader.bad_lines().count() > 0)
-      session.warn(fmt::format("{} bad lines were skipped", reader.bad_lines().count()));
-    if (reader.unseen() > 0)
-      session.warn(fmt::format("{} values that the model has not seen in training", format_count(reader.unseen())));
+int evaluate_rows(const ModelFile& model, const Evaluate& flags, Session& session) {
+  if (flags.split != "auto") {
+    throw Error(ErrorKind::kUsage, fmt::format("--split: {} is a raw file, which has no splits", flags.data));
   }
-  if (session.json()) {
-    auto document = evaluation_json(result, model.encoding.classes);
-    document["model"] = evaluate.model;
-    document["data"] = evaluate.data;
-    document["split"] = judged_by.empty() ? nlohmann::json(nullptr) : nlohmann::json(judged_by);
-    session.print_json(std::move(document));
-  } else {
-    if (!judged_by.empty()) session.note(fmt::format("{} rows of {}", judged_by, evaluate.data));
-    session.print(evaluation_table(result, model.encoding.classes));
-  }
+  RawReader reader({flags.data}, model.encoding, {.label_required = true, .skip_bad = flags.skip_bad});
+  const auto display = session.make_progress();
+  const auto evaluation = evaluate(model, shown_groups(reader, *display, "evaluate"), usable_cores());
+  display->finish();
+  note_oddities(reader, session);
+  print(evaluation, model, flags, "", session);
   return 0;
+}
+
+int run_evaluate(const Evaluate& flags, Session& session) {
+  const auto model = read_model_file(flags.model);
+  const bool is_set = flags.data != "-" && is_data_set(flags.data);
+  return is_set ? evaluate_set(model, flags, session) : evaluate_rows(model, flags, session);
 }
 
 }  // namespace
@@ -85,19 +100,21 @@ void add_evaluate_command(Program& program) {
       "Models",
       {.name = "evaluate",
        .arguments = "MODEL DATA",
-       .summary = "Says what a model is worth on rows with labels",
-       .details =
-           "DATA is a raw file of the kind that the model was trained on, or an imported set (its test rows, else "
-           "its validation rows). Losses stand beside the base rate, which is what a constant prediction reaches.",
-       .examples = {{"virga evaluate model.safetensors a9a.t.gz", "log-loss, accuracy, areas under the curves"},
-                    {"virga evaluate model.safetensors adult --split validation --json", "for programs"}}},
-      [state](Session& session) { return evaluate(*state, session); });
+       .summary = "Says how good a model is on data with labels",
+       .details = "DATA is a raw file of the kind that the model was trained on (- for standard input), or an imported "
+                  "set. Reports the loss beside that of the best constant prediction (base loss), accuracy, area under "
+                  "the ROC curve, average precision, a table of the classes; for numbers RMSE and R2. docs/metrics.md "
+                  "defines them.",
+       .examples = {{"virga evaluate model.safetensors test.csv", "on a raw file"},
+                    {"virga evaluate model.safetensors clicks --split validation --json",
+                     "on a split of a set, for programs"}}},
+      [state](Session& session) { return run_evaluate(*state, session); });
   app.add_option("MODEL", state->model, "Model file")->required();
-  app.add_option("DATA", state->data, "Raw file or imported set")->required();
-  app.add_option("--split", state->split, "Of a set: train, validation or test")
-      ->type_name("SPLIT")
-      ->check(CLI::IsMember({"auto", "train", "validation", "test"}));
-  app.add_option("--skip-bad", state->skip_bad, "Of a raw file: tolerate so many bad lines (default 0)")
+  app.add_option("DATA", state->data, "Raw file, - or imported set")->required();
+  app.add_option("--split", state->split,
+                 "Of a set: train, validation or test; auto (default): test, else validation, else train")
+      ->type_name("NAME");
+  app.add_option("--skip-bad", state->skip_bad, "Bad lines of a raw file that are tolerated (default 0)")
       ->type_name("N");
 }
 

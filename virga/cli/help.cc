@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "virga/base/version.h"
 #include "virga/cli/output.h"
 
 namespace virga {
@@ -50,9 +51,9 @@ std::string option_name(const CLI::Option& option) {
 
 }  // namespace
 
-std::string overview_page(const std::vector<HelpEntry>& commands, std::string_view version) {
-  auto page = fmt::format(
-      "virga {}: trains machine-learning models by mini-batches, with the same result on every machine.\n", version);
+std::string overview_page(const std::vector<HelpEntry>& commands) {
+  auto page =
+      created_by() + ": trains machine-learning models by mini-batches, with the same result on every machine.\n";
   page += R"(
 Usage: virga COMMAND [FLAGS] ...
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "virga/cli/program.h"
@@ -15,7 +14,7 @@ struct HelpEntry {
 };
 
 /// What `virga` alone prints: what it is, how to start, the commands, exit codes.
-[[nodiscard]] std::string overview_page(const std::vector<HelpEntry>& commands, std::string_view version);
+[[nodiscard]] std::string overview_page(const std::vector<HelpEntry>& commands);
 /// What `virga COMMAND --help` prints.
 [[nodiscard]] std::string command_page(const CLI::App& app, const CommandText& text,
                                        const std::vector<HelpEntry>& inner_commands);

@@ -1,15 +1,16 @@
-#include <algorithm>
+#include <charconv>
 #include <memory>
-#include <utility>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "virga/base/error.h"
-#include "virga/base/version.h"
+#include "virga/base/units.h"
 #include "virga/cli/commands.h"
 #include "virga/cli/import_display.h"
+#include "virga/cli/inspect.h"
+#include "virga/cli/job_flags.h"
 #include "virga/cli/signals.h"
 
 namespace virga {
@@ -17,55 +18,86 @@ namespace {
 
 using nlohmann::json;
 
-/// The words of the flags, before they are understood.
 struct Import {
-  ImportOptions options;
+  std::vector<std::string> sources;
+  std::vector<std::string> validation;
+  std::vector<std::string> test;
+  std::string to;
   std::string format = "auto";
   std::string task = "auto";
-  std::string scale = "auto";
-  std::string missing = "indicator";
-  std::string header = "auto";
-  std::string delimiter = "auto";
-  double validation_fraction = -1;
-  int index_base = -1;
+  std::string delimiter;
+  std::string index_base;
+  std::string memory;
+  std::optional<bool> header;
+  std::uint64_t skip_bad = 0;
+  bool overwrite = false;
+  JobFlags flags;
 };
 
-template <typename Value, std::size_t N>
-std::optional<Value> choose(const std::string& word, const std::pair<const char*, Value> (&words)[N]) {
-  for (const auto& [name, value] : words) {
-    if (word == name) return value;
+/// The one of `all` that `word` names; nothing for "auto". Throws Error(kUsage), naming `flag`.
+template <typename Enum>
+std::optional<Enum> parse_word(std::string_view flag, const std::string& word, std::initializer_list<Enum> all) {
+  if (word == "auto") return std::nullopt;
+  std::vector<std::string> known{"auto"};
+  for (const auto one : all) {
+    if (to_string(one) == word) return one;
+    known.emplace_back(to_string(one));
   }
-  return std::nullopt;  // "auto": CLI11 has refused any other word
+  const auto near = nearest_word(word, known);
+  throw Error(ErrorKind::kUsage, fmt::format("{}: '{}' is not one of {}", flag, word, fmt::join(known, ", ")),
+              near.empty() ? "" : fmt::format("did you mean {}?", near));
 }
 
-ImportOptions understand(Import import) {
-  auto options = std::move(import.options);
-  options.format = choose<SourceFormat>(
-      import.format, {{"libsvm", SourceFormat::kLibsvm}, {"csv", SourceFormat::kCsv}, {"idx", SourceFormat::kIdx}});
-  options.task = choose<Task>(
-      import.task, {{"binary", Task::kBinary}, {"multiclass", Task::kMulticlass}, {"regression", Task::kRegression}});
-  options.scale = choose<ScaleKind>(
-      import.scale,
-      {{"none", ScaleKind::kNone}, {"maxabs", ScaleKind::kMaxAbs}, {"standard", ScaleKind::kStandardise}});
-  options.csv.missing = choose<MissingPolicy>(import.missing, {{"indicator", MissingPolicy::kIndicator},
-                                                               {"mean", MissingPolicy::kMean},
-                                                               {"zero", MissingPolicy::kZero},
-                                                               {"error", MissingPolicy::kError}})
-                            .value_or(MissingPolicy::kIndicator);
-  options.csv.header = choose<bool>(import.header, {{"yes", true}, {"no", false}});
-  options.csv.delimiter = choose<char>(import.delimiter, {{"comma", ','}, {"semicolon", ';'}, {"tab", '\t'}});
-  if (import.validation_fraction >= 0) options.validation_fraction = import.validation_fraction;
-  if (import.index_base >= 0) options.index_base = static_cast<std::uint32_t>(import.index_base);
-  options.created_by = created_by();
+char parse_delimiter(const std::string& text) {
+  if (text == "comma") return ',';
+  if (text == "semicolon") return ';';
+  if (text == "tab") return '\t';
+  if (text.size() == 1) return text[0];
+  throw Error(ErrorKind::kUsage, fmt::format("--delimiter: '{}' is not one character", text),
+              "give one, or comma, semicolon or tab");
+}
+
+std::optional<std::uint32_t> parse_index_base(const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  if (text == "0" || text == "1") return text == "1" ? 1U : 0U;
+  throw Error(ErrorKind::kUsage, fmt::format("--index-base: '{}' is neither 0 nor 1", text));
+}
+
+ImportOptions options_of(const Import& import, const Session& session) {
+  const auto settings = load_settings(session, "", import.flags.settings());
+  std::vector<std::string> warnings;
+  const auto job = make_job(settings, warnings);
+  auto options = import_options(job.data, job.seed);
+  options.train = import.sources;
+  options.validation = import.validation;
+  options.test = import.test;
+  const bool said = settings.get("data", "validation_fraction").source != Source::kDefault;
+  if (!import.validation.empty() && !said) options.validation_fraction.reset();
+  options.to = import.to;
+  options.format =
+      parse_word("--format", import.format, {SourceFormat::kLibsvm, SourceFormat::kCsv, SourceFormat::kIdx});
+  options.task = parse_word("--task", import.task, {Task::kBinary, Task::kMulticlass, Task::kRegression});
+  options.skip_bad = import.skip_bad;
+  options.overwrite = import.overwrite;
+  options.csv.header = import.header;
+  options.index_base = parse_index_base(import.index_base);
+  if (!import.delimiter.empty()) options.csv.delimiter = parse_delimiter(import.delimiter);
+  if (!import.memory.empty()) options.memory_bytes = parse_bytes(import.memory, "--memory");
   return options;
 }
 
-json split_json(const Split& split) {
-  return {{"rows", split.rows}, {"nonzeros", split.nonzeros}, {"blocks", split.blocks.size()}};
-}
-
-json report_json(const ImportReport& report, const std::string& uri) {
-  const auto& manifest = report.manifest;
+json report_json(const ImportOptions& options, const ImportReport& report, double seconds) {
+  auto document = set_json(report.manifest);
+  std::uint64_t bytes = 0;
+  for (const auto& source : report.manifest.sources) bytes += source.bytes;
+  document["set"] = options.to;
+  document["source_bytes"] = bytes;
+  document["elapsed_seconds"] = seconds;
+  document["first_bad_lines"] = report.first_bad_lines;
+  document["label_column"] = report.label_column.empty() ? json(nullptr) : json(report.label_column);
+  document["constant_columns"] = report.constant_columns;
+  document["unseen_values"] = report.unseen;
+  document["spilled_bytes"] = report.spilled_bytes;
   auto hashed = json::array();
   for (const auto& column : report.hashed_columns) {
     hashed.push_back({{"name", column.name},
@@ -73,101 +105,54 @@ json report_json(const ImportReport& report, const std::string& uri) {
                       {"buckets", column.buckets},
                       {"collision_rate", column.collision_rate}});
   }
-  return {{"set", uri},
-          {"checksum", fmt::format("{:08x}", manifest_checksum(manifest))},
-          {"task", to_string(manifest.encoding.task)},
-          {"features", manifest.encoding.features},
-          {"dense", manifest.encoding.dense},
-          {"scale", to_string(manifest.encoding.scale)},
-          {"classes", manifest.encoding.classes},
-          {"train", split_json(manifest.train)},
-          {"validation", split_json(manifest.validation)},
-          {"test", split_json(manifest.test)},
-          {"skipped_rows", manifest.skipped_rows},
-          {"first_bad_lines", report.first_bad_lines},
-          {"label_column", report.label_column.empty() ? json(nullptr) : json(report.label_column)},
-          {"constant_columns", report.constant_columns},
-          {"hashed_columns", std::move(hashed)},
-          {"unseen_values", report.unseen}};
+  document["hashed_columns"] = std::move(hashed);
+  return document;
 }
 
-int import(const Import& import, Session& session) {
+int run_import(const Import& import, Session& session) {
   const StopOnSignal signals;
-  auto options = understand(import);
-  options.stop = signals.token();
+  auto options = options_of(import, session);
   const auto progress = session.make_progress();
-  options.on_progress = [&](const ImportProgress& at) { show_import(at, *progress); };
+  options.stop = signals.token();
+  options.on_progress = [&](const ImportProgress& now) { show_import(now, *progress); };
+  const auto start = std::chrono::steady_clock::now();
   const auto report = import_set(options);
-  if (session.json()) {
-    session.print_json(report_json(report, options.to));
-    return 0;
-  }
+  progress->finish();
+  const auto elapsed = std::chrono::steady_clock::now() - start;
+  const auto seconds = std::chrono::duration<double>(elapsed).count();
+  auto document = report_json(options, report, seconds);
+  if (session.json()) return session.print_json(std::move(document)), 0;
   for (const auto& line : import_summary(report)) session.note(line);
-  session.note(fmt::format("next: virga train {}", options.to));
+  const auto megabytes = document["source_bytes"].get<double>() / 1e6;
+  session.note(fmt::format("{:.1f} MB in {} ({:.0f} MB/s): {}", megabytes, format_duration(elapsed),
+                           megabytes / seconds, options.to));
   return 0;
 }
 
-void declare(CLI::App& app, Import& import) {
-  auto& options = import.options;
-  app.add_option("SOURCE", options.train, "Files (several are read one after the other), or a folder of IDX files")
+void declare_flags(CLI::App& app, Import& import) {
+  app.add_option("SOURCE", import.sources, "Training files (read one after the other), or a folder of IDX files")
       ->required();
-  app.add_option("--to", options.to, "Where the set goes: a folder, or file:// and a path")
-      ->required()
-      ->type_name("URI");
-  app.add_option("--validation", options.validation, "Files of validation rows, instead of a part of SOURCE")
-      ->type_name("FILE");
-  app.add_option("--test", options.test, "Files of test rows")->type_name("FILE");
-  app.add_option("--validation-fraction", import.validation_fraction,
-                 "Part of the rows held out for validation (default 0.1)")
-      ->type_name("F")
-      ->check(CLI::Range(0.0, 0.99));
-  app.add_option("--seed", options.seed, "Of the split and the shuffle (default 1)")->type_name("N");
-  app.add_option("--format", import.format, "libsvm, csv or idx (default: by the content)")
-      ->type_name("F")
-      ->check(CLI::IsMember({"auto", "libsvm", "csv", "idx"}));
-  app.add_option("--task", import.task, "binary, multiclass or regression (default: by the labels)")
-      ->type_name("T")
-      ->check(CLI::IsMember({"auto", "binary", "multiclass", "regression"}));
-  app.add_option("--scale", import.scale,
-                 "none, maxabs or standard (default: maxabs for LIBSVM, standard for CSV, 1/255 for images)")
-      ->type_name("HOW")
-      ->check(CLI::IsMember({"auto", "none", "maxabs", "standard"}));
-  app.add_option("--skip-bad", options.skip_bad, "Tolerate so many bad lines (default 0)")->type_name("N");
-  app.add_flag("--overwrite", options.overwrite, "Replace a set that is there already");
-  app.add_option("--index-base", import.index_base, "LIBSVM: lowest index, 0 or 1 (default: 0 if an index 0 occurs)")
-      ->type_name("N")
-      ->check(CLI::Range(0, 1));
-  const std::string csv = "CSV";
-  app.add_option("--label", options.csv.label,
-                 "Label column, by name or number (default: label, target, class or y, else the last)")
-      ->type_name("COLUMN")
-      ->group(csv);
-  app.add_option("--weight", options.csv.weight, "Column of sample weights")->type_name("COLUMN")->group(csv);
-  app.add_option("--numeric", options.csv.numeric, "Columns to read as numbers")
-      ->type_name("COLUMNS")
-      ->delimiter(',')
-      ->group(csv);
-  app.add_option("--categorical", options.csv.categorical, "Columns to read as categories")
-      ->type_name("COLUMNS")
-      ->delimiter(',')
-      ->group(csv);
-  app.add_option("--ignore", options.csv.ignored, "Columns to leave out")
-      ->type_name("COLUMNS")
-      ->delimiter(',')
-      ->group(csv);
-  app.add_option("--missing", import.missing,
-                 "What stands for a missing value: indicator, mean, zero or error (default indicator)")
-      ->type_name("HOW")
-      ->check(CLI::IsMember({"indicator", "mean", "zero", "error"}))
-      ->group(csv);
-  app.add_option("--header", import.header, "Is the first line a header: yes or no (default: by its look)")
-      ->type_name("YES|NO")
-      ->check(CLI::IsMember({"auto", "yes", "no"}))
-      ->group(csv);
-  app.add_option("--delimiter", import.delimiter, "comma, semicolon or tab (default: by the first lines)")
-      ->type_name("D")
-      ->check(CLI::IsMember({"auto", "comma", "semicolon", "tab"}))
-      ->group(csv);
+  const auto add = [&](const char* flag, auto& value, const char* type, const char* text) {
+    return app.add_option(flag, value, text)->type_name(type)->group("Import");
+  };
+  add("--to", import.to, "URI", "Where the set goes: a folder, or file:// and a path")->required();
+  for (const auto& [flag, files, text] :
+       {std::tuple{"--validation", &import.validation, "Validation file, in place of a part of the training rows"},
+        std::tuple{"--test", &import.test, "Test file"}}) {
+    add(flag, *files, "FILE", text)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  }
+  add("--format", import.format, "NAME", "libsvm, csv or idx (default auto: by content)");
+  add("--task", import.task, "NAME", "binary, multiclass or regression (default auto: by the labels)");
+  add("--skip-bad", import.skip_bad, "N", "Bad lines that are tolerated (default 0)");
+  app.add_flag("--overwrite", import.overwrite, "Replace a set that is there already")->group("Import");
+  add("--index-base", import.index_base, "N", "LIBSVM: number of the first feature, 0 or 1 (default: by content)");
+  add("--delimiter", import.delimiter, "CHARACTER",
+      "CSV: one character, comma, semicolon or tab (default: by content)");
+  app.add_flag("--header,!--no-header", import.header, "CSV: is the first line a header? (default: by content)")
+      ->group("Import");
+  add("--memory", import.memory, "BYTES", "Memory for rows before they go to a temporary file (default 256MiB)");
+  import.flags.declare(app, {"data.validation_fraction", "data.label", "data.weight", "data.numeric",
+                             "data.categorical", "data.ignore", "data.scale", "data.missing", "seed"});
 }
 
 }  // namespace
@@ -177,18 +162,20 @@ void add_import_command(Program& program) {
   auto& app = program.add(
       "Data",
       {.name = "import",
-       .arguments = "SOURCE...",
-       .summary = "Turns raw files into a set that training reads fast",
+       .arguments = "SOURCE... --to URI",
+       .summary = "Turns raw files into a set that trains fast",
        .details =
-           "Reads LIBSVM, CSV/TSV and IDX images, plain, .gz or .zst, on all cores and in bounded memory; splits and "
-           "shuffles by the seed; learns columns, levels and scaling from the training rows. The set is whole or "
-           "not there. A bad line ends the import, unless --skip-bad tolerates it.",
-       .examples = {{"virga import a9a.gz --to adult", "one LIBSVM file, a tenth of its rows for validation"},
-                    {"virga import clicks.csv --label clicked --categorical site,device --to clicks", "a CSV file"},
-                    {"virga import /usr/share/datasets/fashion-mnist --to fashion",
-                     "IDX images with their test split"}}},
-      [state](Session& session) { return import(*state, session); });
-  declare(app, *state);
+           "Reads LIBSVM, CSV/TSV (also .gz and .zst) and IDX images; splits, shuffles, encodes and stores rows "
+           "in blocks, with all that is needed to read further rows of the same kind. The same files, options and "
+           "seed give the same set. What is cut off leaves nothing that looks whole. `virga train` imports raw "
+           "files by itself; importing first is for large files and for more control.",
+       .examples = {{"virga import clicks.csv --to clicks --label clicked",
+                     "a tenth of the rows becomes the validation split"},
+                    {"virga import train.gz --test test.gz --to news --seed 2", "LIBSVM files, with a test split"},
+                    {"virga import /usr/share/datasets/fashion-mnist --to fashion", "IDX images with their test split"},
+                    {"virga import log.tsv --to log --skip-bad 100 --json", "tolerates bad lines, and says how many"}}},
+      [state](Session& session) { return run_import(*state, session); });
+  declare_flags(app, *state);
 }
 
 }  // namespace virga

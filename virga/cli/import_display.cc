@@ -72,7 +72,8 @@ std::vector<std::string> import_summary(const ImportReport& report) {
 ImportEvents import_events(const Session& session, ProgressDisplay& display) {
   return {.progress = [&display](const ImportProgress& progress) { show_import(progress, display); },
           .imported =
-              [&session](const ImportReport& report) {
+              [&session, &display](const ImportReport& report) {
+                display.finish();
                 for (const auto& line : import_summary(report)) session.note(line);
               }};
 }

@@ -31,7 +31,7 @@ TEST_F(InspectTest, ShowsASet) {
   EXPECT_THAT(text.out, testing::Not(HasSubstr("test ")));
   const auto document = nlohmann::json::parse(inspect({set_.store().uri(), "--json"}).out);
   EXPECT_EQ(document["kind"], "set");
-  EXPECT_EQ(document["splits"]["train"]["rows"], 25);
+  EXPECT_EQ(document["train"]["rows"], 25);
   EXPECT_EQ(document["schema_version"], 1);
 }
 

@@ -50,39 +50,6 @@ json split_json(const Split& split) {
           {"stored_bytes", stored_bytes(split)}};
 }
 
-json set_json(const Manifest& manifest) {
-  const auto& encoding = manifest.encoding;
-  json document{{"kind", "set"},
-                {"checksum", fmt::format("{:08x}", manifest_checksum(manifest))},
-                {"created_by", manifest.created_by},
-                {"seed", manifest.seed},
-                {"rows_per_group", manifest.rows_per_group},
-                {"skipped_rows", manifest.skipped_rows},
-                {"format", to_string(encoding.format)},
-                {"task", to_string(encoding.task)},
-                {"features", encoding.features},
-                {"dense", encoding.dense},
-                {"scale", to_string(encoding.scale)},
-                {"splits",
-                 {{"train", split_json(manifest.train)},
-                  {"validation", split_json(manifest.validation)},
-                  {"test", split_json(manifest.test)}}}};
-  document["classes"] = json::array();
-  for (const auto& name : encoding.classes) document["classes"].push_back(escape_text(name));
-  document["columns"] = json::array();
-  for (const auto& column : encoding.columns) {
-    document["columns"].push_back({{"name", escape_text(column.name)},
-                                   {"kind", to_string(column.kind)},
-                                   {"first_feature", column.first_feature},
-                                   {"features", column.features}});
-  }
-  document["sources"] = json::array();
-  for (const auto& source : manifest.sources) {
-    document["sources"].push_back({{"path", escape_text(source.path)}, {"bytes", source.bytes}});
-  }
-  return document;
-}
-
 std::string splits_text(const Manifest& manifest) {
   Table table({{"SPLIT"},
                {"ROWS", true},
@@ -129,6 +96,38 @@ std::string columns_text(const Encoding& encoding) {
 }
 
 }  // namespace
+
+json set_json(const Manifest& manifest) {
+  const auto& encoding = manifest.encoding;
+  json document{{"kind", "set"},
+                {"checksum", fmt::format("{:08x}", manifest_checksum(manifest))},
+                {"created_by", manifest.created_by},
+                {"seed", manifest.seed},
+                {"rows_per_group", manifest.rows_per_group},
+                {"skipped_rows", manifest.skipped_rows},
+                {"format", to_string(encoding.format)},
+                {"task", to_string(encoding.task)},
+                {"features", encoding.features},
+                {"dense", encoding.dense},
+                {"scale", to_string(encoding.scale)},
+                {"train", split_json(manifest.train)},
+                {"validation", split_json(manifest.validation)},
+                {"test", split_json(manifest.test)}};
+  document["classes"] = json::array();
+  for (const auto& name : encoding.classes) document["classes"].push_back(escape_text(name));
+  document["columns"] = json::array();
+  for (const auto& column : encoding.columns) {
+    document["columns"].push_back({{"name", escape_text(column.name)},
+                                   {"kind", to_string(column.kind)},
+                                   {"first_feature", column.first_feature},
+                                   {"features", column.features}});
+  }
+  document["sources"] = json::array();
+  for (const auto& source : manifest.sources) {
+    document["sources"].push_back({{"path", escape_text(source.path)}, {"bytes", source.bytes}});
+  }
+  return document;
+}
 
 void inspect_set(const std::string& uri, Session& session) {
   const auto manifest = read_manifest(*open_object_store(uri));

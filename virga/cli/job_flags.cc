@@ -1,5 +1,7 @@
 #include "virga/cli/job_flags.h"
 
+#include <algorithm>
+
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
@@ -27,9 +29,10 @@ std::string group_of(const Option& option) {
 
 }  // namespace
 
-void JobFlags::declare(CLI::App& app) {
+void JobFlags::declare(CLI::App& app, const std::vector<std::string>& only) {
   for (const auto& option : job_options()) {
     if (option.store == nullptr || is_argument(option)) continue;
+    if (!only.empty() && std::ranges::find(only, option_name(option)) == only.end()) continue;
     const auto flag = option_flag(option);
     CLI::Option* declared = nullptr;
     if (option.type == OptionType::kBoolean) {

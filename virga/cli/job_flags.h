@@ -17,9 +17,9 @@ namespace virga {
 /// The options of a job as flags of a command.
 class JobFlags {
  public:
-  /// Adds a flag for every option that is built, but for data.train, which is an argument. This object must outlive
-  /// `app`.
-  void declare(CLI::App& app);
+  /// Adds a flag for every option that is built, but for data.train, which is an argument; `only`: just for those with
+  /// these names ("data.label"). This object must outlive `app`.
+  void declare(CLI::App& app, const std::vector<std::string>& only = {});
   /// Those that were given. Throws as parse_value.
   [[nodiscard]] std::vector<Setting> settings() const;
 

@@ -3,12 +3,14 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "virga/base/error.h"
 #include "virga/base/threads.h"
 #include "virga/base/units.h"
 #include "virga/cli/commands.h"
 #include "virga/cli/output.h"
+#include "virga/cli/raw_rows.h"
 #include "virga/cli/signals.h"
 #include "virga/driver/data_set.h"
 #include "virga/training/output_file.h"
@@ -25,26 +27,38 @@ struct Predict {
   std::uint64_t skip_bad = 0;
 };
 
-int predict(const Predict& predict, Session& session) {
-  const StopOnSignal signals;
-  if (session.json()) throw Error(ErrorKind::kUnsupported, "predictions are text, one line a row", "leave --json out");
-  const auto kind = parse_prediction_kind(predict.output);
-  const auto model = read_model_file(predict.model);
-  if (predict.data != "-" && is_data_set(predict.data)) {
-    throw Error(ErrorKind::kUnsupported, fmt::format("{} is an imported set, whose rows are shuffled", predict.data),
-                "predict from the raw file");
+void check_flags(const Predict& flags, const Session& session) {
+  if (session.json() && flags.out.empty()) {
+    throw Error(ErrorKind::kUsage, "--json: standard output already takes the predictions",
+                "write them to a file: --out FILE");
   }
-  RawReader reader({predict.data}, model.encoding, {.skip_bad = predict.skip_bad, .stop = signals.token()});
+  if (flags.data != "-" && is_data_set(flags.data)) {
+    throw Error(ErrorKind::kUsage, fmt::format("{} is an imported set, whose rows are shuffled", flags.data),
+                "predict from the raw file, which keeps their order");
+  }
+}
+
+int run_predict(const Predict& flags, Session& session) {
+  const StopOnSignal signals;
+  check_flags(flags, session);
+  const auto kind = parse_prediction_kind(flags.output);
+  const auto model = read_model_file(flags.model);
+  RawReader reader({flags.data}, model.encoding, {.skip_bad = flags.skip_bad, .stop = signals.token()});
   std::optional<OutputFile> file;
-  if (!predict.out.empty()) file.emplace(predict.out);
+  if (!flags.out.empty()) file.emplace(flags.out);
+  const auto display = session.make_progress();
   const auto write = [&](std::string_view text) { file ? file->write(text) : write_stdout(text); };
-  const auto rows = virga::predict(model, groups_of(reader), kind, usable_cores(), write);
+  const auto rows = predict(model, shown_groups(reader, *display, "predict"), kind, usable_cores(), write);
   if (file) file->commit();
-  if (reader.bad_lines().count() > 0)
-    session.warn(fmt::format("{} bad lines were skipped", reader.bad_lines().count()));
-  if (reader.unseen() > 0)
-    session.warn(fmt::format("{} values that the model has not seen in training", format_count(reader.unseen())));
-  if (file) session.note(fmt::format("{} predictions in {}", format_count(rows), predict.out));
+  display->finish();
+  note_oddities(reader, session);
+  if (file && !session.json()) session.note(fmt::format("{} predictions in {}", format_count(rows), flags.out));
+  if (session.json()) {
+    session.print_json({{"rows", rows},
+                        {"out", flags.out},
+                        {"unseen_values", reader.unseen()},
+                        {"skipped_rows", reader.bad_lines().count()}});
+  }
   return 0;
 }
 
@@ -56,20 +70,20 @@ void add_predict_command(Program& program) {
       "Models",
       {.name = "predict",
        .arguments = "MODEL DATA|-",
-       .summary = "Predicts from raw rows, with or without labels",
+       .summary = "Predicts for raw rows",
        .details =
-           "DATA is a file of the kind that the model was trained on, or - for standard input. One line a row, in "
-           "the order of the rows.",
-       .examples = {{"virga predict model.safetensors new.libsvm", "the predicted class of each row"},
-                    {"zcat new.gz | virga predict model.safetensors - --output probability --out p.csv",
-                     "probabilities, into a file"}}},
-      [state](Session& session) { return predict(*state, session); });
+           "One line for each row, in their order. DATA is a raw file of the kind that the model was trained on, "
+           "or - for standard input; labels in it are not looked at and need not be there. The model brings "
+           "scaling, columns and levels along.",
+       .examples = {{"virga predict model.safetensors new.csv --out predictions.txt", "a file, whole or not at all"},
+                    {"zcat new.gz | virga predict model.safetensors - --output probability", "in a pipe"}}},
+      [state](Session& session) { return run_predict(*state, session); });
   app.add_option("MODEL", state->model, "Model file")->required();
-  app.add_option("DATA", state->data, "Raw file, or - for standard input")->required();
-  app.add_option("--out", state->out, "File to write, whole or not at all (default: standard output)")
-      ->type_name("FILE");
-  app.add_option("--output", state->output, "label, probability or raw (default label)")->type_name("WHAT");
-  app.add_option("--skip-bad", state->skip_bad, "Tolerate so many bad lines (default 0)")->type_name("N");
+  app.add_option("DATA", state->data, "Raw file or -")->required();
+  app.add_option("--output", state->output, "label (default), probability or raw score")->type_name("KIND");
+  app.add_option("--out", state->out, "File for the predictions (default: standard output)")->type_name("FILE");
+  app.add_option("--skip-bad", state->skip_bad, "Bad lines that are tolerated; they have no prediction (default 0)")
+      ->type_name("N");
 }
 
 }  // namespace virga

@@ -11,6 +11,7 @@
 
 #include "virga/base/error.h"
 #include "virga/base/units.h"
+#include "virga/base/version.h"
 #include "virga/cli/help.h"
 #include "virga/cli/output.h"
 #include "virga/cli/signals.h"
@@ -155,7 +156,7 @@ int Program::parse_and_run(std::vector<std::string> arguments, const Environment
   if (wants_help(*app_) && command == nullptr) return write_stdout(overview()), 0;
   if (command != nullptr && wants_help(*command->app)) return write_stdout(help(*command)), 0;
   if (app_->get_option("--version")->count() > 0) {
-    return write_stdout(fmt::format("virga {}\n", program_version())), 0;
+    return write_stdout(created_by() + "\n"), 0;
   }
   refuse_extras(*app_);
   if (command != nullptr) refuse_extras(*command->app);
@@ -195,7 +196,7 @@ std::string Program::overview() const {
   for (const auto& command : commands_) {
     if (!command->group.empty()) entries.push_back({command->group, command->text.name, command->text.summary});
   }
-  return overview_page(entries, program_version());
+  return overview_page(entries);
 }
 
 std::string Program::help(const Command& command) const {
@@ -205,7 +206,5 @@ std::string Program::help(const Command& command) const {
   }
   return command_page(*command.app, command.text, inner);
 }
-
-std::string_view program_version() noexcept { return VIRGA_VERSION; }
 
 }  // namespace virga

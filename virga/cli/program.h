@@ -57,6 +57,4 @@ class Program {
   DisplayFlags display_;
 };
 
-[[nodiscard]] std::string_view program_version() noexcept;
-
 }  // namespace virga

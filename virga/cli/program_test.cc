@@ -38,7 +38,8 @@ TEST_F(ProgramTest, TeachesWhenNothingIsAsked) {
 TEST_F(ProgramTest, HasAPageForEachCommandWithAnExampleAndNoLineTooLong) {
   const auto overview = virga({}).out;
   const std::vector<std::vector<std::string>> commands{
-      {"init"}, {"runs"}, {"show"}, {"rm"}, {"config", "show"}, {"doctor"}, {"completion"}, {"config", "docs"}};
+      {"train"}, {"evaluate"}, {"predict"},        {"import"}, {"inspect"},        {"init"},      {"runs"},
+      {"show"},  {"rm"},       {"config", "show"}, {"doctor"}, {"config", "docs"}, {"completion"}};
   for (auto command : commands) {
     EXPECT_THAT(overview, HasSubstr("  " + command[0]));
     command.emplace_back("--help");
@@ -57,6 +58,7 @@ TEST_F(ProgramTest, PrintsItsVersion) {
 }
 
 TEST_F(ProgramTest, NamesTheNearestCommandAndFlag) {
+  EXPECT_THAT(virga({"trian", "data"}).err, HasSubstr("did you mean train?"));
   const auto command = virga({"shwo"});
   EXPECT_EQ(command.exit_code, 2);
   EXPECT_EQ(command.err, "virga: error: unknown command 'shwo'\n  remedy: did you mean show?\n");

@@ -69,6 +69,11 @@ void ProgressDisplay::clear_bar() {
   if (std::exchange(bar_shown_, false)) options_.write("\r\x1b[K");
 }
 
+void ProgressDisplay::finish() {
+  const std::lock_guard lock(mutex_);
+  clear_bar();
+}
+
 void ProgressDisplay::report(const Progress& progress) {
   if (options_.mode == ProgressMode::kNone) return;
   const std::lock_guard lock(mutex_);

@@ -45,6 +45,8 @@ class ProgressDisplay {
   /// Something worth keeping (an epoch is over): a line of its own, above the bar. `event` is what jsonl shows instead;
   /// it gets "event": `name`.
   void milestone(std::string_view line, std::string_view name, const nlohmann::json& event);
+  /// Removes the bar, so that other text may follow; a later report draws it again.
+  void finish();
 
  private:
   void draw(const Progress& progress, double seconds);

@@ -173,6 +173,7 @@ int train(const Train& train, Session& session) {
   Display display(*progress);
   const auto outcome =
       virga::train(request, data.train, data.validation ? &*data.validation : nullptr, display, signals.token());
+  progress->finish();
   if (session.json()) {
     session.print_json(report_of(outcome));
   } else {

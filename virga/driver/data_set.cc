@@ -33,24 +33,6 @@ std::optional<ScaleKind> scale_kind(const std::string& word) {
   return std::nullopt;
 }
 
-ImportOptions import_options(const Job::Data& data, std::uint64_t seed) {
-  ImportOptions options;
-  options.train = {data.train};
-  if (data.validation) options.validation = {*data.validation};
-  if (data.test) options.test = {*data.test};
-  if (!data.validation) options.validation_fraction = data.validation_fraction;
-  options.scale = scale_kind(data.scale);
-  options.seed = seed;
-  options.csv.label = data.label.value_or("");
-  options.csv.weight = data.weight.value_or("");
-  options.csv.numeric = data.numeric;
-  options.csv.categorical = data.categorical;
-  options.csv.ignored = data.ignore;
-  options.csv.missing = missing_policy(data.missing);
-  options.created_by = created_by();
-  return options;
-}
-
 /// Says which files a path stands for and when they were last written: what a cached import depends on.
 std::string state_of(const std::string& path) {
   std::error_code missing;
@@ -106,6 +88,24 @@ void import_into(const fs::path& place, ImportOptions options, const ImportEvent
 }
 
 }  // namespace
+
+ImportOptions import_options(const Job::Data& data, std::uint64_t seed) {
+  ImportOptions options;
+  options.train = {data.train};
+  if (data.validation) options.validation = {*data.validation};
+  if (data.test) options.test = {*data.test};
+  if (!data.validation) options.validation_fraction = data.validation_fraction;
+  options.scale = scale_kind(data.scale);
+  options.seed = seed;
+  options.csv.label = data.label.value_or("");
+  options.csv.weight = data.weight.value_or("");
+  options.csv.numeric = data.numeric;
+  options.csv.categorical = data.categorical;
+  options.csv.ignored = data.ignore;
+  options.csv.missing = missing_policy(data.missing);
+  options.created_by = created_by();
+  return options;
+}
 
 DataSet open_data_set(const std::string& uri) {
   DataSet set{uri, open_object_store(uri), {}};

@@ -33,6 +33,9 @@ struct JobData {
   std::optional<DataSet> validation;  ///< a set of its own; else the training set's split
 };
 
+/// The import that a job's [data] section asks for; the destination is left open.
+[[nodiscard]] ImportOptions import_options(const Job::Data& data, std::uint64_t seed);
+
 /// What happens while raw files are imported.
 struct ImportEvents {
   std::function<void(const ImportProgress&)> progress;

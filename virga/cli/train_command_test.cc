@@ -1,0 +1,198 @@
+// A model's whole life through the real program: import, train, evaluate, predict, inspect.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "virga/cli/program_testing.h"
+
+namespace virga {
+namespace {
+
+using nlohmann::json;
+using testing::ContainsRegex;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+/// Rows of a rule that a linear model finds: the class is that of the first feature, unless row % 10 is 0. Each row has
+/// one of 20 other features as well.
+std::string libsvm_rows(int rows) {
+  std::string text;
+  for (int row = 0; row < rows; ++row) {
+    const bool positive = row % 3 == 0;
+    const bool label = row % 10 == 0 ? !positive : positive;
+    text +=
+        std::string(label ? "1" : "-1") + (positive ? " 1:1" : " 2:1") + " " + std::to_string(3 + row % 20) + ":1\n";
+  }
+  return text;
+}
+
+class TrainTest : public testing::Test {
+ protected:
+  TrainTest() {
+    folder_.write("data.svm", libsvm_rows(2000));
+    folder_.write("test.svm", libsvm_rows(300));
+  }
+  [[nodiscard]] ProgramResult virga(const std::vector<std::string>& arguments) const {
+    return run_program(arguments, folder_.path());
+  }
+  [[nodiscard]] ProgramResult shell(const std::string& line) const {
+    return run_program({"-c", line}, folder_.path(), {}, "/bin/bash");
+  }
+  [[nodiscard]] bool exists(const std::string& name) const { return std::filesystem::exists(folder_.path() / name); }
+  /// Result of a command that must succeed and print JSON.
+  [[nodiscard]] json document(std::vector<std::string> arguments) const {
+    arguments.emplace_back("--json");
+    const auto result = virga(arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+    return json::parse(result.out);
+  }
+  [[nodiscard]] json train(std::vector<std::string> flags = {}) const {
+    std::vector<std::string> arguments{"train", "data.svm", "--epochs", "3", "--learning-rate", "0.5"};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    return document(arguments);
+  }
+  TemporaryFolder folder_;
+};
+
+TEST_F(TrainTest, MakesAModelThatPredicts) {
+  const auto trained = train();
+  EXPECT_EQ(trained["schema_version"], 1);
+  EXPECT_EQ(trained["kind"], "logistic");
+  EXPECT_EQ(trained["ended_by"], "epochs");
+  EXPECT_LT(trained["validation_loss"], trained["base_loss"]);
+
+  const auto judged = document({"evaluate", "model.safetensors", "test.svm"});
+  EXPECT_EQ(judged["rows"], 300);
+  EXPECT_NEAR(judged["accuracy"], 0.9, 1e-12);
+
+  const auto labels = virga({"predict", "model.safetensors", "test.svm"});
+  EXPECT_THAT(labels.out, testing::StartsWith("1\n-1\n-1\n1\n"));
+  EXPECT_EQ(std::ranges::count(labels.out, '\n'), 300);
+}
+
+TEST_F(TrainTest, ReadsRowsWithoutLabelsFromAPipe) {
+  static_cast<void>(train());
+  const auto result = shell("head -n 2 test.svm | virga predict model.safetensors - --output probability");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, testing::MatchesRegex("0\\.[0-9e-]+\n0\\.[0-9e-]+\n"));
+}
+
+TEST_F(TrainTest, WritesPredictionsWholeOrNotAtAll) {
+  static_cast<void>(train());
+  const auto good = document({"predict", "model.safetensors", "test.svm", "--out", "p.txt"});
+  EXPECT_EQ(good["rows"], 300);
+  EXPECT_TRUE(exists("p.txt"));
+  folder_.write("bad.svm", libsvm_rows(10) + "1 x:1\n");
+  const auto bad = virga({"predict", "model.safetensors", "bad.svm", "--out", "q.txt"});
+  EXPECT_EQ(bad.exit_code, 3);
+  EXPECT_THAT(bad.err, HasSubstr("bad.svm:11:3"));
+  EXPECT_FALSE(exists("q.txt"));
+  EXPECT_EQ(virga({"predict", "model.safetensors", "test.svm", "--json"}).exit_code, 2);
+}
+
+TEST_F(TrainTest, GivesTheSameModelFromASetAsFromTheRawFile) {
+  static_cast<void>(train({"--out", "raw.safetensors"}));
+  const auto imported = document({"import", "data.svm", "--to", "set"});
+  EXPECT_EQ(imported["train"]["rows"].get<int>() + imported["validation"]["rows"].get<int>(), 2000);
+  static_cast<void>(document({"train", "set", "--epochs", "3", "--learning-rate", "0.5", "--out", "set.safetensors"}));
+  const auto bias = [&](const char* model) { return document({"inspect", model})["bias"]; };
+  EXPECT_EQ(bias("raw.safetensors"), bias("set.safetensors"));
+  EXPECT_EQ(document({"evaluate", "raw.safetensors", "set"})["split"], "validation");
+  EXPECT_EQ(virga({"evaluate", "raw.safetensors", "set", "--split", "test"}).exit_code, 3);
+}
+
+TEST_F(TrainTest, FollowsAJobFile) {
+  folder_.write("job.toml",
+                "[data]\ntrain = \"data.svm\"\n[stop]\nepochs = 2\n[optimizer]\nlearning_rate = 0.25\n"
+                "[output]\nmodel = \"job.safetensors\"\nname = \"mine\"\n");
+  const auto trained = document({"train", "job.toml", "--epochs", "1"});
+  EXPECT_EQ(trained["epochs"], 1);
+  EXPECT_TRUE(exists("job.safetensors"));
+  const auto run = document({"show", "mine"})["run"];
+  EXPECT_EQ(run["id"], trained["run"]);
+  EXPECT_EQ(run["state"], "finished");
+  EXPECT_EQ(run["settings"]["stop"]["epochs"]["source"], "flag");
+  EXPECT_EQ(run["settings"]["optimizer"]["learning_rate"]["origin"], "job.toml:6");
+  EXPECT_EQ(run["history"].size(), 1);
+}
+
+TEST_F(TrainTest, ShowsAModelWithItsLargestWeights) {
+  static_cast<void>(train());
+  const auto text = virga({"inspect", "model.safetensors", "--top", "2"});
+  EXPECT_THAT(text.out, HasSubstr("logistic from libsvm rows, 22 features"));
+  EXPECT_THAT(text.out, ContainsRegex("\n +[0-9.]+  1      1\n"));  // feature 1 speaks for class 1
+  const auto model = document({"inspect", "model.safetensors"});
+  EXPECT_EQ(model["kind"], "model");
+  EXPECT_EQ(model["largest_weights"].size(), 10);
+}
+
+TEST_F(TrainTest, KeepsTheBestModelWhenItIsStopped) {
+  for (const auto& [signal, code] : {std::pair{"INT", 130}, {"TERM", 143}}) {
+    // Job control, because a shell without it starts what runs beside it with SIGINT ignored.
+    const auto stopped = shell(
+        "set -m; mkfifo events; virga train data.svm --epochs 100000000 --patience 0 --learning-rate 0.1 --out kept "
+        "--progress jsonl --name endless 2> events & grep -m 1 evaluated < events > first; kill -" +
+        std::string(signal) + " %1; wait %1; echo \"exit $?\"; rm events");
+    EXPECT_THAT(stopped.out, HasSubstr("exit " + std::to_string(code) + "\n")) << signal;
+    EXPECT_TRUE(exists("kept"));
+    EXPECT_EQ(document({"show", "last"})["run"]["state"], "stopped");
+    std::filesystem::remove(folder_.path() / "kept");
+  }
+}
+
+TEST_F(TrainTest, SaysThatTimeWasUpBeforeTheTarget) {
+  const auto late = virga({"train", "data.svm", "--seconds", "1ms", "--target-loss", "0.0001", "--learning-rate", "0.1",
+                           "--epochs", "100000000", "--patience", "0"});
+  EXPECT_EQ(late.exit_code, 5) << late.err;
+  EXPECT_EQ(document({"show"})["run"]["reason"], "seconds");
+}
+
+TEST_F(TrainTest, RefusesWhatCannotBeTrainedOn) {
+  EXPECT_EQ(virga({"train"}).exit_code, 2);
+  EXPECT_EQ(virga({"train", "nowhere.svm"}).exit_code, 3);
+  EXPECT_EQ(virga({"train", "data.svm", "--model", "perceptron"}).exit_code, 2);
+  EXPECT_EQ(virga({"train", "data.svm", "--engine", "lambda"}).exit_code, 2);
+  EXPECT_EQ(virga({"evaluate", "data.svm", "data.svm"}).exit_code, 3);
+  folder_.write("empty.svm", "");
+  EXPECT_EQ(virga({"train", "empty.svm"}).exit_code, 3);
+  folder_.write("one.svm", "1 1:1\n1 2:1\n1 1:1\n1 2:1\n");
+  const auto one_class = virga({"train", "one.svm"});
+  EXPECT_EQ(one_class.exit_code, 3);
+  EXPECT_THAT(one_class.err, HasSubstr("remedy"));
+  EXPECT_FALSE(exists("model.safetensors"));
+}
+
+TEST_F(TrainTest, ImportsWhatItIsTold) {
+  EXPECT_EQ(virga({"import", "data.svm"}).exit_code, 2);
+  folder_.write("rows.csv", "id;size;colour;bought\n1;2.5;red;no\n2;1.5;blue;yes\n3;0.5;red;no\n4;1;green;yes\n");
+  const auto set = document(
+      {"import", "rows.csv", "--to", "set", "--label", "bought", "--ignore", "id", "--validation", "rows.csv"});
+  EXPECT_EQ(set["train"]["rows"], 4);
+  EXPECT_EQ(set["validation"]["rows"], 4);
+  EXPECT_EQ(set["label_column"], "bought");
+  EXPECT_EQ(set["columns"][0]["kind"], "ignored");
+  EXPECT_EQ(virga({"import", "rows.csv", "--to", "set"}).exit_code, 1);
+  EXPECT_EQ(virga({"import", "rows.csv", "--to", "set", "--overwrite", "--format", "cvs"}).exit_code, 2);
+  EXPECT_EQ(virga({"import", "rows.csv", "--to", "other", "--label", "nothing"}).exit_code, 2);
+  EXPECT_FALSE(exists("other/manifest.json"));
+  folder_.write("bad.svm", libsvm_rows(20) + "oops\n");
+  EXPECT_EQ(virga({"import", "bad.svm", "--to", "bad"}).exit_code, 3);
+  EXPECT_EQ(document({"import", "bad.svm", "--to", "bad", "--skip-bad", "1"})["skipped_rows"], 1);
+}
+
+TEST_F(TrainTest, ReportsProgressAsJsonLines) {
+  const auto result =
+      virga({"train", "data.svm", "--epochs", "2", "--learning-rate", "0.5", "--progress", "jsonl", "-q"});
+  EXPECT_THAT(result.out, IsEmpty());
+  std::size_t evaluated = 0;
+  for (std::size_t begin = 0; begin < result.err.size();) {
+    const auto end = result.err.find('\n', begin);
+    const auto event = json::parse(result.err.substr(begin, end - begin));
+    if (event["event"] == "evaluated") ++evaluated;
+    begin = end + 1;
+  }
+  EXPECT_EQ(evaluated, 2);
+}
+
+}  // namespace
+}  // namespace virga
