@@ -1,14 +1,85 @@
 #pragma once
-namespace virga {
-struct Kernels {};
-enum class SimdLevel { kScalar };
-inline SimdLevel best_simd_level() { return SimdLevel::kScalar; }
-inline const Kernels& kernels(SimdLevel) {
-  static const Kernels k;
-  return k;
-}
-}  // namespace virga
+
+#include <cstdint>
 #include <string_view>
+
 namespace virga {
-inline std::string_view to_string(SimdLevel) { return "scalar"; }
+
+/// Instruction sets that the kernels are compiled for. All give the same bits (docs/numerics.md); they differ in speed.
+enum class SimdLevel : std::uint8_t { kScalar, kAvx2, kAvx512 };
+
+/// "scalar" (plain x86-64, which has SSE2), "avx2", "avx512" (F, VL, BW, DQ).
+[[nodiscard]] std::string_view to_string(SimdLevel level) noexcept;
+
+/// Can this processor and operating system run `level`?
+[[nodiscard]] bool has_simd_level(SimdLevel level) noexcept;
+
+/// The highest level that can run here.
+[[nodiscard]] SimdLevel best_simd_level() noexcept;
+
+/// Sparse rows in compressed form: entry j of row i is (index, value), row_begin[i] <= j < row_begin[i + 1]. Exactly
+/// one of indices16 and indices32 is set; `values` may be null: all are 1. The indices of a row are distinct.
+struct SparseRows {
+  std::uint32_t rows = 0;
+  const std::uint32_t* row_begin = nullptr;  ///< [rows + 1]
+  const std::uint16_t* indices16 = nullptr;
+  const std::uint32_t* indices32 = nullptr;
+  const float* values = nullptr;
+};
+
+/// A row-major matrix.
+struct DenseRows {
+  std::uint32_t rows = 0;
+  std::uint32_t columns = 0;
+  const float* matrix = nullptr;  ///< [rows x columns]
+};
+
+/// Losses of one score z and one label y. The first three take labels {0, 1}; s = +1 for label 1, else -1.
+enum class PointLoss : std::uint8_t {
+  kLogistic,      ///< log(1 + e^(-s z))
+  kHinge,         ///< max(0, 1 - s z)
+  kSquaredHinge,  ///< max(0, 1 - s z)^2
+  kSquaredError,  ///< (z - y)^2
+};
+
+/// The arithmetic of the models, for one instruction set. Floats; every sum has one order, whatever the level:
+/// docs/numerics.md. Non-finite inputs give a non-finite loss and residual. All functions are pure but for their
+/// outputs; pointers need no alignment and may be used by any thread. "Lanes" of the wide kernels are the classes,
+/// padded to a multiple of 16.
+struct Kernels {
+  SimdLevel level;
+
+  /// scores[i] = bias + sum over the row of weights[index] (* value).
+  void (*sparse_forward)(const SparseRows& x, const float* weights, float bias, float* scores);
+  /// gradient[index] += residuals[i] (* value), row by row.
+  void (*sparse_backward)(const SparseRows& x, const float* residuals, float* gradient);
+  void (*dense_forward)(const DenseRows& x, const float* weights, float bias, float* scores);
+  void (*dense_backward)(const DenseRows& x, const float* residuals, float* gradient);
+
+  /// Sum of weight times loss; residuals[i] = weight times the derivative of the loss by the score. `weights` [rows] or
+  /// null (all 1); `residuals` may be `scores`.
+  double (*point_loss)(PointLoss loss, std::uint32_t rows, const float* scores, const float* labels,
+                       const float* weights, float* residuals);
+  /// The sum of `values` over 16 lanes.
+  float (*sum)(std::uint32_t count, const float* values);
+
+  /// The same with [... x lanes] instead of one number: weights and gradient [keys or columns x lanes], bias [lanes],
+  /// scores and residuals [rows x lanes].
+  void (*sparse_forward_wide)(const SparseRows& x, std::uint32_t lanes, const float* weights, const float* bias,
+                              float* scores);
+  void (*sparse_backward_wide)(const SparseRows& x, std::uint32_t lanes, const float* residuals, float* gradient);
+  void (*dense_forward_wide)(const DenseRows& x, std::uint32_t lanes, const float* weights, const float* bias,
+                             float* scores);
+  void (*dense_backward_wide)(const DenseRows& x, std::uint32_t lanes, const float* residuals, float* gradient);
+  /// Cross-entropy of softmax over the first `classes` lanes; `labels` are class numbers below `classes`. Scores become
+  /// residuals in place, 0 in the lanes that pad.
+  double (*softmax_loss)(std::uint32_t rows, std::uint32_t classes, std::uint32_t lanes, const float* labels,
+                         const float* weights, float* scores);
+  /// sums[lane] += residuals[i x lanes + lane], row by row.
+  void (*sum_wide)(std::uint32_t rows, std::uint32_t lanes, const float* residuals, float* sums);
+};
+
+/// The kernels of `level`, which this machine must have (a broken precondition otherwise).
+[[nodiscard]] const Kernels& kernels(SimdLevel level);
+
 }  // namespace virga

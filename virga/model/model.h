@@ -1,4 +1,5 @@
 #pragma once
+
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -9,32 +10,68 @@
 #include "virga/batch/mini_batch.h"
 #include "virga/batch/table.h"
 #include "virga/math/kernels.h"
+
 namespace virga {
-enum class ModelKind : std::uint8_t { kLogistic, kSvm, kSvmSquared, kSoftmax, kLeastSquares };
+
+/// Linear models: score = bias + w x, one for each output (softmax has one a class, all others one). The loss of an
+/// example, with its score z and label y (s = +1 for label 1, else -1):
+enum class ModelKind : std::uint8_t {
+  kLogistic,      ///< log(1 + e^(-s z))
+  kSvm,           ///< hinge: max(0, 1 - s z); its derivative at the kink is 0
+  kSvmSquared,    ///< max(0, 1 - s z)^2
+  kSoftmax,       ///< log(sum of e^z over the classes) - z of class y
+  kLeastSquares,  ///< (z - y)^2
+};
+
+/// "logistic", "svm", "svm-squared", "softmax", "least-squares".
+[[nodiscard]] std::string_view to_string(ModelKind kind) noexcept;
+
 struct ModelSpec {
   ModelKind kind = ModelKind::kLogistic;
   std::uint32_t features = 0;
-  std::uint32_t classes = 2;
-  bool dense = false;
+  std::uint32_t classes = 2;  ///< 2 for the binary kinds; not used by kLeastSquares
+  bool dense = false;         ///< the rows are dense, and so is the table of weights
   bool fit_bias = true;
-  std::vector<float> class_weights;
+  std::vector<float> class_weights;  ///< empty, or one for each class; multiplies the weight of an example
+
   bool operator==(const ModelSpec&) const = default;
 };
+
+/// "weights" (features x outputs; read by key unless the rows are dense) and, if fitted, "bias" (1 x outputs; not
+/// regularised).
 [[nodiscard]] Layout layout_of(const ModelSpec& spec);
-std::string_view to_string(ModelKind kind) noexcept;
+
+/// Sums over examples of weight times loss, and of weights (class weights included).
 struct LossSums {
   double loss = 0;
   double weight = 0;
   std::uint64_t examples = 0;
 };
+
+/// A model's objective, without I/O. An object owns scratch memory for one thread: at most the dictionary of one row
+/// group x outputs, twice, and the rows of one slice x outputs (outputs padded to a multiple of 16 if there are
+/// several). The same inputs give the same bits, whatever the kernels (docs/numerics.md). Arithmetic never throws:
+/// non-finite parameters give a non-finite loss. A label that the model has no class for is an Error(kBadData).
 class Model {
  public:
   Model() = default;
   Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
   virtual ~Model() = default;
-  virtual void gradient(const MiniBatch&, const CompactParameters&, Contribution& out) = 0;
-  virtual void scores(const RowGroup&, const Tables&, std::span<float> out) = 0;
-  virtual LossSums losses(const RowGroup&, const Tables&) = 0;
+
+  /// The sum (not the mean) over `batch` of the gradients of the examples' losses, times their weights, at `parameters`
+  /// (compact, in the order of batch.keys). Overwrites `out`, whose buffers are used again.
+  virtual void gradient(const MiniBatch& batch, const CompactParameters& parameters, Contribution& out) = 0;
+
+  /// Scores of all rows of a group at full parameters; out: [rows x outputs].
+  virtual void scores(const RowGroup& group, const Tables& parameters, std::span<float> out) = 0;
+
+  /// Loss of all rows of a group at full parameters.
+  [[nodiscard]] virtual LossSums losses(const RowGroup& group, const Tables& parameters) = 0;
 };
-[[nodiscard]] std::unique_ptr<Model> make_model(const ModelSpec&, const Kernels& = kernels(best_simd_level()));
+
+/// Throws Error(kUsage) for class weights that do not fit.
+[[nodiscard]] std::unique_ptr<Model> make_model(const ModelSpec& spec,
+                                                const Kernels& kernels = virga::kernels(best_simd_level()));
+
 }  // namespace virga

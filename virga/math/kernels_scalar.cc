@@ -1,0 +1,3 @@
+#define VIRGA_SIMD_LEVEL SimdLevel::kScalar
+#define VIRGA_KERNELS kScalarKernels
+#include "virga/math/kernels_impl.inc"

@@ -1,0 +1,430 @@
+#include "virga/math/kernels.h"
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <limits>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "virga/base/random.h"
+
+namespace virga {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr PointLoss kPointLosses[] = {PointLoss::kLogistic, PointLoss::kHinge, PointLoss::kSquaredHinge,
+                                      PointLoss::kSquaredError};
+
+/// The levels of this machine; says which are missing.
+std::vector<SimdLevel> levels() {
+  std::vector<SimdLevel> all;
+  for (const auto level : {SimdLevel::kScalar, SimdLevel::kAvx2, SimdLevel::kAvx512}) {
+    if (has_simd_level(level)) {
+      all.push_back(level);
+    } else {
+      std::printf("not run: %s, which this processor lacks\n", to_string(level).data());
+    }
+  }
+  return all;
+}
+
+std::vector<float> random_floats(std::size_t count, std::uint32_t stream, double scale = 1.0) {
+  const Random random(11, Purpose::kTest);
+  std::vector<float> values(count);
+  for (std::size_t i = 0; i < count; ++i) values[i] = static_cast<float>(scale * (random.uniform(stream, i) * 2 - 1));
+  return values;
+}
+
+std::vector<float> random_labels(std::size_t count, std::uint32_t classes) {
+  const Random random(12, Purpose::kTest);
+  std::vector<float> labels(count);
+  for (std::size_t i = 0; i < count; ++i) labels[i] = static_cast<float>(random.below(classes, 0, i));
+  return labels;
+}
+
+/// Bits, so that NaN equals NaN and 0 differs from -0.
+std::vector<std::uint32_t> bits(const std::vector<float>& values) {
+  std::vector<std::uint32_t> all;
+  for (const float value : values) all.push_back(std::isnan(value) ? 0x7FC00000U : std::bit_cast<std::uint32_t>(value));
+  return all;
+}
+
+/// Rows of 0 to 50 entries over `dictionary` keys.
+struct SparseMatrix {
+  std::vector<std::uint32_t> row_begin = {0};
+  std::vector<std::uint16_t> indices16;
+  std::vector<std::uint32_t> indices32;
+  std::vector<float> values;
+
+  explicit SparseMatrix(std::uint32_t rows, std::uint32_t dictionary) {
+    const Random random(13, Purpose::kTest);
+    for (std::uint32_t i = 0; i < rows; ++i) {
+      const auto entries = static_cast<std::uint32_t>(random.below(51, 0, i));
+      auto key = static_cast<std::uint32_t>(random.below(dictionary / 60, 1, i));
+      for (std::uint32_t e = 0; e < entries; ++e) {
+        indices16.push_back(static_cast<std::uint16_t>(key));
+        indices32.push_back(key);
+        key += 1 + static_cast<std::uint32_t>(random.below(dictionary / 60, 2 + e, i));
+      }
+      row_begin.push_back(static_cast<std::uint32_t>(indices32.size()));
+    }
+    values = random_floats(indices32.size(), 1000);
+  }
+
+  [[nodiscard]] SparseRows rows(bool wide, bool with_values) const {
+    return {.rows = static_cast<std::uint32_t>(row_begin.size() - 1),
+            .row_begin = row_begin.data(),
+            .indices16 = wide ? nullptr : indices16.data(),
+            .indices32 = wide ? indices32.data() : nullptr,
+            .values = with_values ? values.data() : nullptr};
+  }
+};
+
+/// Runs `compute(kernels)` -> vector<float> at every level and demands equal bits; returns the result.
+template <typename Compute>
+std::vector<float> same_at_all_levels(Compute compute) {
+  const auto expected = compute(kernels(SimdLevel::kScalar));
+  for (const auto level : levels()) EXPECT_EQ(bits(compute(kernels(level))), bits(expected)) << to_string(level);
+  return expected;
+}
+
+TEST(Kernels, HaveTheLevelThatTheyWereAskedFor) {
+  for (const auto level : levels()) EXPECT_EQ(kernels(level).level, level);
+  EXPECT_TRUE(has_simd_level(best_simd_level()));
+}
+
+TEST(Kernels, SparseForwardSumsLaneByLane) {
+  constexpr std::uint32_t kDictionary = 6000;
+  const SparseMatrix matrix(201, kDictionary);
+  const auto weights = random_floats(kDictionary, 1);
+  for (const bool wide : {false, true}) {
+    for (const bool with_values : {false, true}) {
+      const auto x = matrix.rows(wide, with_values);
+      const auto scores = same_at_all_levels([&](const Kernels& k) {
+        std::vector<float> z(x.rows);
+        k.sparse_forward(x, weights.data(), 0.25F, z.data());
+        return z;
+      });
+      for (std::uint32_t i = 0; i < x.rows; ++i) {
+        float lane[16] = {};
+        for (auto j = x.row_begin[i]; j < x.row_begin[i + 1]; ++j) {
+          const float w = weights[matrix.indices32[j]];
+          lane[(j - x.row_begin[i]) % 16] += with_values ? w * matrix.values[j] : w;
+        }
+        for (std::size_t half = 8; half > 0; half /= 2) {
+          for (std::size_t l = 0; l < half; ++l) lane[l] += lane[l + half];
+        }
+        ASSERT_EQ(scores[i], lane[0] + 0.25F) << i;
+      }
+    }
+  }
+}
+
+TEST(Kernels, SparseBackwardAddsRowByRow) {
+  constexpr std::uint32_t kDictionary = 6000;
+  const SparseMatrix matrix(201, kDictionary);
+  const auto residuals = random_floats(201, 2);
+  for (const bool wide : {false, true}) {
+    for (const bool with_values : {false, true}) {
+      const auto x = matrix.rows(wide, with_values);
+      const auto gradient = same_at_all_levels([&](const Kernels& k) {
+        std::vector<float> g(kDictionary, 0.5F);
+        k.sparse_backward(x, residuals.data(), g.data());
+        return g;
+      });
+      std::vector<float> expected(kDictionary, 0.5F);
+      for (std::uint32_t i = 0; i < x.rows; ++i) {
+        for (auto j = x.row_begin[i]; j < x.row_begin[i + 1]; ++j) {
+          expected[matrix.indices32[j]] += with_values ? residuals[i] * matrix.values[j] : residuals[i];
+        }
+      }
+      EXPECT_EQ(gradient, expected);
+    }
+  }
+}
+
+TEST(Kernels, DenseForwardAndBackwardAgreeWithLoops) {
+  for (const std::uint32_t columns : {1U, 7U, 16U, 28U, 33U, 49U, 64U, 65U, 150U}) {
+    constexpr std::uint32_t kRows = 37;
+    const auto matrix = random_floats(std::size_t{kRows} * columns, 3);
+    const auto weights = random_floats(columns, 4);
+    const auto residuals = random_floats(kRows, 5);
+    const DenseRows x = {.rows = kRows, .columns = columns, .matrix = matrix.data()};
+    const auto scores = same_at_all_levels([&](const Kernels& k) {
+      std::vector<float> z(kRows);
+      k.dense_forward(x, weights.data(), -0.5F, z.data());
+      return z;
+    });
+    const auto gradient = same_at_all_levels([&](const Kernels& k) {
+      std::vector<float> g(columns, 0.5F);
+      k.dense_backward(x, residuals.data(), g.data());
+      return g;
+    });
+    std::vector<float> expected(columns, 0.5F);
+    for (std::uint32_t i = 0; i < kRows; ++i) {
+      float lane[16] = {};
+      for (std::uint32_t j = 0; j < columns; ++j) {
+        lane[j % 16] += matrix[i * columns + j] * weights[j];
+        expected[j] += matrix[i * columns + j] * residuals[i];
+      }
+      for (std::size_t half = 8; half > 0; half /= 2) {
+        for (std::size_t l = 0; l < half; ++l) lane[l] += lane[l + half];
+      }
+      ASSERT_EQ(scores[i], lane[0] + -0.5F) << columns;
+    }
+    EXPECT_EQ(gradient, expected) << columns;
+  }
+}
+
+TEST(Kernels, WideFormsAgreeWithLoops) {
+  constexpr std::uint32_t kRows = 29;
+  constexpr std::uint32_t kColumns = 43;
+  for (const std::uint32_t lanes : {16U, 32U}) {
+    const auto matrix = random_floats(std::size_t{kRows} * kColumns, 6);
+    const auto weights = random_floats(std::size_t{6000} * lanes, 7);
+    const auto bias = random_floats(lanes, 8);
+    const auto residuals = random_floats(std::size_t{kRows} * lanes, 9);
+    const DenseRows dense = {.rows = kRows, .columns = kColumns, .matrix = matrix.data()};
+    const SparseMatrix sparse_matrix(kRows, 6000);
+    const auto size = std::size_t{kRows} * lanes;
+
+    std::vector<float> expected(size);
+    std::vector<float> expected_gradient(std::size_t{kColumns} * lanes, 0.5F);
+    for (std::size_t i = 0; i < kRows; ++i) {
+      for (std::size_t j = 0; j < kColumns; ++j) {
+        for (std::size_t c = 0; c < lanes; ++c) {
+          expected[i * lanes + c] += weights[j * lanes + c] * matrix[i * kColumns + j];
+          expected_gradient[j * lanes + c] += residuals[i * lanes + c] * matrix[i * kColumns + j];
+        }
+      }
+      for (std::size_t c = 0; c < lanes; ++c) expected[i * lanes + c] += bias[c];
+    }
+    EXPECT_EQ(same_at_all_levels([&](const Kernels& k) {
+                std::vector<float> z(size);
+                k.dense_forward_wide(dense, lanes, weights.data(), bias.data(), z.data());
+                return z;
+              }),
+              expected);
+    EXPECT_EQ(same_at_all_levels([&](const Kernels& k) {
+                std::vector<float> g(std::size_t{kColumns} * lanes, 0.5F);
+                k.dense_backward_wide(dense, lanes, residuals.data(), g.data());
+                return g;
+              }),
+              expected_gradient);
+
+    for (const bool with_values : {false, true}) {
+      for (const bool wide : {false, true}) {
+        const auto x = sparse_matrix.rows(wide, with_values);
+        std::vector<float> scores(size);
+        std::vector<float> gradient(weights.size(), 0.5F);
+        for (std::size_t i = 0; i < kRows; ++i) {
+          for (auto j = x.row_begin[i]; j < x.row_begin[i + 1]; ++j) {
+            const std::size_t key = sparse_matrix.indices32[j];
+            const float value = with_values ? sparse_matrix.values[j] : 1.0F;
+            for (std::size_t c = 0; c < lanes; ++c) {
+              scores[i * lanes + c] += weights[key * lanes + c] * value;
+              gradient[key * lanes + c] += residuals[i * lanes + c] * value;
+            }
+          }
+          for (std::size_t c = 0; c < lanes; ++c) scores[i * lanes + c] += bias[c];
+        }
+        EXPECT_EQ(same_at_all_levels([&](const Kernels& k) {
+                    std::vector<float> z(size);
+                    k.sparse_forward_wide(x, lanes, weights.data(), bias.data(), z.data());
+                    return z;
+                  }),
+                  scores);
+        EXPECT_EQ(same_at_all_levels([&](const Kernels& k) {
+                    std::vector<float> g(weights.size(), 0.5F);
+                    k.sparse_backward_wide(x, lanes, residuals.data(), g.data());
+                    return g;
+                  }),
+                  gradient);
+      }
+    }
+  }
+}
+
+/// loss, residual
+std::pair<double, double> point_loss_reference(PointLoss kind, double z, double y) {
+  const double s = y > 0.5 ? 1 : -1;
+  const double slack = 1 - s * z;
+  switch (kind) {
+    case PointLoss::kLogistic:
+      return {s * z > 0 ? std::log1p(std::exp(-s * z)) : -s * z + std::log1p(std::exp(s * z)),
+              -s / (1 + std::exp(s * z))};
+    case PointLoss::kHinge:
+      return {slack > 0 ? slack : 0, slack > 0 ? -s : 0};
+    case PointLoss::kSquaredHinge:
+      return {slack > 0 ? slack * slack : 0, slack > 0 ? -2 * s * slack : 0};
+    case PointLoss::kSquaredError:
+      break;
+  }
+  return {(z - y) * (z - y), 2 * (z - y)};
+}
+
+/// A few roundings of floats of the size of the result; what cancels in 1 - s z or z - y is as large as its operands.
+double tolerance(double result, double operand) { return 8 * 0x1p-24 * std::abs(result) + 0x1p-24 * operand + 1e-37; }
+
+TEST(Kernels, PointLossesAreAccurate) {
+  for (const auto kind : kPointLosses) {
+    const bool cancels = kind != PointLoss::kLogistic;
+    for (const double scale : {1e-6, 1.0, 20.0, 86.0, 1e4}) {
+      constexpr std::uint32_t kRows = 1003;
+      const auto scores = random_floats(kRows, 10, scale);
+      const auto labels = random_labels(kRows, 2);
+      const auto residuals = same_at_all_levels([&](const Kernels& k) {
+        std::vector<float> r(kRows);
+        k.point_loss(kind, kRows, scores.data(), labels.data(), nullptr, r.data());
+        return r;
+      });
+      double total = 0;
+      double error = 0;
+      for (std::uint32_t i = 0; i < kRows; ++i) {
+        const double z = static_cast<double>(scores[i]);
+        const auto [loss, residual] = point_loss_reference(kind, z, static_cast<double>(labels[i]));
+        ASSERT_NEAR(static_cast<double>(residuals[i]), residual, tolerance(residual, cancels ? 2 * std::abs(z) + 2 : 0))
+            << z;
+        float alone = 0;
+        const double own = kernels(best_simd_level()).point_loss(kind, 1, &scores[i], &labels[i], nullptr, &alone);
+        const double operand = (std::abs(z) + 1) * (std::abs(z) + 1);
+        ASSERT_NEAR(own, loss, tolerance(loss, cancels ? 4 * operand : 0)) << z;
+        ASSERT_EQ(alone, residuals[i]);
+        total += own;
+        error += tolerance(loss, 0);
+      }
+      std::vector<float> r(kRows);
+      EXPECT_NEAR(kernels(best_simd_level()).point_loss(kind, kRows, scores.data(), labels.data(), nullptr, r.data()),
+                  total, error);
+    }
+  }
+}
+
+TEST(Kernels, LossesHaveTheSameBitsAtAllLevels) {
+  for (const std::uint32_t rows : {0U, 1U, 15U, 16U, 17U, 1000U}) {
+    const auto scores = random_floats(rows, 14, 5);
+    const auto labels = random_labels(rows, 2);
+    auto weights = random_floats(rows, 15);
+    for (auto& weight : weights) weight = std::abs(weight);
+    for (const auto kind : kPointLosses) {
+      const auto compute = [&](const Kernels& k, const float* w) {
+        std::vector<float> r(rows);
+        return k.point_loss(kind, rows, scores.data(), labels.data(), w, r.data());
+      };
+      for (const auto level : levels()) {
+        for (const float* w : {static_cast<const float*>(nullptr), static_cast<const float*>(weights.data())}) {
+          EXPECT_EQ(compute(kernels(level), w), compute(kernels(SimdLevel::kScalar), w));
+        }
+      }
+    }
+  }
+}
+
+TEST(Kernels, WeightsMultiplyLossAndResidual) {
+  const auto scores = random_floats(40, 16, 2);
+  const auto labels = random_labels(40, 2);
+  const std::vector<float> weights(40, 4.0F);
+  for (const auto kind : kPointLosses) {
+    const auto& k = kernels(best_simd_level());
+    std::vector<float> plain(40);
+    std::vector<float> weighted(40);
+    const double loss = k.point_loss(kind, 40, scores.data(), labels.data(), nullptr, plain.data());
+    EXPECT_EQ(k.point_loss(kind, 40, scores.data(), labels.data(), weights.data(), weighted.data()), 4 * loss);
+    for (auto& residual : plain) residual *= 4;
+    EXPECT_EQ(weighted, plain);
+  }
+}
+
+TEST(Kernels, SoftmaxLossIsAccurate) {
+  for (const std::uint32_t classes : {1U, 2U, 3U, 10U, 16U, 17U, 40U}) {
+    const std::uint32_t lanes = (classes + 15) / 16 * 16;
+    constexpr std::uint32_t kRows = 53;
+    for (const double scale : {0.1, 5.0, 60.0}) {
+      const auto scores = random_floats(std::size_t{kRows} * lanes, 17, scale);
+      const auto labels = random_labels(kRows, classes);
+      std::vector<float> weights(kRows);
+      for (std::uint32_t i = 0; i < kRows; ++i) weights[i] = 0.5F * static_cast<float>(i % 4);
+      for (const bool weighted : {false, true}) {
+        const auto compute = [&](const Kernels& k) {
+          auto all = scores;
+          const double loss =
+              k.softmax_loss(kRows, classes, lanes, labels.data(), weighted ? weights.data() : nullptr, all.data());
+          all.push_back(static_cast<float>(loss));
+          return all;
+        };
+        const auto result = same_at_all_levels(compute);
+        double total = 0;
+        for (std::size_t i = 0; i < kRows; ++i) {
+          const double weight = weighted ? static_cast<double>(weights[i]) : 1.0;
+          double sum = 0;
+          for (std::size_t c = 0; c < classes; ++c) sum += std::exp(static_cast<double>(scores[i * lanes + c]));
+          const auto label = static_cast<std::size_t>(labels[i]);
+          total += weight * (std::log(sum) - static_cast<double>(scores[i * lanes + label]));
+          for (std::size_t c = 0; c < lanes; ++c) {
+            const double share = std::exp(static_cast<double>(scores[i * lanes + c])) / sum;
+            const double expected = c < classes ? weight * (share - (c == label ? 1 : 0)) : 0;
+            // Rounding of the differences of scores is relative to the scores.
+            ASSERT_NEAR(static_cast<double>(result[i * lanes + c]), expected,
+                        0x1p-24 * weight * (8 + 2 * scale) + 1e-37);
+          }
+        }
+        EXPECT_NEAR(static_cast<double>(result.back()), total, 1e-6 * (std::abs(total) + scale));
+      }
+    }
+  }
+}
+
+TEST(Kernels, NonFiniteScoresGiveANonFiniteLossAndResidual) {
+  for (const auto level : levels()) {
+    for (const float bad : {kInfinity, -kInfinity, kNan}) {
+      for (const float label : {0.0F, 1.0F}) {
+        for (const auto kind : kPointLosses) {
+          std::vector<float> scores(20, 0.5F);
+          scores[18] = bad;
+          const std::vector<float> labels(20, label);
+          const double loss = kernels(level).point_loss(kind, 20, scores.data(), labels.data(), nullptr, scores.data());
+          EXPECT_FALSE(std::isfinite(loss));
+          EXPECT_FALSE(std::isfinite(scores[18]));
+          EXPECT_TRUE(std::isfinite(scores[17]));
+        }
+        std::vector<float> scores(std::size_t{2} * 16, 0.5F);
+        scores[17] = bad;
+        const std::vector<float> labels(2, label);
+        const double loss = kernels(level).softmax_loss(2, 3, 16, labels.data(), nullptr, scores.data());
+        // A class with score -infinity has probability 0, which is only wrong if it is the label's.
+        if (bad != -kInfinity || label == 1.0F) {
+          EXPECT_FALSE(std::isfinite(loss)) << bad << " " << label;
+        }
+      }
+    }
+  }
+}
+
+TEST(Kernels, SumsOverLanesAndRows) {
+  for (const std::uint32_t count : {0U, 1U, 16U, 31U, 1000U}) {
+    const auto values = random_floats(count, 18);
+    float lane[16] = {};
+    for (std::uint32_t i = 0; i < count; ++i) lane[i % 16] += values[i];
+    for (std::size_t half = 8; half > 0; half /= 2) {
+      for (std::size_t l = 0; l < half; ++l) lane[l] += lane[l + half];
+    }
+    EXPECT_EQ(same_at_all_levels([&](const Kernels& k) { return std::vector<float>{k.sum(count, values.data())}; }),
+              std::vector<float>{lane[0]});
+  }
+  const auto values = random_floats(std::size_t{33} * 32, 19);
+  std::vector<float> expected(32, 1.0F);
+  for (std::size_t i = 0; i < values.size(); ++i) expected[i % 32] += values[i];
+  EXPECT_EQ(same_at_all_levels([&](const Kernels& k) {
+              std::vector<float> sums(32, 1.0F);
+              k.sum_wide(33, 32, values.data(), sums.data());
+              return sums;
+            }),
+            expected);
+}
+
+}  // namespace
+}  // namespace virga
