@@ -3,6 +3,8 @@
 // toml++ with its faults made errors; include it in one source file only. Version 3.3 takes some of its assumptions for
 // true although malformed files break them: it aborts or, built with NDEBUG, goes on with undefined behaviour.
 
+#include <cstdint>
+
 #include <toml++/impl/preprocessor.h>
 
 namespace virga {
