@@ -7,6 +7,7 @@ void add_all_commands(Program& program) {
   add_evaluate_command(program);
   add_predict_command(program);
   add_import_command(program);
+  add_generate_command(program);
   add_inspect_command(program);
   add_init_command(program);
   add_runs_commands(program);

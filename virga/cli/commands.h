@@ -6,6 +6,7 @@ namespace virga {
 
 // Each adds one command, or a few that belong together, in a file of its own: runs_command.cc has add_runs_commands.
 void add_import_command(Program& program);
+void add_generate_command(Program& program);
 void add_evaluate_command(Program& program);
 void add_predict_command(Program& program);
 void add_train_command(Program& program);
