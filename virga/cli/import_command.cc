@@ -28,7 +28,7 @@ struct Import {
   std::string delimiter;
   std::string index_base;
   std::string memory;
-  std::optional<bool> header;
+  std::optional<std::string> header;  // "true", "false"; CLI11 2.1 would set a bool that was not given
   std::uint64_t skip_bad = 0;
   bool overwrite = false;
   JobFlags flags;
@@ -79,7 +79,7 @@ ImportOptions options_of(const Import& import, const Session& session) {
   options.task = parse_word("--task", import.task, {Task::kBinary, Task::kMulticlass, Task::kRegression});
   options.skip_bad = import.skip_bad;
   options.overwrite = import.overwrite;
-  options.csv.header = import.header;
+  if (import.header) options.csv.header = *import.header == "true";
   options.index_base = parse_index_base(import.index_base);
   if (!import.delimiter.empty()) options.csv.delimiter = parse_delimiter(import.delimiter);
   if (!import.memory.empty()) options.memory_bytes = parse_bytes(import.memory, "--memory");
