@@ -34,6 +34,7 @@ class TestDirectory {
 
   /// Writes a file and returns its path.
   std::string write(const std::string& name, std::string_view bytes) const {
+    std::filesystem::remove(path_ / name);  // some file systems flush a file that is replaced
     write_file_atomically(path_ / name, as_bytes(bytes), false);
     return (path_ / name).string();
   }

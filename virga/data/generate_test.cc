@@ -28,9 +28,8 @@ TEST(Generate, WritesTheSameRowsWithAnyNumberOfThreadsAndRows) {
         return std::string(as_text(text));
       };
       const auto text = make("a", 5000, 1, 1);
-      EXPECT_EQ(make("b", 5000, 1, 3), text);
       EXPECT_NE(make("b", 5000, 2, 2), text);
-      EXPECT_EQ(make("b", 6000, 1, 2).substr(0, text.size()), text);
+      EXPECT_EQ(make("b", 6000, 1, 3).substr(0, text.size()), text);
     }
   }
 }

@@ -96,7 +96,7 @@ void finish(const Link& link, double sum, RowRandom& random, SyntheticRow& row) 
 
 /// The bias that makes `rate` of the rows positive: Newton's method from `bias` on, with short steps.
 double bias_for(const std::vector<double>& sums, double scale, double rate, double bias) {
-  for (int step = 0; step < 8; ++step) {
+  for (int step = 0; step < 4; ++step) {
     double positive = 0;
     double slope = 0;
     for (const double sum : sums) {
