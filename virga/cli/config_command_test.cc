@@ -72,7 +72,7 @@ TEST_F(ConfigTest, RefusesABadJobFileWithItsLine) {
       result.err,
       "virga: error: job.toml:2: unknown key 'learning_rte' in [optimizer]\n  remedy: did you mean learning_rate?\n");
   EXPECT_EQ(show({"none.toml"}).exit_code, 2);
-  EXPECT_EQ(show({"--l1", "1", "--optimizer", "adam"}).exit_code, 2);
+  EXPECT_EQ(show({"--l1", "1", "--optimizer", "momentum"}).exit_code, 2);
   EXPECT_EQ(show({"--engine", "lambda"}).exit_code, 2);
 }
 

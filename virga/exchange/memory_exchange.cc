@@ -1,206 +1,212 @@
 #include "virga/exchange/memory_exchange.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "virga/base/error.h"
+#include "virga/exchange/table_sum.h"
 #include "virga/exchange/tree_sum.h"
 
 namespace virga {
 namespace {
 
-constexpr int kSpins = 2000;  // some ten microseconds before a rank goes to sleep
+constexpr char kDivergedRemedy[] = "lower --learning-rate, or look for extreme values with 'virga inspect'";
 
-/// A part of a sparse table's contribution: keys ascending, values [keys x width].
-struct Rows {
-  std::vector<std::uint32_t> keys;
-  std::vector<float> values;
-};
+bool all_finite(std::span<const float> values) noexcept {
+  constexpr std::uint32_t kExponent = 0x7f800000U;
+  std::uint32_t bad = 0;
+  for (const float value : values) bad |= (std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent ? 1U : 0U;
+  return bad == 0;
+}
 
-/// left + right by key, without branches on the order of the keys.
-void merge(Rows& left, const Rows& right, std::size_t width, Rows& scratch) {
-  scratch.keys.resize(left.keys.size() + right.keys.size());
-  scratch.values.resize(scratch.keys.size() * width);
-  std::size_t a = 0, b = 0, n = 0;
-  const auto na = left.keys.size(), nb = right.keys.size();
-  if (width == 1) {
-    const auto* ka = left.keys.data();
-    const auto* kb = right.keys.data();
-    while (a < na && b < nb) {
-      const auto x = ka[a], y = kb[b];
-      const bool use_a = x <= y, use_b = y <= x;
-      scratch.keys[n] = use_a ? x : y;
-      // A key of one side alone is that side's value, not its sum with 0 (which would turn -0 into 0).
-      const float va = left.values[a], vb = right.values[b];
-      scratch.values[n] = use_a ? (use_b ? va + vb : va) : vb;
-      a += use_a, b += use_b, ++n;
-    }
-  } else {
-    while (a < na && b < nb) {
-      const auto x = left.keys[a], y = right.keys[b];
-      scratch.keys[n] = std::min(x, y);
-      for (std::size_t c = 0; c < width; ++c) {
-        scratch.values[n * width + c] = x < y   ? left.values[a * width + c]
-                                        : y < x ? right.values[b * width + c]
-                                                : left.values[a * width + c] + right.values[b * width + c];
-      }
-      a += x <= y, b += y <= x, ++n;
-    }
-  }
-  const auto copy_rest = [&](const Rows& rows, std::size_t from) {
-    std::copy(rows.keys.begin() + static_cast<std::ptrdiff_t>(from), rows.keys.end(),
-              scratch.keys.begin() + static_cast<std::ptrdiff_t>(n));
-    std::copy(rows.values.begin() + static_cast<std::ptrdiff_t>(from * width), rows.values.end(),
-              scratch.values.begin() + static_cast<std::ptrdiff_t>(n * width));
-    n += rows.keys.size() - from;
-  };
-  copy_rest(left, a);
-  copy_rest(right, b);
-  scratch.keys.resize(n);
-  scratch.values.resize(n * width);
-  std::swap(left, scratch);
+[[noreturn]] void throw_not_finite(Round round, unsigned rank, const TableSpec& table, const TableContribution& part) {
+  const auto bad = std::ranges::find_if(part.values, [](float value) { return !std::isfinite(value); });
+  const auto row = static_cast<std::size_t>(bad - part.values.begin()) / table.width;
+  throw Error(ErrorKind::kDiverged,
+              fmt::format("round {}, rank {}: the gradient of '{}' is not finite in row {}", round, rank, table.name,
+                          part.whole ? row : part.keys[row]),
+              kDivergedRemedy);
 }
 
 }  // namespace
 
 class MemoryExchange::Rank final : public Exchange {
  public:
-  Rank(MemoryExchange& shared, unsigned rank) : shared_(shared), rank_(rank) {}
+  Rank(MemoryExchange& shared, unsigned rank, unsigned ranks, Round start)
+      : shared_(shared), rank_(rank), ranks_(ranks), next_(start), step_(start) {}
 
-  const CompactParameters& read(Round round, std::span<const std::uint32_t> keys) override {
-    const auto& parameters = shared_.parameters_;
-    compact_.tables.resize(parameters.layout.size());
-    for (std::size_t t = 0; t < parameters.layout.size(); ++t) {
-      if (!parameters.layout[t].sparse) {
-        compact_.tables[t] = parameters.values[t];
-        continue;
-      }
-      compact_.tables[t].resize(keys.size() * parameters.layout[t].width);
-      shared_.rule_.read(round, parameters, t, keys, compact_.tables[t]);
-    }
-    return compact_;
-  }
+  const CompactParameters& read(Round round, std::span<const std::uint32_t> keys) override;
+  void write(Round round, const Contribution& contribution) override;
 
-  void write(Round round, const Contribution& contribution) override {
-    if (!std::isfinite(contribution.loss)) {
-      throw Error(ErrorKind::kDiverged, fmt::format("round {}, rank {}: the loss is not finite", round, rank_),
-                  "lower --learning-rate, or look for extreme values with 'virga inspect'");
-    }
-    shared_.written_[rank_] = &contribution;
-    shared_.meet();
-    shared_.reduce_and_apply(round, rank_);
-    shared_.meet();
-  }
-
-  std::vector<Rows> parts_;  // scratch of reduce_and_apply: [ranks]
-  Rows scratch_;
-  std::vector<std::vector<float>> whole_;
+  [[nodiscard]] Round next() const noexcept { return next_; }
+  [[nodiscard]] std::uint64_t step() const noexcept { return step_; }
+  [[nodiscard]] const RoundTotals& totals() const noexcept { return totals_; }
 
  private:
+  void check_contribution(const Contribution& contribution) const;
+  void reduce_and_apply();
+  void apply_sparse(std::size_t table);
+  void apply_whole(std::size_t table);
+  [[nodiscard]] std::span<const float> mean_of(std::span<const float> sum);
+
   MemoryExchange& shared_;
   const unsigned rank_;
+  const unsigned ranks_;
+  Round next_;          // the round that comes next; the same for all ranks where they meet
+  std::uint64_t step_;  // of the rule; rounds of weight 0 are none
+  RoundTotals totals_;
   CompactParameters compact_;
+
+  // Scratch:
+  TableSum sum_;
+  std::vector<RoundTotals> totals_of_ranks_;
+  std::vector<SparsePart> sparse_parts_;
+  std::vector<std::span<const float>> whole_parts_;
+  std::vector<float> mean_;
 };
 
-MemoryExchange::MemoryExchange(unsigned ranks, Tables parameters, const UpdateRuleOptions& rule)
-    : ranks_(ranks), parameters_(std::move(parameters)), rule_(parameters_.layout, rule), written_(ranks) {
-  for (unsigned r = 0; r < ranks; ++r) views_.push_back(std::make_unique<Rank>(*this, r));
+const CompactParameters& MemoryExchange::Rank::read(Round round, std::span<const std::uint32_t> keys) {
+  check(round == next_, "rounds are read in order");
+  const auto& rule = shared_.rule_;
+  const auto& layout = rule.layout();
+  compact_.tables.resize(layout.size());
+  for (std::size_t t = 0; t < layout.size(); ++t) {
+    auto& out = compact_.tables[t];
+    if (layout[t].sparse) {
+      out.resize(keys.size() * layout[t].width);
+      rule.read(step_, t, keys, out);
+    } else {
+      out.resize(layout[t].size());
+      rule.read_whole(t, out);
+    }
+  }
+  return compact_;
+}
+
+void MemoryExchange::Rank::write(Round round, const Contribution& contribution) {
+  check(round == next_, "rounds are written in order");
+  try {
+    check_contribution(contribution);
+    shared_.written_[rank_] = &contribution;
+    shared_.barrier_.arrive_and_wait();
+    reduce_and_apply();
+    ++next_;
+    shared_.barrier_.arrive_and_wait();
+  } catch (...) {
+    shared_.abort(std::current_exception());
+    throw;
+  }
+}
+
+void MemoryExchange::Rank::check_contribution(const Contribution& contribution) const {
+  const auto& layout = shared_.rule_.layout();
+  if (!std::isfinite(contribution.loss) || !std::isfinite(contribution.weight)) {
+    throw Error(ErrorKind::kDiverged, fmt::format("round {}, rank {}: the loss is not finite", next_, rank_),
+                kDivergedRemedy);
+  }
+  check(contribution.weight >= 0, "the weight of a contribution is not negative");
+  check(contribution.tables.size() == layout.size(), "a contribution has all tables");
+  for (std::size_t t = 0; t < layout.size(); ++t) {
+    const auto& part = contribution.tables[t];
+    if (layout[t].sparse) {
+      check(part.values.size() == part.keys.size() * layout[t].width, "a sparse contribution is [keys x width]");
+      check(part.keys.empty() || part.keys.back() < layout[t].rows, "the keys of a contribution are rows of the table");
+    } else {
+      check(part.values.empty() || part.values.size() == layout[t].size(), "a whole contribution has all rows or none");
+    }
+    if (!all_finite(part.values)) throw_not_finite(next_, rank_, layout[t], part);
+  }
+}
+
+void MemoryExchange::Rank::reduce_and_apply() {
+  totals_of_ranks_.clear();
+  for (const auto* part : shared_.written_) totals_of_ranks_.push_back({part->weight, part->loss, part->examples});
+  tree_sum(std::span(totals_of_ranks_), [](RoundTotals& left, const RoundTotals& right) {
+    left = {left.weight + right.weight, left.loss + right.loss, left.examples + right.examples};
+  });
+  totals_ = totals_of_ranks_[0];
+  if (totals_.weight == 0) return;
+  const auto& layout = shared_.rule_.layout();
+  for (std::size_t t = 0; t < layout.size(); ++t) layout[t].sparse ? apply_sparse(t) : apply_whole(t);
+  ++step_;
+}
+
+void MemoryExchange::Rank::apply_sparse(std::size_t table) {
+  const auto& spec = shared_.rule_.layout()[table];
+  const auto keys_of = [&](const Contribution* c) -> const auto& { return c->tables[table].keys; };
+  // This rank's range of keys: equal shares of the keys of the rank that has most.
+  const auto* widest =
+      *std::ranges::max_element(shared_.written_, {}, [&](const Contribution* c) { return keys_of(c).size(); });
+  const auto& cuts = keys_of(widest);
+  const auto cut = [&](unsigned rank) -> std::uint64_t {
+    if (rank == 0 || cuts.empty()) return 0;
+    return rank == ranks_ ? spec.rows : cuts[cuts.size() * rank / ranks_];
+  };
+  sparse_parts_.clear();
+  for (const auto* c : shared_.written_) {
+    const auto& part = c->tables[table];
+    sparse_parts_.push_back(key_range({part.keys, part.values}, spec.width, cut(rank_), cut(rank_ + 1)));
+  }
+  const auto sum = sum_.sparse(sparse_parts_, spec.width);
+  shared_.rule_.apply(step_, table, sum.keys, mean_of(sum.values));
+}
+
+void MemoryExchange::Rank::apply_whole(std::size_t table) {
+  // This rank's range of elements: an equal share in whole cache lines.
+  const auto size = shared_.rule_.layout()[table].size();
+  const auto cut = [&](std::size_t rank) {
+    return rank == ranks_ ? size : std::min(size, (size * rank / ranks_ + 15) / 16 * 16);
+  };
+  const auto first = cut(rank_), count = cut(rank_ + 1) - first;
+  whole_parts_.clear();
+  for (const auto* c : shared_.written_) {
+    const std::span values(c->tables[table].values);
+    whole_parts_.push_back(values.empty() ? values : values.subspan(first, count));
+  }
+  const auto sum = sum_.whole(whole_parts_);
+  shared_.rule_.apply_whole(step_, table, first, mean_of(sum));
+}
+
+std::span<const float> MemoryExchange::Rank::mean_of(std::span<const float> sum) {
+  const auto weight = static_cast<float>(totals_.weight);
+  if (mean_.size() < sum.size()) mean_.resize(sum.size());
+  const auto mean = std::span(mean_).first(sum.size());
+  for (std::size_t i = 0; i < sum.size(); ++i) mean[i] = sum[i] / weight;
+  if (!all_finite(mean)) {
+    throw Error(ErrorKind::kDiverged, fmt::format("round {}: the mean gradient of all ranks is not finite", next_),
+                kDivergedRemedy);
+  }
+  return mean;
+}
+
+MemoryExchange::MemoryExchange(unsigned ranks, const Tables& parameters, const UpdateRuleOptions& rule, Round start)
+    : rule_(parameters, rule, start), barrier_(ranks), written_(ranks) {
+  for (unsigned r = 0; r < ranks; ++r) views_.push_back(std::make_unique<Rank>(*this, r, ranks, start));
 }
 
 MemoryExchange::~MemoryExchange() = default;
 
 Exchange& MemoryExchange::rank(unsigned rank) { return *views_[rank]; }
 
-void MemoryExchange::abort(std::exception_ptr error) {
-  const std::lock_guard lock(mutex_);
-  if (!error_) error_ = std::move(error);
-  aborted_ = true;
-  met_.notify_all();
-}
+void MemoryExchange::abort(std::exception_ptr error) { barrier_.abort(std::move(error)); }
 
-void MemoryExchange::meet() {
-  const auto meeting = meetings_.load(std::memory_order_acquire);
-  {
-    const std::lock_guard lock(mutex_);
-    if (error_) std::rethrow_exception(error_);
-    if (++waiting_ == ranks_) {
-      waiting_ = 0;
-      meetings_.store(meeting + 1, std::memory_order_release);
-      met_.notify_all();
-      return;
-    }
-  }
-  for (int spin = 0; spin < kSpins; ++spin) {
-    if (meetings_.load(std::memory_order_acquire) != meeting) return;
-    __builtin_ia32_pause();
-  }
-  std::unique_lock lock(mutex_);
-  met_.wait(lock, [&] { return meetings_.load(std::memory_order_relaxed) != meeting || error_; });
-  if (meetings_.load(std::memory_order_relaxed) == meeting) std::rethrow_exception(error_);
-}
-
-void MemoryExchange::reduce_and_apply(Round round, unsigned rank) {
-  auto& own = *views_[rank];
-  std::vector<RoundTotals> totals(ranks_);
-  for (unsigned r = 0; r < ranks_; ++r) totals[r] = {written_[r]->weight, written_[r]->loss, written_[r]->examples};
-  tree_sum(totals, [](RoundTotals& left, const RoundTotals& right) {
-    left = {left.weight + right.weight, left.loss + right.loss, left.examples + right.examples};
-  });
-  if (rank == 0) totals_ = totals[0];
-  if (!(totals[0].weight > 0)) return;
-  const auto factor = static_cast<float>(1 / totals[0].weight);
-  own.parts_.resize(ranks_);
-  for (std::size_t t = 0; t < parameters_.layout.size(); ++t) {
-    const auto& table = parameters_.layout[t];
-    if (!table.sparse) {
-      if (rank != t % ranks_) continue;
-      own.whole_.resize(ranks_);
-      for (unsigned r = 0; r < ranks_; ++r) {
-        own.whole_[r] = written_[r]->tables[t].values;
-        if (own.whole_[r].empty()) own.whole_[r].resize(table.size());
-      }
-      tree_sum(own.whole_, [](std::vector<float>& left, const std::vector<float>& right) {
-        for (std::size_t i = 0; i < left.size(); ++i) left[i] += right[i];
-      });
-      for (auto& value : own.whole_[0]) value *= factor;
-      rule_.apply_whole(round, parameters_, t, own.whole_[0]);
-      continue;
-    }
-    // This rank's range of keys: equal shares of the keys of the rank that has most.
-    const auto* widest =
-        *std::ranges::max_element(written_, {}, [&](const Contribution* c) { return c->tables[t].keys.size(); });
-    const auto& cuts = widest->tables[t].keys;
-    const auto cut = [&](unsigned r) -> std::uint64_t {
-      if (r == 0 || cuts.empty()) return r == 0 ? 0 : table.rows;
-      return r == ranks_ ? table.rows : cuts[cuts.size() * r / ranks_];
-    };
-    const auto first = cut(rank), last = cut(rank + 1);
-    for (unsigned r = 0; r < ranks_; ++r) {
-      const auto& source = written_[r]->tables[t];
-      const auto begin = std::ranges::lower_bound(source.keys, first) - source.keys.begin();
-      const auto end = std::ranges::lower_bound(source.keys, last) - source.keys.begin();
-      const auto width = static_cast<std::ptrdiff_t>(table.width);
-      own.parts_[r].keys.assign(source.keys.begin() + begin, source.keys.begin() + end);
-      own.parts_[r].values.assign(source.values.begin() + begin * width, source.values.begin() + end * width);
-    }
-    tree_sum(own.parts_, [&](Rows& left, const Rows& right) { merge(left, right, table.width, own.scratch_); });
-    auto& sum = own.parts_[0];
-    for (auto& value : sum.values) value *= factor;
-    rule_.apply(round, parameters_, t, sum.keys, sum.values);
-  }
-}
+const RoundTotals& MemoryExchange::totals() const noexcept { return views_[0]->totals(); }
 
 const Tables& MemoryExchange::parameters(Round round) {
-  for (std::size_t t = 0; t < parameters_.layout.size(); ++t) {
-    rule_.catch_up(round, parameters_, t, 0, parameters_.layout[t].rows);
-  }
-  return parameters_;
+  check(round == views_[0]->next(), "parameters are those before the next round");
+  const auto step = views_[0]->step();
+  if (snapshot_ && snapshot_step_ == step) return *snapshot_;
+  if (!snapshot_) snapshot_.emplace(rule_.layout());
+  rule_.copy_parameters(step, *snapshot_);
+  snapshot_step_ = step;
+  return *snapshot_;
 }
 
-void MemoryExchange::set_learning_rate(double rate) { rule_.set_learning_rate(rate); }
-void MemoryExchange::scale_accumulators(double factor) { rule_.scale_accumulators(factor); }
+void MemoryExchange::set_learning_rate(double rate) { rule_.set_learning_rate(views_[0]->step(), rate); }
+void MemoryExchange::scale_accumulators(double factor) { rule_.scale_accumulators(views_[0]->step(), factor); }
 
 }  // namespace virga

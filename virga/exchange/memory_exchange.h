@@ -1,60 +1,58 @@
 #pragma once
 
-#include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <exception>
-#include <functional>
 #include <memory>
-#include <mutex>
+#include <optional>
 #include <vector>
 
 #include "virga/exchange/exchange.h"
+#include "virga/exchange/thread_barrier.h"
 #include "virga/optimizer/update_rule.h"
 
 namespace virga {
 
-/// Bulk-synchronous exchange among ranks that are threads of one process: one replica, one update rule. A round's
+/// Bulk-synchronous exchange among ranks that are threads of one process: one replica with one update rule. A round's
 /// contributions are summed over the balanced binary tree of adjacent ranks, divided once by their total weight and
-/// applied; each rank does so for its own range of keys, so the work is shared and the bits do not depend on who did
-/// what.
+/// applied. Each rank does so for its own range of keys, cut at equal shares of the keys present, so the work is shared
+/// and the bits do not depend on who did what. A round whose total weight is 0 changes nothing and is no step of the
+/// rule.
+///
+/// Memory: the replica with its state, a second copy of the parameters once parameters() is called, and for each rank a
+/// few times the largest contribution.
 class MemoryExchange {
  public:
-  MemoryExchange(unsigned ranks, Tables parameters, const UpdateRuleOptions& rule);
+  /// Starts before round `start`. Throws what UpdateRule's constructor throws.
+  MemoryExchange(unsigned ranks, const Tables& parameters, const UpdateRuleOptions& rule, Round start = 0);
   ~MemoryExchange();
 
-  /// The exchange as `rank` sees it.
+  /// The exchange as `rank` sees it. When one of its members throws, the run is over for all ranks.
   [[nodiscard]] Exchange& rank(unsigned rank);
-  /// Ends every wait, now and later, with `error`.
+  /// Ends every wait, now and later, with `error`. Any thread may call it.
   void abort(std::exception_ptr error);
 
-  // For one thread, while no rank is in a round (between epochs), `round` being the next one:
-  /// All rows caught up. Valid until the next round.
-  [[nodiscard]] const Tables& parameters(Round round);
-  void set_learning_rate(double rate);
-  void scale_accumulators(double factor);
+  /// Of the last round that all ranks have written; for a rank between its write() and its next one.
+  [[nodiscard]] const RoundTotals& totals() const noexcept;
 
-  /// Of the last round that all ranks have written; for a rank after its write().
-  [[nodiscard]] const RoundTotals& totals() const noexcept { return totals_; }
+  // For one thread, while no rank is in a round and none may begin one (between epochs):
+
+  /// All rows as they stand before `round`, which is the next one. Valid until the next call. Looking changes nothing:
+  /// the bits of a run do not depend on how often it is evaluated.
+  [[nodiscard]] const Tables& parameters(Round round);
+  /// The rate from the next round on.
+  void set_learning_rate(double rate);
+  /// See UpdateRule::scale_accumulators.
+  void scale_accumulators(double factor);
 
  private:
   class Rank;
-  void meet();
-  void reduce_and_apply(Round round, unsigned rank);
 
-  const unsigned ranks_;
-  Tables parameters_;
   UpdateRule rule_;
-  std::vector<const Contribution*> written_;  // [ranks], of the round; set before the first meeting, read after it
-  RoundTotals totals_;
-  std::vector<std::unique_ptr<Rank>> views_;
-
-  std::mutex mutex_;  // guards what follows, but for the spinning reads
-  std::condition_variable met_;
-  unsigned waiting_ = 0;
-  std::atomic<std::uint64_t> meetings_{0};
-  std::atomic<bool> aborted_{false};
-  std::exception_ptr error_;
+  ThreadBarrier barrier_;
+  std::vector<const Contribution*> written_;  // [ranks], of the round: set before the first meeting, read after it
+  std::vector<std::unique_ptr<Rank>> views_;  // [ranks]
+  std::optional<Tables> snapshot_;
+  std::uint64_t snapshot_step_ = 0;
 };
 
 }  // namespace virga

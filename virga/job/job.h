@@ -41,7 +41,7 @@ struct Job {
   struct Optimizer {
     std::string name = "adagrad";             ///< sgd | momentum | nesterov | adagrad | adam
     std::optional<double> learning_rate;      ///< absent: search
-    std::string schedule = "auto";            ///< auto | constant | inverse-sqrt | linear | cosine
+    std::string schedule = "auto";            ///< auto | constant | inverse-sqrt | linear | cosine | step
     std::optional<std::uint64_t> batch_size;  ///< rows of a step, over all workers; absent: by the number of rows
     double momentum = 0.9;
     double beta1 = 0.9;
@@ -58,7 +58,7 @@ struct Job {
   } stop;
   struct Functions {
     std::string engine = "single";
-    std::uint32_t workers = 0;  ///< 0: one for each core
+    std::uint32_t workers = 0;  ///< 0: auto
     bool operator==(const Functions&) const = default;
   } functions;
   struct Exchange {

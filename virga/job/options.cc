@@ -24,7 +24,7 @@ void store_class_weight(Job& job, const Value& value) {
   job.model.class_weight = weights != nullptr ? *weights : std::map<std::string, double>();
 }
 
-constexpr Range kPositive{.min = 0, .above_min = true};
+constexpr Range kPositive{.min = 0, .max = 1e15, .above_min = true};
 constexpr Range kCount{.min = 1, .max = 4294967295.0};
 constexpr Range kDecay{.min = 0, .max = 1, .below_max = true};
 constexpr std::string_view kOnlySingle = "engine \"single\" works: all cores of this machine, one process";
@@ -148,6 +148,7 @@ std::vector<Option> model_options() {
        .type = OptionType::kNumber,
        .fallback = "0",
        .placeholder = "STRENGTH",
+       .range = {.min = 0, .max = 1e15},
        .help = "L1 penalty: adds l1 |w| to the mean loss",
        .more = "Makes weights exactly zero. The bias is not penalised.",
        .store = [](Job& job, const Value& v) { job.model.l1 = number(v); }},
@@ -156,6 +157,7 @@ std::vector<Option> model_options() {
        .type = OptionType::kNumber,
        .fallback = "1e-5",
        .placeholder = "STRENGTH",
+       .range = {.min = 0, .max = 1e15},
        .help = "L2 penalty: adds (l2 / 2) |w|^2 to the mean loss",
        .more = "The bias is not penalised. scikit-learn's alpha is the same figure; its C is 1 / (l2 * rows).",
        .store = [](Job& job, const Value& v) { job.model.l2 = number(v); }},
@@ -221,11 +223,13 @@ std::vector<Option> optimizer_options() {
        .type = OptionType::kChoice,
        .fallback = "auto",
        .placeholder = "NAME",
-       .choices = {{"auto", "what suits the optimizer"},
+       .choices = {{"auto",
+                    "linear, but a quarter of the rate in the first epoch; adagrad also forgets early gradients"},
                    {"constant", "the learning rate itself, always"},
                    {"inverse-sqrt", "falls with the square root of the epochs gone"},
                    {"linear", "falls evenly to zero over the epochs"},
-                   {"cosine", "falls to zero over the epochs along half a cosine"}},
+                   {"cosine", "falls to zero over the epochs along half a cosine"},
+                   {"step", "a tenth of it after half of the epochs, a hundredth after three quarters"}},
        .help = "How the learning rate changes over the run",
        .store = [](Job& job, const Value& v) { job.optimizer.schedule = text(v); }},
       {.section = "optimizer",
@@ -303,6 +307,8 @@ std::vector<Option> stop_options() {
        .placeholder = "EPOCHS",
        .range = {.min = 0, .max = 4294967295.0},
        .help = "Stop after so many epochs without a better validation loss; 0: never",
+       .more = "Under a schedule that falls (auto, linear, cosine, step) it counts from three quarters of the epochs "
+               "on: before, losses go up and down by more than they fall.",
        .store = [](Job& job, const Value& v) { job.stop.patience = small_integer(v); }},
       {.section = "stop",
        .key = "seconds",
@@ -342,7 +348,7 @@ std::vector<Option> function_options() {
        .fallback = "auto",
        .placeholder = "N",
        .range = {.min = 1, .max = 1024},
-       .help = "Number of workers, or auto: one for each core",
+       .help = "Number of workers, or auto: as many as a step is worth, at most one for each core",
        .store =
            [](Job& job, const Value& v) {
              job.functions.workers = static_cast<std::uint32_t>(maybe<std::uint64_t>(v).value_or(0));

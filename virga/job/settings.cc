@@ -29,9 +29,9 @@ void refuse(const Settings& settings, const char* section, const char* key, cons
 
 void check_penalty(const Settings& settings, const Job& job) {
   const auto& optimizer = job.optimizer.name;
-  if (job.model.l1 > 0 && (optimizer == "momentum" || optimizer == "nesterov" || optimizer == "adam")) {
+  if (job.model.l1 > 0 && (optimizer == "momentum" || optimizer == "nesterov")) {
     refuse(settings, "model", "l1", fmt::format("model.l1 cannot be combined with optimizer {}", optimizer),
-           "use optimizer adagrad or sgd, or model.l2 instead");
+           "use optimizer adagrad, sgd or adam, or model.l2 instead");
   }
 }
 

@@ -2,218 +2,321 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
+#include <limits>
+#include <string>
+#include <type_traits>
+#include <utility>
 
 #include "virga/base/error.h"
-#include "virga/math/elementary.h"
+#include "virga/optimizer/chunk_kernels.h"
+#include "virga/optimizer/rules.h"
 
 namespace virga {
 namespace {
 
-/// r^n and r + r^2 + ... + r^n over the bits of n, highest first.
-struct Powers {
-  double power = 1;
-  double sum = 0;
+constexpr std::uint64_t kMaxSteps = std::uint64_t{1} << 31;  // a row may be that far behind
+
+std::uint32_t step_number(std::uint64_t step) {
+  if (step >= kMaxSteps) {
+    throw Error(ErrorKind::kTooLarge, "a run has at most 2^31 steps", "give a larger --batch-size or fewer --epochs");
+  }
+  return static_cast<std::uint32_t>(step);
+}
+
+void require(bool holds, const char* what, const char* remedy) {
+  if (!holds) throw Error(ErrorKind::kUsage, what, remedy);
+}
+
+void check_options(const UpdateRuleOptions& o) {
+  const auto is_decay = [](double x) { return x >= 0 && x < 1; };
+  const auto is_strength = [](double x) { return x == 0 || (x >= 1e-30 && x <= 1e15); };
+  require(o.learning_rate >= 0 && o.learning_rate <= 1e15, "the learning rate is not a number from 0 to 1e15",
+          "give --learning-rate a positive number, such as 0.1");
+  require(is_strength(o.l1), "l1 is neither 0 nor between 1e-30 and 1e15", "give --l1 a number such as 1e-5, or 0");
+  require(is_strength(o.l2), "l2 is neither 0 nor between 1e-30 and 1e15", "give --l2 a number such as 1e-5, or 0");
+  require(is_decay(o.momentum), "momentum is not in [0, 1)", "give --momentum a number such as 0.9");
+  require(is_decay(o.beta1) && is_decay(o.beta2), "beta1 or beta2 is not in [0, 1)",
+          "give --beta1 and --beta2 numbers such as 0.9 and 0.999");
+  require(o.epsilon >= std::numeric_limits<float>::min() && o.epsilon <= 1e15,
+          "epsilon is below the smallest float, 1.2e-38, or above 1e15", "give --epsilon a number such as 1e-8");
+  require(o.initial_accumulator >= 0 && o.initial_accumulator <= 1e15,
+          "the initial accumulator is not a number from 0 to 1e15", "give it a number such as 0");
+  if (o.kind == RuleKind::kSgd && o.learning_rate * o.l2 >= 1) {
+    throw Error(ErrorKind::kDiverged, "the learning rate times l2 is 1 or more, so the penalty alone overshoots",
+                "lower --learning-rate or --l2, or use --optimizer adagrad");
+  }
+  if (o.l1 > 0 && (o.kind == RuleKind::kMomentum || o.kind == RuleKind::kNesterov)) {
+    throw Error(ErrorKind::kUnsupported, "l1 with momentum has no closed form for rows that a step does not touch",
+                "use --optimizer adagrad, adam or sgd with --l1");
+  }
+}
+
+std::vector<std::string> state_names(RuleKind kind) {
+  switch (kind) {
+    case RuleKind::kSgd:
+      return {};
+    case RuleKind::kMomentum:
+    case RuleKind::kNesterov:
+      return {"velocity"};
+    case RuleKind::kAdagrad:
+      return {"accumulator"};
+    case RuleKind::kAdam:
+      return {"first_moment", "second_moment"};
+  }
+  return {};
+}
+
+/// May rows of the table be behind? Only if an untouched step changes them or their state.
+bool can_be_behind(RuleKind kind, const TableSpec& table, const ElasticNet& penalty) {
+  const bool has_memory = kind == RuleKind::kMomentum || kind == RuleKind::kNesterov || kind == RuleKind::kAdam;
+  return table.sparse && (has_memory || !penalty.empty());
+}
+
+std::size_t rows_in_memory(const TableSpec& table) { return table.sparse ? table.rows : 1; }
+std::size_t width_in_memory(const TableSpec& table) { return table.sparse ? table.width : table.size(); }
+
+/// Array `which` of all rows, from and to a compact one [rows x width].
+void load_array(PackedRows& rows, std::size_t which, const std::vector<float>& values) {
+  for (std::size_t r = 0; r < rows.rows(); ++r) {
+    const auto* from = values.data() + r * rows.width();
+    std::transform(from, from + rows.width(), rows.array(r, which),
+                   [](float x) { return std::bit_cast<std::uint32_t>(x); });
+  }
+}
+void save_array(const PackedRows& rows, std::size_t which, std::vector<float>& values) {
+  for (std::size_t r = 0; r < rows.rows(); ++r) {
+    const auto* from = rows.array(r, which);
+    std::transform(from, from + rows.width(), values.data() + r * rows.width(),
+                   [](std::uint32_t x) { return std::bit_cast<float>(x); });
+  }
+}
+void set_steps(PackedRows& rows, std::uint32_t step) {
+  if (!rows.lazy()) return;
+  for (std::size_t r = 0; r < rows.rows(); ++r) rows.row(r)[rows.step_offset()] = step;
+}
+
+/// A rule with its loops.
+template <typename Rule>
+struct Worker {
+  Rule rule;
+  ChunkKernels<Rule> kernels;
+
+  /// Calls then(lazy, catch_up) where the former is a constant.
+  template <bool kLazy, typename List>
+  void read(const PackedRows& rows, const List& list, std::uint32_t step, float* out) const {
+    Chunk chunk;
+    for_each_part(list.size(), 0, rows.width(), [&](const Part& part) {
+      gather<Rule::kStates, kLazy>(rows, list, part, step, chunk);
+      if constexpr (kLazy) kernels.catch_up(rule, chunk);
+      std::copy_n(chunk.w.data(), chunk.size(), out + part.first * rows.width() + part.first_column);
+    });
+  }
+
+  /// Columns [first, last) of `list`; `gradient` is compact.
+  template <bool kLazy, typename List>
+  void apply(PackedRows& rows, const List& list, std::size_t first, std::size_t last, std::uint32_t step,
+             const float* gradient) const {
+    Chunk chunk;
+    for_each_part(list.size(), first, last, [&](const Part& part) {
+      gather<Rule::kStates, kLazy>(rows, list, part, step, chunk);
+      if constexpr (kLazy) kernels.catch_up(rule, chunk);
+      kernels.step(rule, chunk, gradient + part.first * (last - first) + (part.first_column - first));
+      scatter<Rule::kStates, kLazy>(rows, list, part, step + 1, chunk);
+    });
+  }
+
+  void catch_up(PackedRows& rows, std::uint32_t step) const {
+    Chunk chunk;
+    const AllRows list{rows.rows()};
+    for_each_part(list.size(), 0, rows.width(), [&](const Part& part) {
+      gather<Rule::kStates, true>(rows, list, part, step, chunk);
+      kernels.catch_up(rule, chunk);
+      scatter<Rule::kStates, true>(rows, list, part, step, chunk);
+    });
+  }
 };
-Powers powers(double r, std::uint32_t n) noexcept {
-  Powers result;
-  for (int bit = std::bit_width(n) - 1; bit >= 0; --bit) {
-    result.sum += result.power * result.sum;
-    result.power *= result.power;
-    if ((n >> bit & 1U) != 0) {
-      result.power *= r;
-      result.sum += result.power;
-    }
-  }
-  return result;
-}
-
-double shrink(double w, double by) noexcept {
-  const double left = std::abs(w) - by;
-  return left > 0 ? std::copysign(left, w) : 0.0;
-}
-
-/// n proximal steps of an elastic net with step size a: w <- S(w, a l1) / (1 + a l2).
-float prox_steps(float w, double a, double l1, double l2, std::uint32_t n) noexcept {
-  const auto p = powers(1 / (1 + a * l2), n);
-  return static_cast<float>(shrink(p.power * double{w}, a * l1 * p.sum));
-}
-
-/// The linear map of one untouched round of momentum on (w, v), to the power n.
-struct Map {
-  double ww = 1, wv = 0, vw = 0, vv = 1;
-  [[nodiscard]] Map after(const Map& b) const noexcept {  // first b, then this
-    return {ww * b.ww + wv * b.vw, ww * b.wv + wv * b.vv, vw * b.ww + vv * b.vw, vw * b.wv + vv * b.vv};
-  }
-};
-Map power(Map base, std::uint32_t n) noexcept {
-  Map result;
-  for (; n != 0; n >>= 1, base = base.after(base)) {
-    if ((n & 1U) != 0) result = result.after(base);
-  }
-  return result;
-}
-
-/// An untouched round (g = 0) of momentum: u = l2 w; v <- m v + u; w <- w - rate (v, or u + m v for Nesterov).
-Map untouched(const UpdateRuleOptions& o, double l2) noexcept {
-  const double m = o.momentum;
-  const double rate = o.learning_rate;
-  if (o.kind == RuleKind::kMomentum) return {1 - rate * l2, -rate * m, l2, m};
-  return {1 - rate * (l2 + m * l2), -rate * m * m, l2, m};
-}
 
 }  // namespace
 
-UpdateRule::UpdateRule(const Layout& layout, const UpdateRuleOptions& options) : options_(options) {
-  const auto& o = options_;
-  const bool plain_l1 = o.kind == RuleKind::kMomentum || o.kind == RuleKind::kNesterov;
-  if (plain_l1 && o.l1 > 0) {
-    throw Error(ErrorKind::kUnsupported, "l1 with momentum has no closed form for rows that a round does not touch",
-                "use --optimizer adagrad or sgd with --l1");
+struct UpdateRule::Access {
+  static MomentumRule momentum(const UpdateRuleOptions& o, const Table& table) noexcept {
+    return {o.learning_rate, o.momentum, table.penalty.l2, o.kind == RuleKind::kNesterov, table.powers.get()};
   }
-  for (const auto& table : layout) {
-    State state;
-    state.l1 = table.regularised ? o.l1 : 0;
-    state.l2 = table.regularised ? o.l2 : 0;
-    const bool penalty = state.l1 > 0 || state.l2 > 0;
-    if (o.kind != RuleKind::kSgd) state.first.resize(table.size());
-    if (o.kind == RuleKind::kAdam) state.second.resize(table.size());
-    state.lazy = table.sparse && (o.kind == RuleKind::kSgd || o.kind == RuleKind::kAdagrad ? penalty : true);
-    if (state.lazy) state.touched.resize(table.rows);
-    states_.push_back(std::move(state));
+
+  template <typename Rule>
+  static Worker<Rule> worker(const Rule& rule) noexcept {
+    static const VectorWidth kWidest = vector_widths().back();
+    return {rule, chunk_kernels<Rule>(kWidest)};
   }
+
+  /// Calls visit(worker) with the rule of `table` for `step`.
+  template <typename Visit>
+  static void visit(const UpdateRuleOptions& o, std::uint64_t step, const Table& table, const Visit& visit) {
+    switch (o.kind) {
+      case RuleKind::kSgd:
+        return visit(worker(SgdRule{o.learning_rate, table.penalty}));
+      case RuleKind::kMomentum:
+      case RuleKind::kNesterov:
+        return visit(worker(momentum(o, table)));
+      case RuleKind::kAdagrad:
+        return visit(worker(AdagradRule{o.learning_rate, o.epsilon, table.penalty}));
+      case RuleKind::kAdam:
+        return visit(worker(
+            AdamRule{o.learning_rate, o.beta1, o.beta2, o.epsilon, table.penalty, step + 1, table.powers.get()}));
+    }
+  }
+
+  template <typename List>
+  static void read(const UpdateRuleOptions& o, std::uint64_t step, const Table& table, const List& list, float* out) {
+    const auto number = step_number(step);
+    visit(o, step, table, [&](const auto& worker) {
+      if (table.rows.lazy()) return worker.template read<true>(table.rows, list, number, out);
+      worker.template read<false>(table.rows, list, number, out);
+    });
+  }
+
+  template <typename List>
+  static void apply(const UpdateRuleOptions& o, std::uint64_t step, Table& table, const List& list, std::size_t first,
+                    std::size_t last, const float* gradient) {
+    const auto number = step_number(step);
+    visit(o, step, table, [&](const auto& worker) {
+      if (table.rows.lazy()) return worker.template apply<true>(table.rows, list, first, last, number, gradient);
+      worker.template apply<false>(table.rows, list, first, last, number, gradient);
+    });
+  }
+};
+
+UpdateRule::UpdateRule(const Tables& parameters, const UpdateRuleOptions& options, std::uint64_t step)
+    : layout_(parameters.layout), options_(options) {
+  check_options(options_);
+  const auto states = state_names(options_.kind).size();
+  for (std::size_t t = 0; t < layout_.size(); ++t) {
+    const auto& spec = layout_[t];
+    const auto penalty = spec.regularised ? ElasticNet{options_.l1, options_.l2} : ElasticNet{};
+    Table table{
+        penalty,
+        PackedRows(rows_in_memory(spec), width_in_memory(spec), states, can_be_behind(options_.kind, spec, penalty)),
+        nullptr};
+    load_array(table.rows, 0, parameters.values[t]);
+    if (options_.kind == RuleKind::kAdagrad) {
+      load_array(table.rows, 1, std::vector(spec.size(), static_cast<float>(options_.initial_accumulator)));
+    }
+    set_steps(table.rows, step_number(step));
+    tables_.push_back(std::move(table));
+  }
+  prepare_powers();
 }
 
-float UpdateRule::value_at(const State& s, std::size_t i, float w, std::uint32_t rounds) const noexcept {
-  const auto& o = options_;
-  if (rounds == 0) return w;
-  switch (o.kind) {
-    case RuleKind::kSgd: {
-      const auto p = powers(1 - o.learning_rate * s.l2, rounds);
-      const double sum = (p.sum - p.power) + 1;  // 1 + r + ... + r^(n-1)
-      return static_cast<float>(shrink(p.power * double{w}, o.learning_rate * s.l1 * sum));
-    }
-    case RuleKind::kMomentum:
-    case RuleKind::kNesterov: {
-      const auto map = power(untouched(o, s.l2), rounds);
-      return static_cast<float>(map.ww * double{w} + map.wv * double{s.first[i]});
-    }
-    case RuleKind::kAdagrad: {
-      if (s.l1 == 0 && s.l2 == 0) return w;
-      return prox_steps(w, o.learning_rate / std::sqrt(double{s.first[i]} + o.epsilon), s.l1, s.l2, rounds);
-    }
-    case RuleKind::kAdam:
-      return w;
-  }
-  return w;
-}
-
-void UpdateRule::advance(State& s, std::size_t i, float& w, std::uint32_t rounds) const noexcept {
-  if (rounds == 0) return;
-  const auto& o = options_;
-  const float before = w;
-  w = value_at(s, i, before, rounds);
-  if (o.kind == RuleKind::kMomentum || o.kind == RuleKind::kNesterov) {
-    const auto map = power(untouched(o, s.l2), rounds);
-    s.first[i] = static_cast<float>(map.vw * double{before} + map.vv * double{s.first[i]});
-  } else if (o.kind == RuleKind::kAdam) {
-    s.first[i] = static_cast<float>(double{s.first[i]} * powers(o.beta1, rounds).power);
-    s.second[i] = static_cast<float>(double{s.second[i]} * powers(o.beta2, rounds).power);
-  }
-}
-
-void UpdateRule::step(State& s, std::size_t i, float& w, float gradient, std::uint64_t round) const noexcept {
-  const auto& o = options_;
-  const double g = gradient;
-  const double rate = o.learning_rate;
-  switch (o.kind) {
-    case RuleKind::kSgd:
-      w = static_cast<float>(shrink(w - rate * (g + s.l2 * w), rate * s.l1));
-      return;
-    case RuleKind::kMomentum:
-    case RuleKind::kNesterov: {
-      const double u = g + s.l2 * double{w};
-      const double v = o.momentum * double{s.first[i]} + u;
-      s.first[i] = static_cast<float>(v);
-      w = static_cast<float>(w - rate * (o.kind == RuleKind::kMomentum ? v : u + o.momentum * v));
-      return;
-    }
-    case RuleKind::kAdagrad: {
-      const double sum = double{s.first[i]} + g * g;
-      s.first[i] = static_cast<float>(sum);
-      const double a = rate / std::sqrt(sum + o.epsilon);
-      const double moved = w - a * g;
-      w = static_cast<float>(s.l1 == 0 && s.l2 == 0 ? moved : shrink(moved, a * s.l1) / (1 + a * s.l2));
-      return;
-    }
-    case RuleKind::kAdam: {
-      const double u = g + s.l2 * double{w};
-      const double m = o.beta1 * double{s.first[i]} + (1 - o.beta1) * u;
-      const double v = o.beta2 * double{s.second[i]} + (1 - o.beta2) * u * u;
-      s.first[i] = static_cast<float>(m);
-      s.second[i] = static_cast<float>(v);
-      const auto t = static_cast<std::uint32_t>(round + 1);
-      const double a = rate / (1 - powers(o.beta1, t).power);
-      const double scale = std::sqrt(v / (1 - powers(o.beta2, t).power)) + o.epsilon;
-      w = static_cast<float>(shrink(w - a * m / scale, rate * s.l1 / scale));
-      return;
+void UpdateRule::prepare_powers() {
+  for (auto& table : tables_) {
+    if (!table.rows.lazy()) continue;
+    if (options_.kind == RuleKind::kMomentum || options_.kind == RuleKind::kNesterov) {
+      table.powers = std::make_unique<MapPowers>(Access::momentum(options_, table).untouched());
+    } else if (options_.kind == RuleKind::kAdam && !table.powers) {
+      table.powers = std::make_unique<MapPowers>(LinearMap{.aa = options_.beta1, .bb = options_.beta2});
     }
   }
 }
 
-void UpdateRule::read(std::uint64_t round, const Tables& parameters, std::size_t table,
-                      std::span<const std::uint32_t> keys, std::span<float> out) const {
-  const auto& s = states_[table];
-  const auto& values = parameters.values[table];
-  const std::size_t width = parameters.layout[table].width;
-  for (std::size_t k = 0; k < keys.size(); ++k) {
-    const auto rounds = s.lazy ? static_cast<std::uint32_t>(round) - s.touched[keys[k]] : 0U;
-    for (std::size_t c = 0; c < width; ++c) {
-      const auto i = keys[k] * width + c;
-      out[k * width + c] = value_at(s, i, values[i], rounds);
-    }
+void UpdateRule::read(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,
+                      std::span<float> out) const {
+  const auto& rows = tables_[table].rows;
+  check(layout_[table].sparse && out.size() == keys.size() * rows.width(),
+        "UpdateRule::read: the table is sparse, `out` is [keys x width]");
+  check(keys.empty() || keys.back() < rows.rows(), "UpdateRule::read: keys are below the table's rows");
+  Access::read(options_, step, tables_[table], KeyedRows{keys}, out.data());
+}
+
+void UpdateRule::read_whole(std::size_t table, std::span<float> out) const {
+  const auto& rows = tables_[table].rows;
+  check(!layout_[table].sparse && out.size() == rows.width(),
+        "UpdateRule::read_whole: the table is not sparse, `out` has its size");
+  Access::read(options_, 0, tables_[table], AllRows{1}, out.data());
+}
+
+void UpdateRule::copy_parameters(std::uint64_t step, Tables& out) const {
+  check(out.layout == layout_, "UpdateRule::copy_parameters: `out` has the layout of the parameters");
+  for (std::size_t t = 0; t < tables_.size(); ++t) {
+    Access::read(options_, step, tables_[t], AllRows{tables_[t].rows.rows()}, out.values[t].data());
   }
 }
 
-void UpdateRule::apply(std::uint64_t round, Tables& parameters, std::size_t table, std::span<const std::uint32_t> keys,
+void UpdateRule::apply(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,
                        std::span<const float> gradient) {
-  auto& s = states_[table];
-  auto& values = parameters.values[table];
-  const std::size_t width = parameters.layout[table].width;
-  for (std::size_t k = 0; k < keys.size(); ++k) {
-    const auto rounds = s.lazy ? static_cast<std::uint32_t>(round) - s.touched[keys[k]] : 0U;
-    for (std::size_t c = 0; c < width; ++c) {
-      const auto i = keys[k] * width + c;
-      advance(s, i, values[i], rounds);
-      step(s, i, values[i], gradient[k * width + c], round);
-    }
-    if (s.lazy) s.touched[keys[k]] = static_cast<std::uint32_t>(round) + 1;
-  }
+  const auto& rows = tables_[table].rows;
+  check(layout_[table].sparse && gradient.size() == keys.size() * rows.width(),
+        "UpdateRule::apply: the table is sparse, `gradient` is [keys x width]");
+  check(keys.empty() || keys.back() < rows.rows(), "UpdateRule::apply: keys are below the table's rows");
+  Access::apply(options_, step, tables_[table], KeyedRows{keys}, 0, rows.width(), gradient.data());
 }
 
-void UpdateRule::apply_whole(std::uint64_t round, Tables& parameters, std::size_t table,
+void UpdateRule::apply_whole(std::uint64_t step, std::size_t table, std::size_t first,
                              std::span<const float> gradient) {
-  auto& values = parameters.values[table];
-  for (std::size_t i = 0; i < values.size(); ++i) step(states_[table], i, values[i], gradient[i], round);
+  check(!layout_[table].sparse && first + gradient.size() <= tables_[table].rows.width(),
+        "UpdateRule::apply_whole: the table is not sparse, the elements are within it");
+  Access::apply(options_, step, tables_[table], AllRows{1}, first, first + gradient.size(), gradient.data());
 }
 
-void UpdateRule::catch_up(std::uint64_t round, Tables& parameters, std::size_t table, std::uint32_t first,
-                          std::uint32_t last) {
-  auto& s = states_[table];
-  if (!s.lazy) return;
-  const std::size_t width = parameters.layout[table].width;
-  for (auto row = first; row < last; ++row) {
-    const auto rounds = static_cast<std::uint32_t>(round) - s.touched[row];
-    for (std::size_t c = 0; c < width; ++c)
-      advance(s, row * width + c, parameters.values[table][row * width + c], rounds);
-    s.touched[row] = static_cast<std::uint32_t>(round);
+void UpdateRule::catch_up(std::uint64_t step) {
+  const auto number = step_number(step);
+  for (auto& table : tables_) {
+    if (!table.rows.lazy()) continue;
+    Access::visit(options_, step, table, [&](const auto& worker) { worker.catch_up(table.rows, number); });
   }
 }
 
-void UpdateRule::scale_accumulators(double factor) {
+void UpdateRule::set_learning_rate(std::uint64_t step, double rate) {
+  auto changed = options_;
+  changed.learning_rate = rate;
+  check_options(changed);
+  catch_up(step);
+  options_ = changed;
+  prepare_powers();
+}
+
+void UpdateRule::scale_accumulators(std::uint64_t step, double factor) {
   if (options_.kind != RuleKind::kAdagrad) return;
-  for (auto& s : states_) {
-    for (auto& sum : s.first) sum = static_cast<float>(double{sum} * factor);
+  catch_up(step);
+  const auto by = static_cast<float>(factor);
+  for (auto& table : tables_) {
+    for (std::size_t r = 0; r < table.rows.rows(); ++r) {
+      for (auto& word : std::span(table.rows.array(r, 1), table.rows.width())) {
+        word = std::bit_cast<std::uint32_t>(std::bit_cast<float>(word) * by);
+      }
+    }
+  }
+}
+
+Layout UpdateRule::state_layout() const {
+  Layout states;
+  for (const auto& table : layout_) {
+    for (const auto& name : state_names(options_.kind)) {
+      states.push_back(table);
+      states.back().name += "." + name;
+    }
+  }
+  return states;
+}
+
+Tables UpdateRule::state(std::uint64_t step) {
+  catch_up(step);
+  Tables result(state_layout());
+  std::size_t next = 0;
+  for (const auto& table : tables_) {
+    for (std::size_t s = 1; s <= table.rows.states(); ++s) save_array(table.rows, s, result.values[next++]);
+  }
+  return result;
+}
+
+void UpdateRule::restore(std::uint64_t step, const Tables& state) {
+  if (state.layout != state_layout()) {
+    throw Error(ErrorKind::kBadData, "the state of the optimiser is that of another model or another optimiser",
+                "resume with the model and the optimiser that it was written with");
+  }
+  std::size_t next = 0;
+  for (auto& table : tables_) {
+    for (std::size_t s = 1; s <= table.rows.states(); ++s) load_array(table.rows, s, state.values[next++]);
+    set_steps(table.rows, step_number(step));
   }
 }
 

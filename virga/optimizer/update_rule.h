@@ -4,67 +4,90 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string_view>
 #include <vector>
 
 #include "virga/batch/table.h"
+#include "virga/optimizer/elastic_net.h"
+#include "virga/optimizer/linear_map.h"
+#include "virga/optimizer/packed_rows.h"
 
 namespace virga {
 
 enum class RuleKind : std::uint8_t { kSgd, kMomentum, kNesterov, kAdagrad, kAdam };
 
+/// Formulas: docs/optimizers.md.
 struct UpdateRuleOptions {
   RuleKind kind = RuleKind::kAdagrad;
   double learning_rate = 0.1;
   double l1 = 0;
   double l2 = 0;
-  double momentum = 0.9;
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double epsilon = 1e-8;
+  double momentum = 0.9;           ///< momentum, nesterov: decay of the velocity
+  double beta1 = 0.9;              ///< adam: decay of the first moment
+  double beta2 = 0.999;            ///< adam: decay of the second moment
+  double epsilon = 1e-8;           ///< adagrad: added inside the root; adam: added to the root
+  double initial_accumulator = 0;  ///< adagrad
 };
 
-/// What is done to the shared parameters with the mean gradient of a round, row by row (a row of a sparse table is one
-/// key). Definitions: docs/optimizers.md. Rows of sparse tables that a round does not touch are left alone and *caught
-/// up* later, in closed form, so a round costs as much as its keys.
+/// Parameters, and what is done to them with the mean gradient of a step, row by row (a row of a sparse table is one
+/// key). Rows of sparse tables that a step does not touch are left alone and *caught up* later, in closed form, so a
+/// step costs as much as its keys. The rule holds the parameters, because a row lies beside its own state in memory.
 ///
-/// Rounds are counted from 0; round r turns the parameters before r into those before r + 1. Several threads may read,
-/// and several threads may apply disjoint keys (or different tables), but not both at once.
+/// Steps are counted from 0; step s turns the parameters before s into those before s + 1; there are at most 2^31. Each
+/// parameter is computed by itself, in IEEE arithmetic and a fixed order of operations: the bits do not depend on which
+/// thread does which rows, nor on the machine's vectors.
+///
+/// Threads: several may call const members; several may apply, if their keys (or elements, or tables) are disjoint; not
+/// both at once, and everything else is for one thread alone.
 class UpdateRule {
  public:
-  UpdateRule(const Layout& layout, const UpdateRuleOptions& options);
+  /// Starts from `parameters` before `step`, with fresh state. Throws Error(kUsage) for options out of range,
+  /// Error(kUnsupported) for L1 with momentum or nesterov, Error(kDiverged) for sgd with learning rate x l2 >= 1.
+  UpdateRule(const Tables& parameters, const UpdateRuleOptions& options, std::uint64_t step = 0);
 
-  /// Copies the rows `keys` of `table` as they stand before `round` to `out` [keys x width]; changes nothing.
-  void read(std::uint64_t round, const Tables& parameters, std::size_t table, std::span<const std::uint32_t> keys,
-            std::span<float> out) const;
-  /// Round `round` for rows `keys` (ascending, unique) of a sparse table; `gradient` [keys x width] is the mean.
-  void apply(std::uint64_t round, Tables& parameters, std::size_t table, std::span<const std::uint32_t> keys,
+  /// Copies rows `keys` (each below the table's rows) of a sparse table as they stand before `step` to `out` [keys x
+  /// width].
+  void read(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys, std::span<float> out) const;
+  /// Copies a table that is not sparse to `out` [rows x width].
+  void read_whole(std::size_t table, std::span<float> out) const;
+  /// Copies all parameters as they stand before `step` to `out`, which has the layout of these.
+  void copy_parameters(std::uint64_t step, Tables& out) const;
+
+  /// Step `step` for rows `keys` (ascending, unique) of a sparse table; `gradient` [keys x width] is the mean.
+  void apply(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,
              std::span<const float> gradient);
-  /// Round `round` for a table that is not sparse; `gradient` [rows x width].
-  void apply_whole(std::uint64_t round, Tables& parameters, std::size_t table, std::span<const float> gradient);
-  /// Brings rows [first, last) of `table` to what they are before `round`.
-  void catch_up(std::uint64_t round, Tables& parameters, std::size_t table, std::uint32_t first, std::uint32_t last);
+  /// Step `step` for the elements [first, first + gradient.size()) of a table that is not sparse.
+  void apply_whole(std::uint64_t step, std::size_t table, std::size_t first, std::span<const float> gradient);
 
-  /// Both require that all rows are caught up.
-  void set_learning_rate(double rate) { options_.learning_rate = rate; }
-  void scale_accumulators(double factor);
+  /// Brings all rows to what they are before `step`.
+  void catch_up(std::uint64_t step);
+  /// The rate from `step` on. Throws as the constructor does.
+  void set_learning_rate(std::uint64_t step, double rate);
+  /// AdaGrad: multiplies the accumulators before `step`. No effect on other rules.
+  void scale_accumulators(std::uint64_t step, double factor);
+
+  /// Catches up and copies the rule's own state: tables "<table>.velocity", ".accumulator", ".first_moment" or
+  /// ".second_moment". With the parameters it is all that a later run needs to go on from.
+  [[nodiscard]] Tables state(std::uint64_t step);
+  /// Takes over such a state as that before `step`, and the parameters as they are. Throws Error(kBadData) if the state
+  /// is one of another model or rule.
+  void restore(std::uint64_t step, const Tables& state);
+
+  [[nodiscard]] const Layout& layout() const noexcept { return layout_; }
   [[nodiscard]] const UpdateRuleOptions& options() const noexcept { return options_; }
 
  private:
-  struct State {
-    double l1 = 0;
-    double l2 = 0;
-    bool lazy = false;                   ///< untouched rows change, and are caught up later
-    std::vector<float> first;            ///< velocity, accumulator or first moment; [rows x width]
-    std::vector<float> second;           ///< second moment
-    std::vector<std::uint32_t> touched;  ///< [rows] if lazy: the round that the row stands before
+  struct Table {
+    ElasticNet penalty;
+    PackedRows rows;                          ///< a table that is not sparse is a single row
+    std::unique_ptr<const MapPowers> powers;  ///< momentum, nesterov, adam, if rows can be behind: of an untouched step
   };
-  [[nodiscard]] float value_at(const State& s, std::size_t i, float w, std::uint32_t rounds) const noexcept;
-  void advance(State& s, std::size_t i, float& w, std::uint32_t rounds) const noexcept;
-  void step(State& s, std::size_t i, float& w, float gradient, std::uint64_t round) const noexcept;
+  struct Access;  // what the members do with the rule of one table, in update_rule.cc
+  void prepare_powers();
+  [[nodiscard]] Layout state_layout() const;
 
+  Layout layout_;
   UpdateRuleOptions options_;
-  std::vector<State> states_;
+  std::vector<Table> tables_;
 };
 
 }  // namespace virga

@@ -1,0 +1,49 @@
+#include "virga/exchange/thread_barrier.h"
+
+#include <utility>
+
+#include "virga/base/error.h"
+#include "virga/base/threads.h"
+
+namespace virga {
+namespace {
+
+constexpr int kSpins = 2000;  // some 20 to 50 us, what ranks with equal work differ by
+constexpr std::uint32_t kAborted = 1;
+
+}  // namespace
+
+ThreadBarrier::ThreadBarrier(unsigned threads) : threads_(threads), spins_(threads <= usable_cores() ? kSpins : 0) {
+  check(threads > 0, "a barrier has threads that meet");
+}
+
+void ThreadBarrier::arrive_and_wait() {
+  const auto phase = phase_.load(std::memory_order_acquire);
+  if ((phase & kAborted) != 0) throw_error();
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads_) {
+    arrived_.store(0, std::memory_order_relaxed);
+    phase_.fetch_add(2, std::memory_order_acq_rel);
+    phase_.notify_all();
+    return;
+  }
+  for (int spin = 0; spin < spins_ && phase_.load(std::memory_order_acquire) == phase; ++spin) __builtin_ia32_pause();
+  phase_.wait(phase, std::memory_order_acquire);
+  // If the others met and only then somebody gave up, the next meeting tells.
+  if (phase_.load(std::memory_order_acquire) == (phase | kAborted)) throw_error();
+}
+
+void ThreadBarrier::abort(std::exception_ptr error) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!error_) error_ = std::move(error);
+  }
+  phase_.fetch_or(kAborted, std::memory_order_acq_rel);
+  phase_.notify_all();
+}
+
+void ThreadBarrier::throw_error() {
+  const std::lock_guard lock(mutex_);
+  std::rethrow_exception(error_);
+}
+
+}  // namespace virga
