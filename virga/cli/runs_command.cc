@@ -123,6 +123,18 @@ std::string header_text(const Run& run) {
   return text;
 }
 
+/// The figures of test.json that are numbers.
+std::string test_lines(const json& test) {
+  std::string text = "\nOn the test data:\n";
+  for (const char* name : {"rows", "loss", "base_loss", "accuracy", "auc", "average_precision", "macro_f1", "rmse",
+                           "base_rmse", "mae", "r2"}) {
+    const auto found = test.find(name);
+    if (found == test.end() || !found->is_number()) continue;
+    text += fmt::format("  {:<18}{:.6g}\n", name, found->get<double>());
+  }
+  return text;
+}
+
 int show(const std::string& which, Session& session) {
   const auto run = find_run(session.home(), which, RunChoice::kNewest);
   if (run.state == RunState::kDamaged) {
@@ -145,6 +157,7 @@ int show(const std::string& which, Session& session) {
     document["history"] = std::move(history);
     document["message"] = or_null(run.message);
     document["settings"] = config.value("settings", json::object());
+    document["test"] = read_run_test(run);
     document["resolved"] = config.value("resolved", json::object());
     return session.print_json({{"run", std::move(document)}}), 0;
   }
@@ -153,6 +166,7 @@ int show(const std::string& which, Session& session) {
   for (const auto& [name, value] : resolved.items()) {
     text += fmt::format("  {} = {}\n", name, value.is_string() ? value.get<std::string>() : value.dump());
   }
+  if (const auto test = read_run_test(run); !test.is_null()) text += test_lines(test);
   if (run.history.empty()) {
     text += "\nNo epoch has been completed.\n";
   } else {

@@ -15,6 +15,7 @@
 #include "virga/cli/job_flags.h"
 #include "virga/cli/signals.h"
 #include "virga/driver/train_run.h"
+#include "virga/training/evaluation_report.h"
 
 namespace virga {
 namespace {
@@ -117,7 +118,7 @@ std::string_view why(EndReason reason) {
 }
 
 json report_of(const TrainOutcome& outcome) {
-  const auto& [run_id, model, plan, result] = outcome;
+  const auto& [run_id, model, plan, result, classes, test] = outcome;
   return {{"run", run_id},
           {"model", model.string()},
           {"kind", to_string(plan.model.kind)},
@@ -132,7 +133,8 @@ json report_of(const TrainOutcome& outcome) {
           {"train_loss", or_null(result.best.train_loss)},
           {"validation_loss", or_null(result.best.validation_loss)},
           {"base_loss", or_null(plan.constant_loss)},
-          {"training_seconds", std::chrono::duration<double>(result.elapsed).count()}};
+          {"training_seconds", std::chrono::duration<double>(result.elapsed).count()},
+          {"test", test ? evaluation_json(*test, classes) : json(nullptr)}};
 }
 
 void tell(const TrainOutcome& outcome, const Session& session) {
@@ -146,6 +148,9 @@ void tell(const TrainOutcome& outcome, const Session& session) {
   if (result.best.validation_loss) {
     session.note(fmt::format("best: epoch {}, validation loss {:.5f} (base rate {:.5f})", result.best.epoch,
                              *result.best.validation_loss, outcome.plan.constant_loss));
+  }
+  if (outcome.test) {
+    session.note(fmt::format("test: {} rows, {}", format_count(outcome.test->rows), evaluation_line(*outcome.test)));
   }
   session.note(fmt::format("model: {}   run: {}", outcome.model.string(), outcome.run_id));
 }
@@ -171,8 +176,7 @@ int train(const Train& train, Session& session) {
   const auto data = open_job_data(request.job.data, request.job.seed, request.home, import_events(session, *progress),
                                   signals.token());
   Display display(*progress);
-  const auto outcome =
-      virga::train(request, data.train, data.validation ? &*data.validation : nullptr, display, signals.token());
+  const auto outcome = virga::train(request, data, display, signals.token());
   progress->finish();
   if (session.json()) {
     session.print_json(report_of(outcome));

@@ -116,6 +116,26 @@ TEST_F(TrainTest, FollowsAJobFile) {
   EXPECT_EQ(run["history"].size(), 1);
 }
 
+TEST_F(TrainTest, JudgesTheModelOnTestDataOnceAtTheEnd) {
+  static_cast<void>(document({"import", "test.svm", "--to", "test-set", "--validation-fraction", "0"}));
+  static_cast<void>(document({"import", "data.svm", "--to", "set"}));
+  const auto judged = [&](const char* data, const char* test) {
+    return document({"train", data, "--test", test, "--epochs", "3", "--learning-rate", "0.5"})["test"];
+  };
+  const auto loss = judged("data.svm", "test.svm")["loss"].get<double>();  // one import of both files
+  EXPECT_NEAR(judged("data.svm", "test-set")["loss"], loss, 1e-9);
+  EXPECT_NEAR(judged("set", "test.svm")["loss"], loss, 1e-9);
+  EXPECT_NEAR(judged("set", "test-set")["loss"], loss, 1e-9);
+  EXPECT_EQ(train()["test"], nullptr);
+
+  EXPECT_NEAR(document({"evaluate", "model.safetensors", "test.svm"})["loss"], loss, 1e-9);
+  EXPECT_EQ(virga({"train", "set", "--test", "nowhere.svm"}).exit_code, 3);
+  const auto text = virga({"train", "data.svm", "--test", "test.svm", "--epochs", "1"});
+  EXPECT_THAT(text.err, ContainsRegex("\ntest: 300 rows, log-loss [0-9.]+ .*accuracy [0-9.]+, AUC [0-9.]+\n"));
+  EXPECT_THAT(virga({"show"}).out, HasSubstr("On the test data:\n  rows              300\n"));
+  EXPECT_EQ(document({"show"})["run"]["test"]["rows"], 300);
+}
+
 TEST_F(TrainTest, ShowsAModelWithItsLargestWeights) {
   static_cast<void>(train());
   const auto text = virga({"inspect", "model.safetensors", "--top", "2"});

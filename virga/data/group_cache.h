@@ -58,6 +58,7 @@ class GroupCache {
 
   /// `store` and `manifest` are borrowed.
   GroupCache(const ObjectStore& store, const Manifest& manifest, std::uint64_t budget_bytes);
+  GroupCache(const ObjectStore& store, Manifest&& manifest, std::uint64_t budget_bytes) = delete;  // would dangle
 
   /// The group, which must be one of the manifest's. May wait for another thread that is loading it. Throws what
   /// reading throws, and Error(kCorrupt); a later call tries again.

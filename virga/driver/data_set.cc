@@ -87,6 +87,19 @@ void import_into(const fs::path& place, ImportOptions options, const ImportEvent
   fs::remove_all(beside, ignored);
 }
 
+/// Test data that are not part of the training set.
+void take_test(const Job::Data& data, JobData& job) {
+  if (!data.test) return;
+  if (is_data_set(*data.test)) {
+    job.test = open_data_set(*data.test);
+  } else if (std::error_code failed; fs::exists(*data.test, failed)) {
+    job.test_file = *data.test;
+  } else {
+    throw Error(ErrorKind::kNotFound, fmt::format("cannot read {}: No such file or directory", *data.test),
+                "check the path");
+  }
+}
+
 }  // namespace
 
 ImportOptions import_options(const Job::Data& data, std::uint64_t seed) {
@@ -122,7 +135,7 @@ bool is_data_set(const std::string& uri) {
 JobData open_job_data(const Job::Data& data, std::uint64_t seed, const fs::path& home, const ImportEvents& events,
                       const std::stop_token& stop) {
   if (is_data_set(data.train)) {
-    JobData job{open_data_set(data.train), std::nullopt};
+    JobData job{open_data_set(data.train)};
     if (data.validation && !is_data_set(*data.validation)) {
       throw Error(
           ErrorKind::kUsage,
@@ -130,6 +143,7 @@ JobData open_job_data(const Job::Data& data, std::uint64_t seed, const fs::path&
           "import both together: virga import TRAIN --validation FILE --to URI");
     }
     if (data.validation) job.validation = open_data_set(*data.validation);
+    take_test(data, job);
     return job;
   }
   if (data.validation && is_data_set(*data.validation)) {
@@ -138,7 +152,9 @@ JobData open_job_data(const Job::Data& data, std::uint64_t seed, const fs::path&
         fmt::format("{} is a raw file, but the validation data {} are an imported set", data.train, *data.validation),
         "give raw files for both, or import both together: virga import TRAIN --validation FILE --to URI");
   }
-  const auto options = import_options(data, seed);
+  auto options = import_options(data, seed);
+  const bool test_is_set = data.test && is_data_set(*data.test);
+  if (test_is_set) options.test.clear();
   const auto place = home / "cache" / cache_key(options);
   if (!is_data_set(place.string())) {
     std::error_code failed;
@@ -146,7 +162,8 @@ JobData open_job_data(const Job::Data& data, std::uint64_t seed, const fs::path&
     if (failed) throw system_error("cannot create " + place.parent_path().string(), failed.value());
     import_into(place, options, events, stop);
   }
-  JobData job{open_data_set(place.string()), std::nullopt};
+  JobData job{open_data_set(place.string())};
+  if (test_is_set) take_test(data, job);
   return job;
 }
 

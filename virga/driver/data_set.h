@@ -27,10 +27,12 @@ struct DataSet {
 /// Is there an imported set at `uri` (rather than a raw file, or nothing)?
 [[nodiscard]] bool is_data_set(const std::string& uri);
 
-/// What a job trains and validates on.
+/// What a job trains, validates and is tested on.
 struct JobData {
   DataSet train;
-  std::optional<DataSet> validation;  ///< a set of its own; else the training set's split
+  std::optional<DataSet> validation = std::nullopt;     ///< a set of its own; else the training set's split
+  std::optional<DataSet> test = std::nullopt;           ///< the same
+  std::optional<std::string> test_file = std::nullopt;  ///< raw rows beside an imported training set
 };
 
 /// The import that a job's [data] section asks for; the destination is left open.
@@ -44,7 +46,8 @@ struct ImportEvents {
 
 /// Opens what `data` names. Raw files are imported into `home`/cache first, where the next job with the same files
 /// (path, size, time) and import options finds the set; raw validation and test files belong to the same import. Throws
-/// Error(kUsage) when a set and raw files are mixed, and what import and opening throw.
+/// Error(kUsage) when of training and validation data one is a set and the other raw, Error(kNotFound) when there is
+/// nothing at the place of the test data, and what import and opening throw.
 [[nodiscard]] JobData open_job_data(const Job::Data& data, std::uint64_t seed, const std::filesystem::path& home,
                                     const ImportEvents& events, const std::stop_token& stop);
 

@@ -247,6 +247,14 @@ nlohmann::json read_run_config(const Run& run) {
   return parse_bounded(as_text(bytes), "config.json");
 }
 
+nlohmann::json read_run_test(const Run& run) {
+  if (!std::filesystem::exists(run.folder / "test.json")) return nullptr;
+  const auto bytes = read_file(run.folder / "test.json", kMaxDocumentBytes);
+  auto test = parse_bounded(as_text(bytes), "test.json");
+  if (!test.is_object()) throw Error(ErrorKind::kCorrupt, "test.json is not an object", "");
+  return test;
+}
+
 void remove_run(const Run& run) {
   if (run.state == RunState::kRunning) {
     throw Error(ErrorKind::kConflict, fmt::format("run {} is running", run.id), "stop it first (Ctrl-C where it runs)");

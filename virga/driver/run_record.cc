@@ -148,6 +148,12 @@ void RunRecord::add(const HistoryEntry& entry) {
   }
 }
 
+void RunRecord::keep_test(const nlohmann::json& evaluation) {
+  json document = {{"schema_version", kSchemaVersion}};
+  document.update(evaluation);
+  write_file_atomically(folder_ / "test.json", as_bytes(to_text(document, 2) + "\n"));
+}
+
 void RunRecord::finish(RunState state, std::string_view reason, int exit_code, std::string_view message) {
   check(state == RunState::kFinished || state == RunState::kFailed || state == RunState::kStopped,
         "a run ends finished, failed or stopped");

@@ -54,6 +54,8 @@ class RunRecord {
   /// is used.
   void resolve(std::string_view name, const nlohmann::json& value);
   void add(const HistoryEntry& entry);
+  /// Keeps what evaluation_json() says of the test data.
+  void keep_test(const nlohmann::json& evaluation);
   /// `reason`: a word for what ended it ("epochs", "patience", "target_loss", "signal", "diverged", ...), `message`:
   /// what a person should read, may be empty.
   void finish(RunState state, std::string_view reason, int exit_code, std::string_view message);
@@ -95,6 +97,9 @@ enum class RunChoice : std::uint8_t { kNewest, kOnly };
 
 /// config.json of a run as it stands. Throws Error(kCorrupt, kNotFound, kIo).
 [[nodiscard]] nlohmann::json read_run_config(const Run& run);
+
+/// test.json of a run: what evaluation_json() said of its test data, or null. Throws Error(kCorrupt, kIo).
+[[nodiscard]] nlohmann::json read_run_test(const Run& run);
 
 /// Deletes the run's folder. Throws Error(kConflict) while it runs.
 void remove_run(const Run& run);

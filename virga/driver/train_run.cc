@@ -12,6 +12,8 @@
 #include "virga/base/version.h"
 #include "virga/data/schedule.h"
 #include "virga/driver/run_record.h"
+#include "virga/training/evaluate.h"
+#include "virga/training/evaluation_report.h"
 #include "virga/training/model_file.h"
 
 namespace virga {
@@ -100,6 +102,20 @@ TrainingRun run_of(const TrainRequest& request, const DataSet& data) {
   return run;
 }
 
+std::optional<Evaluation> evaluate_test(const ModelFile& model, const JobData& data, const TrainRequest& request,
+                                        const std::stop_token& stop) {
+  if (data.test_file) {
+    RawReader reader({*data.test_file}, model.encoding, {.label_required = true, .stop = stop});
+    return evaluate(model, groups_of(reader), request.cores);
+  }
+  const auto& set = data.test ? *data.test : data.train;
+  const auto split = set.manifest.test.rows > 0 || !data.test ? SplitName::kTest : SplitName::kTrain;
+  if (split_of(set.manifest, split).rows == 0) return std::nullopt;
+  const auto manifest = manifest_for(model, set.manifest, set.uri);
+  GroupCache cache(*set.store, manifest, request.cache_bytes / 4);
+  return evaluate(model, cache, split, request.cores);
+}
+
 }  // namespace
 
 std::string_view word_for(EndReason reason) noexcept {
@@ -118,8 +134,10 @@ std::string_view word_for(EndReason reason) noexcept {
   return "epochs";
 }
 
-TrainOutcome train(const TrainRequest& request, const DataSet& data, const DataSet* validation, TrainObserver& observer,
+TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainObserver& observer,
                    const std::stop_token& stop) {
+  const auto& data = job_data.train;
+  const auto* validation = job_data.validation ? &*job_data.validation : nullptr;
   if (validation != nullptr) check_same_encoding(data, *validation);
   const auto run = run_of(request, data);
   RunRecord record(request.home, request.settings, std::chrono::system_clock::now());
@@ -149,8 +167,12 @@ TrainOutcome train(const TrainRequest& request, const DataSet& data, const DataS
     store(record.model_path(), result);
     store(job.output.model, result);
     const bool stopped = result.reason == EndReason::kStopped;
+    std::optional<Evaluation> test;
+    if (!stopped) test = evaluate_test(make_model_file(request, data, run.plan, result), job_data, request, stop);
+    const auto& classes = data.manifest.encoding.classes;
+    if (test) record.keep_test(evaluation_json(*test, classes));
     record.finish(stopped ? RunState::kStopped : RunState::kFinished, word_for(result.reason), stopped ? 130 : 0, "");
-    return {record.id(), job.output.model, run.plan, std::move(result)};
+    return {record.id(), job.output.model, run.plan, std::move(result), classes, std::move(test)};
   } catch (const Error& error) {
     record.finish(error.kind() == ErrorKind::kInterrupted ? RunState::kStopped : RunState::kFailed,
                   to_string(error.kind()), exit_code(error.kind()), error.what());

@@ -1,13 +1,16 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "virga/driver/data_set.h"
 #include "virga/driver/single_engine.h"
 #include "virga/job/settings.h"
+#include "virga/training/metrics.h"
 
 namespace virga {
 
@@ -42,12 +45,14 @@ struct TrainOutcome {
   std::filesystem::path model;  ///< where the job wanted it; the run's folder has a copy
   TrainingPlan plan;
   TrainingResult result;
+  std::vector<std::string> classes;  ///< of the data; empty for regression
+  std::optional<Evaluation> test;    ///< of the model on the test data, if there are any and nobody stopped the run
 };
 
-/// Trains as the job says on a set that is open, with all cores of this machine: record, search, rounds, model file.
-/// The run's record is kept up to date; whatever ends the run stands in it. `validation`: another set with the same
-/// encoding, or null. Throws what any part throws.
-[[nodiscard]] TrainOutcome train(const TrainRequest& request, const DataSet& data, const DataSet* validation,
-                                 TrainObserver& observer, const std::stop_token& stop);
+/// Trains as the job says on data that are open, with all cores of this machine: record, search, rounds, model file;
+/// then evaluates the model on the test data, once. The run's record is kept up to date; whatever ends the run stands
+/// in it. Throws what any part throws.
+[[nodiscard]] TrainOutcome train(const TrainRequest& request, const JobData& data, TrainObserver& observer,
+                                 const std::stop_token& stop);
 
 }  // namespace virga

@@ -155,6 +155,16 @@ json evaluation_json(const Evaluation& evaluation, const std::vector<std::string
   return out;
 }
 
+std::string evaluation_line(const Evaluation& evaluation) {
+  if (const auto& regression = evaluation.regression) {
+    return fmt::format("RMSE {:.6g} (the mean label alone {:.6g})", regression->rmse, regression->base_rmse);
+  }
+  auto line = fmt::format("{} {:.4f} (base rate {:.4f}), accuracy {:.4f}", title(evaluation.loss_kind), evaluation.loss,
+                          evaluation.base_loss, evaluation.classification->accuracy);
+  if (evaluation.ranking && evaluation.ranking->auc) line += fmt::format(", AUC {:.4f}", *evaluation.ranking->auc);
+  return line;
+}
+
 std::string evaluation_table(const Evaluation& evaluation, const std::vector<std::string>& class_names) {
   std::string out;
   add_line(out, "rows", format_count(evaluation.rows));
