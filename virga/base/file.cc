@@ -49,8 +49,32 @@ Bytes read_file(const std::filesystem::path& path, std::uint64_t limit) {
   return bytes;
 }
 
+void check_can_write_file(const std::filesystem::path& path) {
+  const auto status = std::filesystem::status(path);
+  const auto refuse = [&](const char* why, const char* remedy) {
+    throw Error(ErrorKind::kUsage, fmt::format("cannot write {}: {}", path.string(), why), remedy);
+  };
+  if (std::filesystem::is_directory(status)) refuse("it is a directory", "give the name of a file");
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    if (::access(path.c_str(), W_OK) != 0) refuse("permission denied", "choose another place");
+    return;
+  }
+  const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  if (!std::filesystem::is_directory(folder)) refuse("its directory does not exist", "create it, or correct the path");
+  if (::access(folder.c_str(), W_OK) != 0) refuse("its directory may not be written to", "choose another place");
+}
+
 void write_file_atomically(const std::filesystem::path& path, ByteView bytes, bool durable) {
   const auto name = path.string();
+  const auto status = std::filesystem::status(path);
+  if (std::filesystem::is_directory(status)) {
+    throw Error(ErrorKind::kUsage, fmt::format("cannot write {}: it is a directory", name), "give the name of a file");
+  }
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    Descriptor file(::open(name.c_str(), O_WRONLY | O_CLOEXEC));
+    if (file.get() < 0) throw system_error("cannot write " + name, errno);
+    return write_all(file.get(), bytes, name);
+  }
   auto temporary = (path.parent_path() / ("." + path.filename().string() + ".XXXXXX")).string();
   Descriptor file(::mkostemp(temporary.data(), O_CLOEXEC));
   if (file.get() < 0) throw system_error("cannot write " + name, errno);

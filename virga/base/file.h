@@ -14,9 +14,14 @@ namespace virga {
 [[nodiscard]] Bytes read_file(const std::filesystem::path& path, std::uint64_t limit = std::uint64_t{1} << 40);
 
 /// Puts `bytes` at `path`, all or nothing: a temporary file beside it, fsync (unless `durable` is false), rename. A
-/// crash leaves the old file or the new one, and at worst a temporary file whose name begins with '.'. Throws
-/// Error(kIo).
+/// crash leaves the old file or the new one, and at worst a temporary file whose name begins with '.'. What is neither
+/// a regular file nor a folder (/dev/stdout, a pipe) is written to directly. Throws Error(kIo, kNotFound), kUsage for a
+/// folder.
 void write_file_atomically(const std::filesystem::path& path, ByteView bytes, bool durable = true);
+
+/// Throws Error(kUsage), naming the path, if write_file_atomically() could not put a file there: it is a folder, or its
+/// folder is missing or may not be written to. To be asked before long work.
+void check_can_write_file(const std::filesystem::path& path);
 
 /// A file that is open for reading, positioned reads only; threads may share it.
 class ReadableFile {

@@ -1,5 +1,6 @@
 #include "virga/base/file.h"
 
+#include <optional>
 #include <tuple>
 
 #include <unistd.h>
@@ -46,6 +47,30 @@ TEST_F(FileTest, RefusesAFolderAndAFileOverTheLimit) {
 TEST_F(FileTest, LeavesNothingBehindWhenThePlaceIsMissing) {
   EXPECT_THROW(write_file_atomically(folder_ / "no" / "a", as_bytes("x")), Error);
   EXPECT_TRUE(fs::is_empty(folder_));
+}
+
+TEST_F(FileTest, WritesToADeviceAndNeverReplacesIt) {
+  write_file_atomically("/dev/null", as_bytes("x"));
+  EXPECT_TRUE(fs::is_character_file("/dev/null"));
+  EXPECT_THROW(write_file_atomically("/dev/full", as_bytes("x")), Error);
+  EXPECT_TRUE(fs::is_character_file("/dev/full"));
+}
+
+TEST_F(FileTest, SaysBeforehandThatAFileCannotBeWritten) {
+  const auto kind_of = [](const fs::path& path) -> std::optional<ErrorKind> {
+    try {
+      check_can_write_file(path);
+    } catch (const Error& error) {
+      return error.kind();
+    }
+    return std::nullopt;
+  };
+  EXPECT_EQ(kind_of(folder_ / "a"), std::nullopt);
+  EXPECT_EQ(kind_of("a"), std::nullopt);
+  EXPECT_EQ(kind_of("/dev/null"), std::nullopt);
+  EXPECT_EQ(kind_of(folder_), ErrorKind::kUsage);
+  EXPECT_EQ(kind_of(folder_ / "no" / "a"), ErrorKind::kUsage);
+  EXPECT_THROW(write_file_atomically(folder_, as_bytes("x")), Error);
 }
 
 TEST_F(FileTest, ReadsUpToTheEnd) {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "virga/base/error.h"
+#include "virga/base/file.h"
 #include "virga/base/memory.h"
 #include "virga/base/threads.h"
 #include "virga/base/units.h"
@@ -172,6 +173,7 @@ int train(const Train& train, Session& session) {
                 "set train in its [data] section");
   }
 
+  check_can_write_file(request.job.output.model);
   const auto progress = session.make_progress();
   const auto data = open_job_data(request.job.data, request.job.seed, request.home, import_events(session, *progress),
                                   signals.token());

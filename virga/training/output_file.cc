@@ -7,14 +7,13 @@
 #include <unistd.h>
 
 #include "virga/base/error.h"
+#include "virga/base/file.h"
 
 namespace virga {
 
 OutputFile::OutputFile(const std::filesystem::path& path) : path_(path) {
+  check_can_write_file(path);
   const auto status = std::filesystem::status(path);
-  if (std::filesystem::is_directory(status)) {
-    throw Error(ErrorKind::kUsage, "cannot write " + path.string() + ": it is a directory", "give the name of a file");
-  }
   if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
     file_ = std::fopen(path.c_str(), "we");
     if (file_ == nullptr) fail();

@@ -12,6 +12,8 @@
 namespace virga {
 namespace {
 
+constexpr char kRemedy[] = "give a model that virga train has written; if it is one, copy it again";
+
 using nlohmann::json;
 
 constexpr std::string_view kMetadataKey = "__metadata__";
@@ -140,7 +142,7 @@ class HeaderParser final : public nlohmann::json_sax<json> {
 
   [[nodiscard]] const std::string& name() const { return entries.back().tensor.name; }
   [[noreturn]] void corrupt(const std::string& reason) const {
-    throw Error(ErrorKind::kCorrupt, fmt::format("{} is not a valid safetensors file: {}", what_, reason));
+    throw Error(ErrorKind::kCorrupt, fmt::format("{} is not a valid safetensors file: {}", what_, reason), kRemedy);
   }
   [[noreturn]] void misplaced() const { corrupt(fmt::format("an unexpected value in the header, after '{}'", key_)); }
 
@@ -229,7 +231,7 @@ Bytes encode_safetensors(const Safetensors& content) {
 
 Safetensors parse_safetensors(ByteView bytes, std::string_view what) {
   const auto corrupt = [&](const std::string& reason) {
-    return Error(ErrorKind::kCorrupt, fmt::format("{} is not a valid safetensors file: {}", what, reason));
+    return Error(ErrorKind::kCorrupt, fmt::format("{} is not a valid safetensors file: {}", what, reason), kRemedy);
   };
   if (bytes.size() < sizeof(std::uint64_t)) throw corrupt(fmt::format("it has only {} bytes", bytes.size()));
   ByteReader reader(bytes, what);
