@@ -9,6 +9,7 @@
 #include "virga/base/threads.h"
 #include "virga/base/units.h"
 #include "virga/cli/commands.h"
+#include "virga/cli/count_flag.h"
 #include "virga/cli/raw_rows.h"
 #include "virga/driver/data_set.h"
 #include "virga/training/evaluation_report.h"
@@ -114,8 +115,7 @@ void add_evaluate_command(Program& program) {
   app.add_option("--split", state->split,
                  "Of a set: train, validation or test; auto (default): test, else validation, else train")
       ->type_name("NAME");
-  app.add_option("--skip-bad", state->skip_bad, "Bad lines of a raw file that are tolerated (default 0)")
-      ->type_name("N");
+  add_count(app, "--skip-bad", state->skip_bad, "Bad lines of a raw file that are tolerated (default 0)");
 }
 
 }  // namespace virga

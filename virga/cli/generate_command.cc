@@ -8,6 +8,7 @@
 #include "virga/base/units.h"
 #include "virga/base/version.h"
 #include "virga/cli/commands.h"
+#include "virga/cli/count_flag.h"
 #include "virga/cli/import_display.h"
 #include "virga/cli/signals.h"
 #include "virga/data/generate.h"
@@ -83,8 +84,8 @@ void add_generate_command(Program& program) {
       [state](Session& session) { return run_generate(*state, session); });
   app.add_option("KIND", state->kind, "ctr, criteo or dense")->required();
   app.add_option("--to", state->to, "Text file, or folder of the set")->required()->type_name("FILE|URI");
-  app.add_option("--rows", state->rows, "How many (default 1000000)")->type_name("N");
-  app.add_option("--seed", state->seed, "Of labels, values and order (default 1)")->type_name("N");
+  add_count(app, "--rows", state->rows, "How many (default 1000000)");
+  add_count(app, "--seed", state->seed, "Of labels, values and order (default 1)");
   app.add_option("--validation-fraction", state->validation_fraction,
                  "Of a set: part held out for validation (default 0.1)")
       ->type_name("FRACTION");

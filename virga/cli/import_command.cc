@@ -8,6 +8,7 @@
 #include "virga/base/error.h"
 #include "virga/base/units.h"
 #include "virga/cli/commands.h"
+#include "virga/cli/count_flag.h"
 #include "virga/cli/import_display.h"
 #include "virga/cli/inspect.h"
 #include "virga/cli/job_flags.h"
@@ -96,6 +97,10 @@ json report_json(const ImportOptions& options, const ImportReport& report, doubl
   document["first_bad_lines"] = report.first_bad_lines;
   document["label_column"] = report.label_column.empty() ? json(nullptr) : json(report.label_column);
   document["constant_columns"] = report.constant_columns;
+  document["empty_columns"] = report.empty_columns;
+  auto almost = json::array();
+  for (const auto& column : report.almost_numeric_columns) almost.push_back(column.name);
+  document["almost_numeric_columns"] = std::move(almost);
   document["unseen_values"] = report.unseen;
   document["spilled_bytes"] = report.spilled_bytes;
   auto hashed = json::array();
@@ -123,9 +128,11 @@ int run_import(const Import& import, Session& session) {
   auto document = report_json(options, report, seconds);
   if (session.json()) return session.print_json(std::move(document)), 0;
   for (const auto& line : import_summary(report)) session.note(line);
-  const auto megabytes = document["source_bytes"].get<double>() / 1e6;
-  session.note(fmt::format("{:.1f} MB in {} ({:.0f} MB/s): {}", megabytes, format_duration(elapsed),
-                           megabytes / seconds, options.to));
+  const auto bytes = document["source_bytes"].get<std::uint64_t>();
+  constexpr std::uint64_t kTold = 10'000'000;  // the rate of less is that of starting up
+  const auto rate = fmt::format(" ({:.0f} MB/s)", static_cast<double>(bytes) / 1e6 / seconds);
+  session.note(fmt::format("{} in {}{}: {}", format_bytes(bytes), format_duration(elapsed), bytes < kTold ? "" : rate,
+                           options.to));
   return 0;
 }
 
@@ -143,7 +150,7 @@ void declare_flags(CLI::App& app, Import& import) {
   }
   add("--format", import.format, "NAME", "libsvm, csv or idx (default auto: by content)");
   add("--task", import.task, "NAME", "binary, multiclass or regression (default auto: by the labels)");
-  add("--skip-bad", import.skip_bad, "N", "Bad lines that are tolerated (default 0)");
+  add_count(app, "--skip-bad", import.skip_bad, "Bad lines that are tolerated (default 0)")->group("Import");
   app.add_flag("--overwrite", import.overwrite, "Replace a set that is there already")->group("Import");
   add("--index-base", import.index_base, "N", "LIBSVM: number of the first feature, 0 or 1 (default: by content)");
   add("--delimiter", import.delimiter, "CHARACTER",

@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 
 #include "virga/base/units.h"
+#include "virga/data/parsed_rows.h"
 
 namespace virga {
 namespace {
@@ -56,6 +57,11 @@ std::vector<std::string> import_summary(const ImportReport& report) {
                                 manifest.skipped_rows == 1 ? "" : "s"));
     for (const auto& line : report.first_bad_lines) lines.push_back("  " + line);
   }
+  for (const auto& column : report.almost_numeric_columns) {
+    lines.push_back(fmt::format("column {} is categorical, for {} is no number; --numeric {} refuses such lines",
+                                column.name, excerpt(column.text), column.name));
+  }
+  if (!report.empty_columns.empty()) lines.push_back("columns without values, ignored: " + names(report.empty_columns));
   if (!report.constant_columns.empty()) lines.push_back("constant columns: " + names(report.constant_columns));
   for (const auto& column : report.hashed_columns) {
     lines.push_back(fmt::format("column {}: {} levels hashed into {} buckets, {:.1f} % of them collide", column.name,
@@ -63,8 +69,9 @@ std::vector<std::string> import_summary(const ImportReport& report) {
                                 100 * column.collision_rate));
   }
   if (report.unseen > 0) {
-    lines.push_back(fmt::format("{} values of the validation and test files do not occur in training",
-                                format_count(report.unseen)));
+    lines.push_back(fmt::format("{} value{} of the validation and test files {} not occur in training",
+                                format_count(report.unseen), report.unseen == 1 ? "" : "s",
+                                report.unseen == 1 ? "does" : "do"));
   }
   return lines;
 }

@@ -7,6 +7,7 @@
 #include "virga/base/error.h"
 #include "virga/base/file.h"
 #include "virga/cli/commands.h"
+#include "virga/cli/count_flag.h"
 #include "virga/cli/inspect.h"
 
 namespace virga {
@@ -59,9 +60,8 @@ void add_inspect_command(Program& program) {
                     {"virga inspect model.safetensors --top 20", "how it was trained, and its largest weights"}}},
       [state](Session& session) { return inspect(*state, session); });
   app.add_option("WHAT", state->what, "Set, block or model");
-  app.add_option("--rows", state->rows, "Rows of a block to print: label, then feature:value, not scaled")
-      ->type_name("N");
-  app.add_option("--top", state->top, "Largest weights of a model to list (default 10)")->type_name("N");
+  add_count(app, "--rows", state->rows, "Rows of a block to print: label, then feature:value, not scaled");
+  add_count(app, "--top", state->top, "Largest weights of a model to list (default 10)");
 }
 
 }  // namespace virga

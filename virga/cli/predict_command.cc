@@ -9,6 +9,7 @@
 #include "virga/base/threads.h"
 #include "virga/base/units.h"
 #include "virga/cli/commands.h"
+#include "virga/cli/count_flag.h"
 #include "virga/cli/output.h"
 #include "virga/cli/raw_rows.h"
 #include "virga/cli/signals.h"
@@ -82,8 +83,7 @@ void add_predict_command(Program& program) {
   app.add_option("DATA", state->data, "Raw file or -")->required();
   app.add_option("--output", state->output, "label (default), probability or raw score")->type_name("KIND");
   app.add_option("--out", state->out, "File for the predictions (default: standard output)")->type_name("FILE");
-  app.add_option("--skip-bad", state->skip_bad, "Bad lines that are tolerated; they have no prediction (default 0)")
-      ->type_name("N");
+  add_count(app, "--skip-bad", state->skip_bad, "Bad lines that are tolerated; they have no prediction (default 0)");
 }
 
 }  // namespace virga

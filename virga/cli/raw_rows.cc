@@ -16,7 +16,8 @@ GroupStream shown_groups(RawReader& reader, ProgressDisplay& display, const char
 
 void note_oddities(const RawReader& reader, const Session& session) {
   if (reader.unseen() > 0) {
-    session.note(fmt::format("{} values do not occur in the model's training data", format_count(reader.unseen())));
+    session.note(fmt::format("{} value{} not occur in the model's training data", format_count(reader.unseen()),
+                             reader.unseen() == 1 ? " does" : "s do"));
   }
   if (const auto bad = reader.bad_lines().count(); bad > 0) {
     session.note(fmt::format("skipped {} bad line{}:", format_count(bad), bad == 1 ? "" : "s"));

@@ -74,9 +74,9 @@ void LabelSurvey::decide(std::optional<Task> wanted, Encoding& encoding) const {
   }
   if (count < 2) {
     throw Error(ErrorKind::kBadData,
-                fmt::format("all labels are the same ({})", !words_.empty()     ? *words_.begin()
-                                                            : !numbers_.empty() ? class_text(*numbers_.begin())
-                                                                                : "there are none"),
+                count == 0 ? "there are no rows"
+                           : fmt::format("all labels are the same ({})",
+                                         words_.empty() ? class_text(*numbers_.begin()) : *words_.begin()),
                 "there is nothing to learn; check the label column and whether the files hold all classes");
   }
   if (many || !may_be_classes) {

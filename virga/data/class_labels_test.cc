@@ -52,7 +52,7 @@ TEST(LabelSurvey, RefusesLabelsThatDoNotFitTheTask) {
     return error_of([&] { static_cast<void>(decided(labels, wanted)); });
   };
   EXPECT_THAT(refused({1, 1}), HasSubstr("bad_data: all labels are the same (1) -> there is nothing to learn"));
-  EXPECT_THAT(refused({}), HasSubstr("all labels are the same (there are none)"));
+  EXPECT_THAT(refused({}), HasSubstr("there are no rows"));
   EXPECT_THAT(refused({1, 2, 3}, Task::kBinary), HasSubstr("there are 3 different labels; a binary task has two"));
   EXPECT_THAT(refused({0.1, 0.2, 0.3}, Task::kMulticlass), HasSubstr("labels that are no integers cannot be classes"));
   EXPECT_THAT(refused(many(1001), Task::kMulticlass), HasSubstr("there are more than 1000 different labels"));

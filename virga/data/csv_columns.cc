@@ -53,7 +53,7 @@ ColumnEncoding& find_column(std::vector<ColumnEncoding>& columns, const std::str
   }
   std::vector<std::string> names;
   for (const auto& column : columns) names.push_back(column.name);
-  const auto near = nearest_word(wanted, names);
+  const auto near = wanted.size() > 1 ? nearest_word(wanted, names) : std::string();
   throw Error(ErrorKind::kUsage, fmt::format("{}: there is no column \"{}\"", option, wanted),
               near.empty() ? "the columns are " + names_of(columns) : fmt::format("is \"{}\" meant?", near));
 }
@@ -136,20 +136,34 @@ std::string choose_label(const Sample& sample, const CsvOptions& options, Encodi
   return "the last column";
 }
 
-/// Numeric: all values that are there are numbers. Ignored: there are none.
-Kind detect_kind(const Sample& sample, std::size_t column, bool header) {
-  bool any = false;
+/// The values of a column that are there.
+struct ColumnSample {
+  std::size_t numbers = 0;
+  std::size_t others = 0;
+  std::string first_other;
+
+  /// Numeric: all values are numbers. Ignored: there are none.
+  [[nodiscard]] Kind kind() const noexcept {
+    return others > 0 ? Kind::kCategorical : numbers > 0 ? Kind::kNumeric : Kind::kIgnored;
+  }
+};
+
+ColumnSample look_at_column(const Sample& sample, std::size_t column, bool header) {
+  ColumnSample seen;
   for (std::size_t row = header ? 1 : 0; row < sample.records.size(); ++row) {
     const auto& record = sample.records[row];
     if (column >= record.size() || is_missing(record[column])) continue;
-    any = true;
-    if (!csv_number(record[column])) return Kind::kCategorical;
+    if (csv_number(record[column])) {
+      ++seen.numbers;
+    } else if (seen.others++ == 0) {
+      seen.first_other = record[column];
+    }
   }
-  return any ? Kind::kNumeric : Kind::kIgnored;
+  return seen;
 }
 
-void choose_kinds(const Sample& sample, const CsvOptions& options, Encoding& encoding) {
-  auto& columns = encoding.columns;
+void choose_kinds(const Sample& sample, const CsvOptions& options, CsvDraft& draft) {
+  auto& columns = draft.encoding.columns;
   std::vector<bool> given(columns.size(), false);
   const auto set = [&](const std::vector<std::string>& names, Kind kind, std::string_view option) {
     for (const auto& name : names) {
@@ -168,7 +182,13 @@ void choose_kinds(const Sample& sample, const CsvOptions& options, Encoding& enc
   set(options.categorical, Kind::kCategorical, "categorical");
   set(options.ignored, Kind::kIgnored, "ignore");
   for (std::size_t i = 0; i < columns.size(); ++i) {
-    if (!given[i] && columns[i].kind != Kind::kLabel) columns[i].kind = detect_kind(sample, i, encoding.header);
+    if (given[i] || columns[i].kind == Kind::kLabel) continue;
+    const auto seen = look_at_column(sample, i, draft.encoding.header);
+    columns[i].kind = seen.kind();
+    if (columns[i].kind == Kind::kIgnored) draft.empty_columns.push_back(columns[i].name);
+    if (seen.others > 0 && seen.numbers > 9 * seen.others) {
+      draft.almost_numeric.push_back({columns[i].name, seen.first_other});
+    }
   }
 }
 
@@ -221,10 +241,10 @@ CsvDraft draft_csv(std::string_view head, const std::string& file, const CsvOpti
     fail_file(file, "it has one column; a label and a feature are needed", "check the delimiter and the format");
   }
   draft.label_reason = choose_label(sample, options, encoding);
-  choose_kinds(sample, options, encoding);
+  choose_kinds(sample, options, draft);
   for (std::size_t i = 0; i < encoding.columns.size(); ++i) {
     if (encoding.columns[i].kind != Kind::kLabel) continue;
-    draft.label_is_word = detect_kind(sample, i, encoding.header) == Kind::kCategorical;
+    draft.label_is_word = look_at_column(sample, i, encoding.header).kind() == Kind::kCategorical;
   }
   return draft;
 }
@@ -293,7 +313,8 @@ CsvCellReader::CsvCellReader(const Encoding& encoding, bool label_is_word, bool 
 bool CsvCellReader::read(const std::vector<CsvField>& fields, const CsvLayout& layout, CsvCells& cells,
                          Fault& fault) const {
   if (fields.size() != layout.fields) {
-    fault = {fields.front().where, fmt::format("{} fields, but there are {} columns", fields.size(), layout.fields)};
+    fault = {fields.front().where, fmt::format("{} field{}, but there are {} columns", fields.size(),
+                                               fields.size() == 1 ? "" : "s", layout.fields)};
     return false;
   }
   const auto count = encoding_.columns.size();

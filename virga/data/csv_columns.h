@@ -39,8 +39,15 @@ struct CsvOptions {
 /// yet. Columns without a header are called "1", "2", ... Throws Error(kBadData, kUsage).
 struct CsvDraft {
   Encoding encoding;
-  bool label_is_word = false;  ///< there is a label that is no number
-  std::string label_reason;    ///< how the label column was found
+  bool label_is_word = false;              ///< there is a label that is no number
+  std::string label_reason;                ///< how the label column was found
+  std::vector<std::string> empty_columns;  ///< without any value there, and so ignored
+  /// Taken as categorical although most values there are numbers.
+  struct AlmostNumeric {
+    std::string name;
+    std::string text;  ///< the first that is none
+  };
+  std::vector<AlmostNumeric> almost_numeric;
 };
 [[nodiscard]] CsvDraft draft_csv(std::string_view head, const std::string& file, const CsvOptions& options);
 

@@ -18,10 +18,27 @@ std::filesystem::path directory_of(std::string_view uri) {
   return uri.starts_with(kFile) ? uri.substr(kFile.size()) : uri;
 }
 
+/// What a killed import left of files that it was writing (write_file_atomically()): ".NAME.XXXXXX".
+void remove_unfinished(const std::filesystem::path& directory) {
+  std::error_code error;
+  std::filesystem::directory_iterator entry(directory, error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    const auto name = entry->path().stem().string();  // without the random letters
+    const bool ours = name == fmt::format(".{}", kManifest) || name == fmt::format(".{}", kArrays) ||
+                      (name.starts_with('.') && name.ends_with(".blk"));
+    std::error_code ignored;
+    if (ours) std::filesystem::remove(entry->path(), ignored);
+  }
+}
+
 }  // namespace
 
 Destination::Destination(const std::string& uri, bool overwrite)
     : directory_(directory_of(uri)), existed_(std::filesystem::exists(directory_)), store_(open_object_store(uri)) {
+  if (existed_ && !std::filesystem::is_directory(directory_)) {
+    throw Error(ErrorKind::kConflict, fmt::format("{}: it is no directory, and a set becomes one", uri),
+                "choose another place");
+  }
   if (overwrite || !store_->exists(kManifest)) return;
   throw Error(ErrorKind::kConflict, fmt::format("{}: there is a data set already", store_->uri()),
               "choose another place, or replace it with --overwrite");
@@ -52,7 +69,9 @@ void Destination::remove_all() const {
     for (const auto& object : store_->list(split)) {
       if (object.name.ends_with(".blk")) store_->remove(object.name);
     }
+    remove_unfinished(directory_ / split.substr(0, split.size() - 1));
   }
+  remove_unfinished(directory_);
 }
 
 void Destination::publish(const Manifest& manifest) {

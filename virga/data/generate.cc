@@ -32,12 +32,13 @@ constexpr std::uint64_t kRowsPerPiece = 4096;
 /// A file beside its final place, which it gets when it is complete.
 class OutputFile {
  public:
-  explicit OutputFile(std::filesystem::path directory) : name_((directory / ".generated.XXXXXX").string()) {
+  OutputFile(const std::filesystem::path& directory, std::string shown)
+      : shown_(std::move(shown)), name_((directory / ".generated.XXXXXX").string()) {
     std::error_code error;
     std::filesystem::create_directories(directory, error);
     if (error) throw system_error("cannot create " + directory.string(), error.value());
     descriptor_ = ::mkostemp(name_.data(), O_CLOEXEC);
-    if (descriptor_ < 0) throw system_error("cannot write in " + directory.string(), errno);
+    if (descriptor_ < 0) throw system_error("cannot write " + shown_, errno);
   }
   ~OutputFile() {
     ::close(descriptor_);
@@ -50,7 +51,7 @@ class OutputFile {
     while (!text.empty()) {
       const auto count = ::write(descriptor_, text.data(), text.size());
       if (count < 0 && errno == EINTR) continue;
-      if (count < 0) throw system_error("cannot write " + name_, errno);
+      if (count < 0) throw system_error("cannot write " + shown_, errno);
       text.remove_prefix(static_cast<std::size_t>(count));
     }
   }
@@ -68,6 +69,7 @@ class OutputFile {
   }
 
  private:
+  const std::string shown_;  // in errors
   std::string name_;
   int descriptor_ = -1;
 };
@@ -125,7 +127,7 @@ class Generator {
       throw Error(ErrorKind::kConflict, fmt::format("{}: there is a file already", options_.to),
                   "choose another name, or replace it with --overwrite");
     }
-    OutputFile file(path.has_parent_path() ? path.parent_path() : std::filesystem::path("."));
+    OutputFile file(path.has_parent_path() ? path.parent_path() : std::filesystem::path("."), options_.to);
     auto report = write(file);
     file.rename_to(options_.to);
     return report;
@@ -134,7 +136,7 @@ class Generator {
   GenerateReport to_set() {
     // Refuses a set that is there before rows are made, and tidies up whatever happens.
     Destination destination(options_.to, options_.overwrite);
-    OutputFile file(destination.directory());
+    OutputFile file(destination.directory(), "rows for " + options_.to);
     auto import = options_.import;
     import.train = {file.hide()};
     import.source_name =

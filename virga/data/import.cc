@@ -193,6 +193,8 @@ void Importer::survey_csv() {
   report_.constant_columns = std::move(result.constant_columns);
   report_.hashed_columns = std::move(result.hashed_columns);
   report_.label_reason = draft.label_reason;
+  report_.empty_columns = draft.empty_columns;
+  report_.almost_numeric_columns = draft.almost_numeric;
   for (const auto& column : encoding_.columns) {
     if (column.kind == ColumnEncoding::Kind::kLabel) report_.label_column = column.name;
   }
@@ -265,8 +267,9 @@ void Importer::check_training_split() const {
   const auto& sums = report_.manifest.train.class_weight_sums;
   for (std::size_t i = 0; i < sums.size(); ++i) {
     if (sums[i] > 0 || encoding_.task != Task::kBinary) continue;
-    throw Error(ErrorKind::kBadData, fmt::format("no row of the training split has the label {}", encoding_.classes[i]),
-                "there is nothing to learn; lower the validation fraction, or import more rows");
+    throw Error(ErrorKind::kBadData,
+                fmt::format("no row of the training split has the label {} and a weight above 0", encoding_.classes[i]),
+                "there is nothing to learn; check the weights, lower the validation fraction, or import more rows");
   }
 }
 

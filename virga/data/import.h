@@ -62,8 +62,10 @@ struct ImportReport {
   std::string label_reason;                   ///< CSV: why that one
   std::vector<std::string> constant_columns;  ///< CSV: columns that teach nothing
   std::vector<HashedColumn> hashed_columns;   ///< CSV
-  std::uint64_t unseen = 0;                   ///< values in validation and test files that the training data lack
-  std::uint64_t spilled_bytes = 0;            ///< through the temporary file
+  std::vector<std::string> empty_columns;     ///< CSV: without a value in the first rows, and so ignored
+  std::vector<CsvDraft::AlmostNumeric> almost_numeric_columns;  ///< CSV: taken as categorical
+  std::uint64_t unseen = 0;         ///< values in validation and test files that the training data lack
+  std::uint64_t spilled_bytes = 0;  ///< through the temporary file
 };
 
 /// Reads files, draws splits, shuffles, encodes and stores a set: blocks first, the manifest last, so that what is cut

@@ -158,7 +158,7 @@ TEST_F(RawReaderTest, ReadsFilesWithoutHeaderWithAndWithoutLabel) {
   EXPECT_EQ(read({directory_.write("a", "3.5,3,1\n")}, encoding).rows, (std::vector<Row>{{{0, 1}, {1, 0.5F}}}));
   EXPECT_EQ(read({directory_.write("a", "3.5,3\n")}, encoding).rows, (std::vector<Row>{{{0, 1}, {1, 0.5F}}}));
   EXPECT_THAT(error_of([&] { read({directory_.write("a", "3.5\n")}, encoding); }),
-              HasSubstr("a:1:1: 1 fields, but there are 3 columns"));
+              HasSubstr("a:1:1: 1 field, but there are 3 columns"));
 }
 
 }  // namespace
