@@ -17,6 +17,13 @@ void mark(std::span<const Index> indices, std::uint64_t* seen) {
   for (const auto index : indices) seen[index / kWordBits] |= std::uint64_t{1} << (index % kWordBits);
 }
 
+/// std::popcount, which calls a library where the processor is not known to count bits itself.
+std::uint32_t count_bits(std::uint64_t word) noexcept {
+  word -= (word >> 1) & 0x5555555555555555U;
+  word = (word & 0x3333333333333333U) + ((word >> 2) & 0x3333333333333333U);
+  return static_cast<std::uint32_t>((((word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fU) * 0x0101010101010101U) >> 56);
+}
+
 /// Calls visit(position of each set bit) in ascending order and clears the words.
 template <typename Visit>
 void drain(std::uint64_t* words, std::size_t count, Visit visit) {
@@ -56,31 +63,38 @@ void BatchAssembler::find_used(BatchSlice& slice) {
   } else {
     mark(std::span(group.indices16).subspan(first, count), seen_.data());
   }
-  slice.used.reserve(std::min<std::size_t>(count, group.keys.size()));
-  drain(seen_.data(), words, [&](std::uint32_t local) { slice.used.push_back(local); });
+  slice.used.resize(std::min<std::size_t>(count, group.keys.size()));
+  auto* const begin = slice.used.data();
+  auto* out = begin;
+  drain(seen_.data(), words, [&](std::uint32_t local) { *out++ = local; });
+  slice.used.resize(static_cast<std::size_t>(out - begin));
 }
 
 void BatchAssembler::merge_by_bitmap(MiniBatch& batch) {
   const auto words = (std::size_t{features_} + kWordBits - 1) / kWordBits;
   if (seen_.size() < words) seen_.resize(words);
   rank_.resize(words);
+  auto* const seen = seen_.data();
+  auto* const rank = rank_.data();
   for (const auto& slice : batch.slices) {
-    for_each_key(slice, [&](std::uint32_t key) { seen_[key / kWordBits] |= std::uint64_t{1} << (key % kWordBits); });
+    for_each_key(slice, [&](std::uint32_t key) { seen[key / kWordBits] |= std::uint64_t{1} << (key % kWordBits); });
   }
   std::uint32_t before = 0;
   for (std::size_t w = 0; w < words; ++w) {
-    rank_[w] = before;
-    before += static_cast<std::uint32_t>(std::popcount(seen_[w]));
+    rank[w] = before;
+    before += count_bits(seen[w]);
   }
   for (auto& slice : batch.slices) {
-    slice.positions.reserve(used_keys(slice));
+    slice.positions.resize(used_keys(slice));
+    auto* out = slice.positions.data();
     for_each_key(slice, [&](std::uint32_t key) {
-      const auto lower = seen_[key / kWordBits] & ((std::uint64_t{1} << (key % kWordBits)) - 1);
-      slice.positions.push_back(rank_[key / kWordBits] + static_cast<std::uint32_t>(std::popcount(lower)));
+      const auto lower = seen[key / kWordBits] & ((std::uint64_t{1} << (key % kWordBits)) - 1);
+      *out++ = rank[key / kWordBits] + count_bits(lower);
     });
   }
-  batch.keys.reserve(before);
-  drain(seen_.data(), words, [&](std::uint32_t key) { batch.keys.push_back(key); });
+  batch.keys.resize(before);
+  auto* out = batch.keys.data();
+  drain(seen, words, [&](std::uint32_t key) { *out++ = key; });
 }
 
 void BatchAssembler::merge_by_sorting(MiniBatch& batch) {
@@ -115,8 +129,14 @@ MiniBatch BatchAssembler::assemble(std::span<const RowRange> ranges) {
   }
   if (keys == 0) return batch;
   if (batch.slices.size() == 1) {
-    batch.keys.reserve(keys);
-    for_each_key(batch.slices[0], [&](std::uint32_t key) { batch.keys.push_back(key); });
+    const auto& slice = batch.slices[0];
+    if (slice.all_used) {
+      batch.keys = slice.group->keys;
+    } else {
+      batch.keys.resize(keys);
+      auto* out = batch.keys.data();
+      for_each_key(slice, [&](std::uint32_t key) { *out++ = key; });
+    }
   } else if (features_ / kWordBits <= kMostWordsPerKey * keys) {
     merge_by_bitmap(batch);
   } else {

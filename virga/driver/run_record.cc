@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <cmath>
 #include <ctime>
-#include <random>
 #include <utility>
 
 #include <fcntl.h>
@@ -41,15 +40,19 @@ std::string to_text(const json& value, int indent = -1) {
   return value.dump(indent, ' ', false, json::error_handler_t::replace);
 }
 
-/// Makes a folder of its own for the run; another run that started in the same second has another one.
-std::pair<std::string, std::filesystem::path> make_folder(const std::filesystem::path& home, const std::tm& now) {
+/// Makes a folder of its own for the run. A name that is taken is that of a run which started in the same 15 us: this
+/// one takes the next.
+std::pair<std::string, std::filesystem::path> make_folder(const std::filesystem::path& home,
+                                                          std::chrono::system_clock::time_point now) {
   const auto runs = home / "runs";
   std::error_code error;
   std::filesystem::create_directories(runs, error);
   if (error) throw system_error("cannot create " + runs.string(), error.value());
-  std::random_device random;
+  const std::chrono::duration<std::int64_t, std::ratio<1, 65536>> tick(1);
   for (int attempt = 0; attempt < 1000; ++attempt) {
-    auto id = fmt::format("{:%Y%m%d-%H%M%S}-{:04x}", now, random() & 0xffffU);
+    const auto time = now + attempt * std::chrono::ceil<std::chrono::microseconds>(tick);
+    const auto second = std::chrono::floor<std::chrono::seconds>(time);
+    auto id = fmt::format("{:%Y%m%d-%H%M%S}-{:04x}", utc(time), (time - second) / tick);
     auto folder = runs / id;
     if (::mkdir(folder.c_str(), 0777) == 0) return {std::move(id), std::move(folder)};
     if (errno != EEXIST) throw system_error("cannot create " + folder.string(), errno);
@@ -100,11 +103,10 @@ std::optional<double> deciding_loss(const HistoryEntry& entry) noexcept {
 
 RunRecord::RunRecord(const std::filesystem::path& home, const Settings& settings,
                      std::chrono::system_clock::time_point now) {
-  const auto time = utc(now);
-  std::tie(id_, folder_) = make_folder(home, time);
+  std::tie(id_, folder_) = make_folder(home, now);
   config_ = to_text({{"schema_version", kSchemaVersion},
                      {"run", id_},
-                     {"started_at", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", time)},
+                     {"started_at", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", utc(now))},
                      {"settings", settings_json(settings)},
                      {"resolved", json::object()}});
   // The status comes last: without it, the folder is not a run that somebody should look at.

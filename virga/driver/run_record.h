@@ -38,7 +38,7 @@ struct HistoryEntry {
 /// but for the last line of the history. One thread at a time. Members throw Error(kIo).
 class RunRecord {
  public:
-  /// Opens a new run that started `now`. Its id is that time (UTC) and four random digits.
+  /// Opens a new run that started `now`. Its id is that time (UTC), in 65536ths of a second.
   RunRecord(const std::filesystem::path& home, const Settings& settings, std::chrono::system_clock::time_point now);
   /// A record that was not finished says "failed".
   ~RunRecord();

@@ -160,7 +160,9 @@ Tables Training::start_parameters() const {
 
 void Training::run_rank(unsigned rank) {
   try {
-    BatchSource data(train_, schedule_, {.rank = rank, .world_size = plan_.workers});
+    BatchSource::Options options{.rank = rank, .world_size = plan_.workers};
+    if (plan_.workers >= plan_.threads) options.prefetch = 0;  // no core is free to prepare anything
+    BatchSource data(train_, schedule_, options);
     GradientAveraging algorithm(make_model(plan_.model, kernels_), plan_.mean_weight);
     RankControl control(*control_, rank);
     RoundReporter reporter(*this, rank);
@@ -243,11 +245,12 @@ std::optional<EndReason> Training::between_epochs(Round completed, std::optional
   observer_.evaluated(report);
 
   const auto decision = decide(report);
+  if (decision || end) return decision ? decision : end;
   const auto epoch = report.epoch - 1;
   loss_ = weight_ = 0;
   if (plan_.forget) exchange_->scale_accumulators(default_adagrad_decay(epoch));
   exchange_->set_learning_rate(rate_of(epoch + 1));
-  return decision ? decision : end;
+  return std::nullopt;
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "virga/driver/train_run.h"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <optional>
@@ -20,6 +21,8 @@ namespace virga {
 namespace {
 
 using nlohmann::json;
+
+constexpr std::uint64_t kOnceBytes = std::uint64_t{32} << 20;  // a few blocks, whose groups are read in random order
 
 HistoryEntry history_entry(const EpochReport& report) {
   return {.epoch = report.epoch,
@@ -148,7 +151,9 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
     record.resolve("model.kind", to_string(run.plan.model.kind));
     record.resolve("optimizer.batch_size", run.plan.batch_size);
     record.resolve("functions.workers", run.plan.workers);
-    GroupCache cache(*data.store, data.manifest, request.cache_bytes);
+    // Rows that are seen once need not be kept: then the same memory serves for all.
+    const auto keep = run.plan.epochs == 1 ? std::min(request.cache_bytes, kOnceBytes) : request.cache_bytes;
+    GroupCache cache(*data.store, data.manifest, keep);
     std::optional<GroupCache> other;
     if (validation != nullptr) other.emplace(*validation->store, validation->manifest, request.cache_bytes / 4);
     const bool own_split = validation == nullptr && data.manifest.validation.rows > 0;

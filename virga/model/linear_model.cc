@@ -30,11 +30,15 @@ bool is_identity(const BatchSlice& slice) noexcept {
 /// Calls visit(local index, position in the mini-batch's keys) for each feature that the slice uses, ascending.
 template <typename Visit>
 void for_each_used(const BatchSlice& slice, Visit visit) {
-  const bool all = slice.all_used || slice.group->dense;
-  const std::size_t count = all ? local_size(*slice.group) : slice.used.size();
-  for (std::size_t u = 0; u < count; ++u) {
-    visit(all ? u : slice.used[u], slice.positions.empty() ? u : slice.positions[u]);
+  const auto* const positions = slice.positions.empty() ? nullptr : slice.positions.data();
+  if (slice.all_used || slice.group->dense) {
+    const std::size_t count = local_size(*slice.group);
+    for (std::size_t u = 0; u < count; ++u) visit(u, positions == nullptr ? u : positions[u]);
+    return;
   }
+  const auto* const used = slice.used.data();
+  const std::size_t count = slice.used.size();
+  for (std::size_t u = 0; u < count; ++u) visit(used[u], positions == nullptr ? u : positions[u]);
 }
 
 SparseRows sparse_rows(const RowGroup& group, std::uint32_t first, std::uint32_t last) noexcept {
@@ -119,6 +123,14 @@ void LinearModel::add_slice(const BatchSlice& slice, const CompactParameters& pa
   // local_gradient_ is all zero between slices.
   float* local = reserve(local_gradient_, local_size(rows.group) * lanes_);
   backward(rows, scores, local);
+  if (lanes_ == 1) {
+    auto* const sum = gradient.data();
+    for_each_used(slice, [&](std::size_t index, std::size_t position) {
+      sum[position] += local[index];
+      local[index] = 0.0F;
+    });
+    return;
+  }
   for_each_used(slice, [&](std::size_t index, std::size_t position) {
     for (std::uint32_t c = 0; c < outputs_; ++c) {
       gradient[position * outputs_ + c] += local[index * lanes_ + c];
@@ -131,6 +143,11 @@ void LinearModel::add_slice(const BatchSlice& slice, const CompactParameters& pa
 const float* LinearModel::localise(const BatchSlice& slice, const std::vector<float>& weights) {
   if (lanes_ == 1 && is_identity(slice)) return weights.data();
   float* local = reserve(local_weights_, local_size(*slice.group) * lanes_);
+  if (lanes_ == 1) {
+    const auto* const from = weights.data();
+    for_each_used(slice, [&](std::size_t index, std::size_t position) { local[index] = from[position]; });
+    return local;
+  }
   for_each_used(slice, [&](std::size_t index, std::size_t position) {
     std::copy_n(weights.data() + position * outputs_, outputs_, local + index * lanes_);
   });

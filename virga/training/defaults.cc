@@ -6,7 +6,10 @@
 namespace virga {
 
 std::uint32_t default_batch_size(std::uint64_t training_rows) noexcept {
-  return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(std::bit_floor(training_rows / 400), 16, 4096));
+  const auto size = training_rows < 400'000
+                        ? std::max<std::uint64_t>(std::bit_floor(training_rows / 400), 16)
+                        : std::min<std::uint64_t>(1000 * std::bit_floor(training_rows / 100'000), 8000);
+  return static_cast<std::uint32_t>(size);
 }
 
 double default_adagrad_epsilon(std::uint64_t batch_size) noexcept {

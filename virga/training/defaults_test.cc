@@ -5,13 +5,15 @@
 namespace virga {
 namespace {
 
-TEST(DefaultBatchSize, IsAPowerOfTwoThatGrowsWithTheSet) {
+TEST(DefaultBatchSize, GrowsWithTheSet) {
   EXPECT_EQ(default_batch_size(0), 16U);
   EXPECT_EQ(default_batch_size(9'603), 16U);
   EXPECT_EQ(default_batch_size(32'561), 64U);
   EXPECT_EQ(default_batch_size(57'722), 128U);
-  EXPECT_EQ(default_batch_size(1'000'000), 2048U);
-  EXPECT_EQ(default_batch_size(1'000'000'000'000), 4096U);
+  EXPECT_EQ(default_batch_size(399'999), 512U);
+  EXPECT_EQ(default_batch_size(400'000), 4000U);
+  EXPECT_EQ(default_batch_size(900'000), 8000U);
+  EXPECT_EQ(default_batch_size(1'000'000'000'000), 8000U);
 }
 
 TEST(DefaultAdagradDecay, WeighsEpochKByTheCubeOfKPlusOne) {
