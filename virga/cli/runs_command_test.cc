@@ -30,7 +30,7 @@ class RunsTest : public testing::Test {
   std::string finished_run(int minute, const std::string& name, const std::string& tag) const {
     RunRecord record(home(), settings(name, tag),
                      std::chrono::system_clock::time_point(std::chrono::minutes(29920638 + minute)));
-    record.resolve("model.kind", "logistic");
+    record.resolve({{"model.kind", "logistic"}});
     for (std::uint32_t epoch = 1; epoch <= 3; ++epoch) {
       record.add({.epoch = epoch,
                   .train_loss = 0.5 / epoch,

@@ -132,9 +132,9 @@ void RunRecord::write_config() const {
   write_file_atomically(folder_ / "config.json", as_bytes(to_text(json::parse(config_), 2) + "\n"));
 }
 
-void RunRecord::resolve(std::string_view name, const nlohmann::json& value) {
+void RunRecord::resolve(const nlohmann::json& inputs) {
   auto config = json::parse(config_);
-  config["resolved"][std::string(name)] = value;
+  config["resolved"].update(inputs);
   config_ = to_text(config);
   write_config();
 }

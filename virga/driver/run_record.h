@@ -50,9 +50,9 @@ class RunRecord {
   /// Where the run's own copy of the model belongs.
   [[nodiscard]] std::filesystem::path model_path() const { return folder_ / "model.safetensors"; }
 
-  /// Keeps an input that the job left open ("model.kind", "optimizer.learning_rate", "data.train_checksum") before it
-  /// is used.
-  void resolve(std::string_view name, const nlohmann::json& value);
+  /// Keeps inputs that the job left open ("model.kind", "optimizer.learning_rate", "data.train_checksum"), an object
+  /// name -> value, before they are used.
+  void resolve(const nlohmann::json& inputs);
   void add(const HistoryEntry& entry);
   /// Keeps what evaluation_json() says of the test data.
   void keep_test(const nlohmann::json& evaluation);

@@ -76,8 +76,8 @@ TEST_F(RunRecordTest, HasAReadableSortableId) {
 
 TEST_F(RunRecordTest, TellsWhatHappened) {
   RunRecord record(home_, settings("first"), kStart);
-  record.resolve("model.kind", "logistic");
-  record.resolve("optimizer.learning_rate", 0.3);
+  record.resolve({{"model.kind", "logistic"}});
+  record.resolve({{"optimizer.learning_rate", 0.3}});
   record.add(entry(1, 0.4));
   record.add(entry(2, 0.3));
   record.add(entry(3, 0.35));

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "virga/base/error.h"
+#include "virga/base/file.h"
 #include "virga/base/version.h"
 #include "virga/data/schedule.h"
 #include "virga/driver/run_record.h"
@@ -64,13 +65,12 @@ class Recorder final : public TrainingObserver {
       : record_(record), next_(next), keep_(std::move(keep)) {}
 
   void rate_found(double learning_rate, const std::vector<RateTrial>& trials) override {
-    record_.resolve("optimizer.learning_rate", learning_rate);
     auto tried = json::array();
     for (const auto& trial : trials) {
       tried.push_back({{"learning_rate", trial.learning_rate},
                        {"loss", std::isfinite(trial.loss) ? json(trial.loss) : json(nullptr)}});
     }
-    record_.resolve("optimizer.learning_rate_trials", tried);
+    record_.resolve({{"optimizer.learning_rate", learning_rate}, {"optimizer.learning_rate_trials", tried}});
     next_.rate_found(learning_rate, trials);
   }
   void progressed(const TrainingProgress& progress) override { next_.progressed(progress); }
@@ -147,10 +147,10 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
   const auto& job = request.job;
   const auto level = best_simd_level();
   try {
-    record.resolve("data.train_checksum", fmt::format("{:08x}", manifest_checksum(data.manifest)));
-    record.resolve("model.kind", to_string(run.plan.model.kind));
-    record.resolve("optimizer.batch_size", run.plan.batch_size);
-    record.resolve("functions.workers", run.plan.workers);
+    record.resolve({{"data.train_checksum", fmt::format("{:08x}", manifest_checksum(data.manifest))},
+                    {"model.kind", to_string(run.plan.model.kind)},
+                    {"optimizer.batch_size", run.plan.batch_size},
+                    {"functions.workers", run.plan.workers}});
     // Rows that are seen once need not be kept: then the same memory serves for all.
     const auto keep = run.plan.epochs == 1 ? std::min(request.cache_bytes, kOnceBytes) : request.cache_bytes;
     GroupCache cache(*data.store, data.manifest, keep);
@@ -164,16 +164,17 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
          Schedule(data.manifest.train, data.manifest.rows_per_group, run.seed, run.plan.batch_size).rounds_per_epoch(),
          validation_cache != nullptr});
 
-    const auto store = [&](const std::filesystem::path& path, const TrainingResult& result) {
-      write_model_file(path, make_model_file(request, data, run.plan, result));
-    };
-    Recorder recorder(record, observer, [&](const TrainingResult& so_far) { store(record.model_path(), so_far); });
+    Recorder recorder(record, observer, [&](const TrainingResult& so_far) {
+      write_model_file(record.model_path(), make_model_file(request, data, run.plan, so_far));
+    });
     auto result = train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
-    store(record.model_path(), result);
-    store(job.output.model, result);
+    const auto model = make_model_file(request, data, run.plan, result);
+    const auto bytes = encode_model(model);
+    write_file_atomically(record.model_path(), bytes);
+    write_file_atomically(job.output.model, bytes);
     const bool stopped = result.reason == EndReason::kStopped;
     std::optional<Evaluation> test;
-    if (!stopped) test = evaluate_test(make_model_file(request, data, run.plan, result), job_data, request, stop);
+    if (!stopped) test = evaluate_test(model, job_data, request, stop);
     const auto& classes = data.manifest.encoding.classes;
     if (test) record.keep_test(evaluation_json(*test, classes));
     record.finish(stopped ? RunState::kStopped : RunState::kFinished, word_for(result.reason), stopped ? 130 : 0, "");
