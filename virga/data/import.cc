@@ -143,8 +143,22 @@ ImportReport Importer::run() {
   return std::move(report_);
 }
 
+/// Standard input and pipes: what has been looked at is gone.
+bool is_read_once(const std::string& path) {
+  const auto status = std::filesystem::status(path);
+  return path == "-" ||
+         (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status) && !is_directory(status));
+}
+
 /// What the first bytes and the options say.
 void Importer::describe_source() {
+  for (const auto& file : train_) {
+    if (!is_read_once(file) || options_.format == SourceFormat::kLibsvm) continue;
+    throw Error(ErrorKind::kUsage,
+                fmt::format("{} can be read only once, but {}", file,
+                            options_.format ? "CSV and IDX files are read twice" : "its format is to be found out"),
+                options_.format ? "save it to a file first" : "say --format libsvm, or save it to a file first");
+  }
   encoding_.format = options_.format ? *options_.format : detect_format(train_.front());
   if (encoding_.format == SourceFormat::kIdx && std::filesystem::is_directory(train_.front())) {
     const auto found = find_idx_files(train_.front());
