@@ -348,7 +348,8 @@ std::vector<Option> function_options() {
        .fallback = "auto",
        .placeholder = "N",
        .range = {.min = 1, .max = 1024},
-       .help = "Number of workers, or auto: as many as a step is worth, at most one for each core",
+       .help = "Number of workers, or auto: as many as a step is worth, at most one for each core (two, if rows are "
+               "sparse)",
        .store =
            [](Job& job, const Value& v) {
              job.functions.workers = static_cast<std::uint32_t>(maybe<std::uint64_t>(v).value_or(0));

@@ -114,12 +114,15 @@ UpdateRuleOptions rule_of(const Job& job) {
   return rule;
 }
 
-/// As many ranks as cores, as long as a rank's share of a step outweighs what it costs to meet the others.
+/// As many ranks as cores (for sparse rows half of them: the other half prepares mini-batches, whose keys are to be
+/// merged, and rows of parameters wander less between cores), as long as a rank's share of a step outweighs what it
+/// costs to meet the others.
 unsigned default_workers(const TrainingPlan& plan, const Split& train, unsigned cores) {
   const auto outputs = plan.model.kind == ModelKind::kSoftmax ? plan.model.classes : 1;
   const double work = static_cast<double>(plan.batch_size) * static_cast<double>(train.nonzeros) /
                       static_cast<double>(train.rows) * outputs;
-  return static_cast<unsigned>(std::clamp(work / kLeastWork, 1.0, static_cast<double>(cores)));
+  const unsigned most = plan.model.dense ? cores : (cores + 1) / 2;
+  return static_cast<unsigned>(std::clamp(work / kLeastWork, 1.0, static_cast<double>(most)));
 }
 
 /// Of the best constant score, by the loss that the model trains on; see docs/metrics.md.

@@ -102,7 +102,10 @@ TEST(Plan, UsesAllCoresOnlyWhereAStepIsWorthIt) {
   job.optimizer.batch_size = 300;
   EXPECT_EQ(plan_training(job, set, 4).workers, 2U);
   job.optimizer.batch_size = 1000;
+  EXPECT_EQ(plan_training(job, set, 4).workers, 2U) << "sparse rows: a core beside each rank prepares mini-batches";
+  set.encoding.dense = true;
   EXPECT_EQ(plan_training(job, set, 4).workers, 4U);
+  set.encoding.dense = false;
   job.functions.workers = 7;
   EXPECT_EQ(plan_training(job, set, 4).workers, 7U);
 }
