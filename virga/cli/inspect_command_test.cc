@@ -45,6 +45,17 @@ TEST_F(InspectTest, ShowsABlockAndItsFirstRows) {
   EXPECT_EQ(document["groups"][2]["rows"], 5);
 }
 
+TEST_F(InspectTest, ShowsTheColumnsOfASetFromCsv) {
+  folder_.write("rows.csv", "id,size,colour,bought\n1,2.5,red,no\n2,,blue,yes\n3,0.5,red,no\n4,1,green,yes\n");
+  const auto imported = run_program(
+      {"import", "rows.csv", "--to", "set", "--ignore", "id", "--validation-fraction", "0"}, folder_.path());
+  ASSERT_EQ(imported.exit_code, 0) << imported.err;
+  const auto text = inspect({"set"}).out;
+  EXPECT_THAT(text, HasSubstr("binary from csv, 6 sparse features"));
+  EXPECT_THAT(text, testing::ContainsRegex("\nid +ignored +- +-\nsize +numeric +2 +0\ncolour +categorical +4 +2\n"));
+  EXPECT_THAT(text, testing::ContainsRegex("\nyes +2 +50.00 %\n"));
+}
+
 TEST_F(InspectTest, RefusesWhatIsDamagedMissingOrSomethingElse) {
   std::filesystem::resize_file(block(), std::filesystem::file_size(block()) - 1);
   const auto damaged = inspect({block()});
@@ -55,6 +66,7 @@ TEST_F(InspectTest, RefusesWhatIsDamagedMissingOrSomethingElse) {
   EXPECT_THAT(inspect({"notes.txt"}).err, HasSubstr("notes.txt: neither"));
   EXPECT_EQ(inspect({folder_.path().string()}).exit_code, 3);
   EXPECT_EQ(inspect({}).exit_code, 2);
+  EXPECT_EQ(inspect({set_.store().uri(), "--rows", "-1"}).exit_code, 2);
 }
 
 }  // namespace
