@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "virga/base/error.h"
+#include "virga/batch/bit_rank.h"
 
 namespace virga {
 namespace {
@@ -15,13 +16,6 @@ constexpr std::size_t kMostWordsPerKey = 2;
 template <typename Index>
 void mark(std::span<const Index> indices, std::uint64_t* seen) {
   for (const auto index : indices) seen[index / kWordBits] |= std::uint64_t{1} << (index % kWordBits);
-}
-
-/// std::popcount, which calls a library where the processor is not known to count bits itself.
-std::uint32_t count_bits(std::uint64_t word) noexcept {
-  word -= (word >> 1) & 0x5555555555555555U;
-  word = (word & 0x3333333333333333U) + ((word >> 2) & 0x3333333333333333U);
-  return static_cast<std::uint32_t>((((word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fU) * 0x0101010101010101U) >> 56);
 }
 
 /// Calls visit(position of each set bit) in ascending order and clears the words.
@@ -73,28 +67,40 @@ void BatchAssembler::find_used(BatchSlice& slice) {
 void BatchAssembler::merge_by_bitmap(MiniBatch& batch) {
   const auto words = (std::size_t{features_} + kWordBits - 1) / kWordBits;
   if (seen_.size() < words) seen_.resize(words);
+  if (odd_.size() < words) odd_.resize(words);
   rank_.resize(words);
-  auto* const seen = seen_.data();
-  auto* const rank = rank_.data();
   for (const auto& slice : batch.slices) {
-    for_each_key(slice, [&](std::uint32_t key) { seen[key / kWordBits] |= std::uint64_t{1} << (key % kWordBits); });
+    // Neighbours often fall into one word: in two bitmaps, by turns, one need not wait for the other.
+    const auto keys = keys_of(slice);
+    std::size_t i = 0;
+    for (; i + 2 <= keys.size(); i += 2) {
+      seen_[keys[i] / kWordBits] |= std::uint64_t{1} << (keys[i] % kWordBits);
+      odd_[keys[i + 1] / kWordBits] |= std::uint64_t{1} << (keys[i + 1] % kWordBits);
+    }
+    if (i < keys.size()) seen_[keys[i] / kWordBits] |= std::uint64_t{1} << (keys[i] % kWordBits);
   }
-  std::uint32_t before = 0;
   for (std::size_t w = 0; w < words; ++w) {
-    rank[w] = before;
-    before += count_bits(seen[w]);
+    seen_[w] |= odd_[w];
+    odd_[w] = 0;
   }
+  const std::span seen(seen_.data(), words);
+  batch.keys.resize(rank_words(seen, rank_));
   for (auto& slice : batch.slices) {
-    slice.positions.resize(used_keys(slice));
-    auto* out = slice.positions.data();
-    for_each_key(slice, [&](std::uint32_t key) {
-      const auto lower = seen[key / kWordBits] & ((std::uint64_t{1} << (key % kWordBits)) - 1);
-      *out++ = rank[key / kWordBits] + count_bits(lower);
-    });
+    const auto keys = keys_of(slice);
+    slice.positions.resize(keys.size());
+    find_places(seen, rank_, keys, slice.positions);
   }
-  batch.keys.resize(before);
   auto* out = batch.keys.data();
-  drain(seen, words, [&](std::uint32_t key) { *out++ = key; });
+  drain(seen_.data(), words, [&](std::uint32_t key) { *out++ = key; });
+}
+
+/// The keys that a slice uses, ascending; valid until the next call.
+std::span<const std::uint32_t> BatchAssembler::keys_of(const BatchSlice& slice) {
+  const auto& keys = slice.group->keys;
+  if (slice.all_used) return keys;
+  used_keys_.resize(slice.used.size());
+  for (std::size_t i = 0; i < slice.used.size(); ++i) used_keys_[i] = keys[slice.used[i]];
+  return used_keys_;
 }
 
 void BatchAssembler::merge_by_sorting(MiniBatch& batch) {

@@ -53,12 +53,15 @@ class BatchAssembler {
 
  private:
   void find_used(BatchSlice& slice);
+  [[nodiscard]] std::span<const std::uint32_t> keys_of(const BatchSlice& slice);
   void merge_by_bitmap(MiniBatch& batch);
   void merge_by_sorting(MiniBatch& batch);
 
   std::uint32_t features_;
   std::vector<std::uint64_t> seen_;  // bitmap, of local indices or of features; all zero between calls
+  std::vector<std::uint64_t> odd_;   // the same, of every second feature of a slice
   std::vector<std::uint32_t> rank_;  // [words of seen_] number of keys before a word
+  std::vector<std::uint32_t> used_keys_;
 };
 
 }  // namespace virga
