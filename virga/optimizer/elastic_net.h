@@ -63,9 +63,13 @@ template <typename T>
   return w < 0 ? T{0} - left : left;
 }
 
-/// One proximal step of size a: w <- S(w, a l1) / (1 + a l2), with S the soft threshold.
+/// One proximal step of size a: w <- S(w, a l1) / (1 + a l2), with S the soft threshold; a l2 beyond 2^100 counts as
+/// that. An infinite a l1 leaves 0.
 [[gnu::always_inline]] inline float prox(float w, float a_l1, float a_l2) noexcept {
-  const float left = std::abs(w) - a_l1;
+  const float after_l1 = std::abs(w) - a_l1;
+  const float left =
+      after_l1 < 0 ? 0.0F : after_l1;  // at once, or a large a_l2 could round it to the other side of zero
+  a_l2 = a_l2 < 0x1p100F ? a_l2 : 0x1p100F;
   return at_distance(w, left - left * a_l2 / (1 + a_l2));  // in this form a small a_l2 is not lost in 1 + a_l2
 }
 

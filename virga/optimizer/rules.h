@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -154,7 +155,8 @@ struct AdamRule {
     const auto size = chunk.size();
     const auto b1 = static_cast<float>(beta1), b2 = static_cast<float>(beta2);
     const auto c1 = static_cast<float>(1 - beta1), c2 = static_cast<float>(1 - beta2);
-    const auto r = static_cast<float>(rate), e = static_cast<float>(epsilon);
+    // The bound keeps a below 2^100: an infinite one would make NaN of m = 0.
+    const auto r = static_cast<float>(rate), e = std::max(static_cast<float>(epsilon), r * 0x1p-100F);
     const auto correction1 = static_cast<float>(1 / (1 - integer_power(beta1, t)));
     const auto correction2 = static_cast<float>(1 / (1 - integer_power(beta2, t)));
     const auto l1 = static_cast<float>(penalty.l1), l2 = static_cast<float>(penalty.l2);
