@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include <malloc.h>
 #include <sys/sysinfo.h>
 
 namespace virga {
@@ -15,6 +16,12 @@ std::uint64_t memory_limit() {
     if (std::ifstream(path) >> bytes && bytes > 0) limit = std::min(limit, bytes);
   }
   return limit;
+}
+
+void keep_freed_memory() noexcept {
+  ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 256 << 20);
+  ::mallopt(M_TOP_PAD, 4 << 20);
 }
 
 }  // namespace virga

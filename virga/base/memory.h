@@ -7,4 +7,8 @@ namespace virga {
 /// Bytes that this process may use: the machine's, or less when its control group (version 2, or 1) says so.
 [[nodiscard]] std::uint64_t memory_limit();
 
+/// Keeps memory that is freed for the next buffer, where the system would have to clear its pages anew: for programs
+/// whose buffers come and go by the thousand. To be called by main().
+void keep_freed_memory() noexcept;
+
 }  // namespace virga

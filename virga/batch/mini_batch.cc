@@ -89,9 +89,10 @@ void BatchAssembler::merge_by_bitmap(MiniBatch& batch) {
     const auto keys = keys_of(slice);
     slice.positions.resize(keys.size());
     find_places(seen, rank_, keys, slice.positions);
+    // Some keys are written more than once: cheaper than a walk over the bitmap, whose branches nobody can predict.
+    for (std::size_t i = 0; i < keys.size(); ++i) batch.keys[slice.positions[i]] = keys[i];
   }
-  auto* out = batch.keys.data();
-  drain(seen_.data(), words, [&](std::uint32_t key) { *out++ = key; });
+  std::ranges::fill(seen_, 0);
 }
 
 /// The keys that a slice uses, ascending; valid until the next call.

@@ -45,25 +45,16 @@ EpochOrder Schedule::order(std::uint32_t epoch) const {
     const auto& info = split_.blocks[block];
     for (const auto group : group_order(random, epoch, block, info.group_bytes.size())) {
       const bool last = block + 1 == split_.blocks.size() && group + 1 == info.group_bytes.size();
-      const auto rows = last ? rows_ - (groups_ - 1) * rows_per_group_ : rows_per_group_;
-      if (last) result.short_group_ = result.groups_.size();
-      result.groups_.push_back({.block = block, .group = group, .last_row = static_cast<std::uint32_t>(rows)});
+      if (last) continue;
+      result.groups_.push_back(
+          {.block = block, .group = group, .last_row = static_cast<std::uint32_t>(rows_per_group_)});
     }
   }
+  const auto& last = split_.blocks.back();
+  result.groups_.push_back({.block = static_cast<std::uint32_t>(split_.blocks.size() - 1),
+                            .group = static_cast<std::uint32_t>(last.group_bytes.size() - 1),
+                            .last_row = static_cast<std::uint32_t>(rows_ - (groups_ - 1) * rows_per_group_)});
   return result;
-}
-
-/// First row, in the order of the epoch, of the group at `position`.
-std::uint64_t Schedule::begin_of(const EpochOrder& order, std::uint64_t position) const noexcept {
-  const auto missing = groups_ * rows_per_group_ - rows_;  // from the short group
-  return position * rows_per_group_ - (position > order.short_group_ ? missing : 0);
-}
-
-/// Position of the group that holds `row` of the epoch's order.
-std::uint64_t Schedule::position_of(const EpochOrder& order, std::uint64_t row) const noexcept {
-  const auto missing = groups_ * rows_per_group_ - rows_;
-  const bool after = row >= begin_of(order, order.short_group_ + 1);
-  return (row + (after ? missing : 0)) / rows_per_group_;
 }
 
 std::vector<GroupRows> Schedule::rows_of(const EpochOrder& order, std::uint64_t step, std::uint32_t rank,
@@ -78,9 +69,9 @@ std::vector<GroupRows> Schedule::rows_of(const EpochOrder& order, std::uint64_t 
   const auto end = share(std::uint64_t{rank} + 1);
   auto row = share(rank);
   if (row == end) return result;
-  for (auto position = position_of(order, row); row < end; ++position) {
+  for (auto position = row / rows_per_group_; row < end; ++position) {
     auto rows = order.groups_[position];
-    const auto begin = begin_of(order, position);
+    const auto begin = position * rows_per_group_;
     const auto stop = std::min(end, begin + rows.last_row);
     rows.first_row = static_cast<std::uint32_t>(row - begin);
     rows.last_row = static_cast<std::uint32_t>(stop - begin);

@@ -24,15 +24,15 @@ class EpochOrder {
  private:
   friend class Schedule;
   std::uint32_t epoch_ = 0;
-  std::vector<GroupRows> groups_;  // whole groups, as they are visited
-  std::uint64_t short_group_ = 0;  // where in groups_ the one stands that may be shorter than the others
+  std::vector<GroupRows> groups_;  // whole groups, as they are visited; all but the last one of the same size
 };
 
 /// Which rows a rank computes on in a round: a pure function of (split, seed, batch size; round, rank, world size), by
 /// which all ranks agree without talking.
 ///
 /// An epoch visits all blocks in random order, and the groups of each block in random order (Philox, kSchedule, epoch);
-/// rows keep their order, which the import shuffled. Step t of the epoch takes rows [tB, (t+1)B) of that order, the
+/// but the very last group, which may be shorter, comes last: so steps of whole groups stay whole. Rows keep their
+/// order, which the import shuffled. Step t of the epoch takes rows [tB, (t+1)B) of that order, the
 /// last step what is left; rank r of w takes [floor(r n / w), floor((r+1) n / w)) of the step's n rows. So the rows of
 /// a step do not depend on w, all ranks have the same number of rounds, and a rank may get no rows.
 ///
@@ -60,9 +60,6 @@ class Schedule {
                                                std::uint32_t world_size) const;
 
  private:
-  [[nodiscard]] std::uint64_t begin_of(const EpochOrder& order, std::uint64_t position) const noexcept;
-  [[nodiscard]] std::uint64_t position_of(const EpochOrder& order, std::uint64_t row) const noexcept;
-
   const Split& split_;
   const std::uint64_t rows_per_group_;
   const std::uint64_t seed_;
