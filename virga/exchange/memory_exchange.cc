@@ -71,14 +71,14 @@ class MemoryExchange::Rank final : public Exchange {
 
 const CompactParameters& MemoryExchange::Rank::read(Round round, std::span<const std::uint32_t> keys) {
   check(round == next_, "rounds are read in order");
-  const auto& rule = shared_.rule_;
+  auto& rule = shared_.rule_;
   const auto& layout = rule.layout();
   compact_.tables.resize(layout.size());
   for (std::size_t t = 0; t < layout.size(); ++t) {
     auto& out = compact_.tables[t];
     if (layout[t].sparse) {
       out.resize(keys.size() * layout[t].width);
-      rule.read(step_, t, keys, out);
+      ranks_ == 1 ? rule.read_own(step_, t, keys, out) : rule.read(step_, t, keys, out);
     } else {
       out.resize(layout[t].size());
       rule.read_whole(t, out);
@@ -92,14 +92,21 @@ void MemoryExchange::Rank::write(Round round, const Contribution& contribution) 
   try {
     check_contribution(contribution);
     shared_.written_[rank_] = &contribution;
-    shared_.barrier_.arrive_and_wait();
-    reduce_and_apply();
-    ++next_;
-    shared_.barrier_.arrive_and_wait();
+    shared_.all_written_.arrive_and_wait();
   } catch (...) {
     shared_.abort(std::current_exception());
     throw;
   }
+  try {
+    reduce_and_apply();
+  } catch (...) {
+    shared_.abort(std::current_exception());
+  }
+  ++next_;
+  // Others read this rank's contribution, which ends when this call does: none leaves before all are done, error or
+  // not.
+  shared_.all_applied_.arrive_and_wait();
+  shared_.all_written_.throw_if_aborted();
 }
 
 void MemoryExchange::Rank::check_contribution(const Contribution& contribution) const {
@@ -184,7 +191,7 @@ std::span<const float> MemoryExchange::Rank::mean_of(std::span<const float> sum)
 }
 
 MemoryExchange::MemoryExchange(unsigned ranks, const Tables& parameters, const UpdateRuleOptions& rule, Round start)
-    : rule_(parameters, rule, start), barrier_(ranks), written_(ranks) {
+    : rule_(parameters, rule, start), all_written_(ranks), all_applied_(ranks), written_(ranks) {
   for (unsigned r = 0; r < ranks; ++r) views_.push_back(std::make_unique<Rank>(*this, r, ranks, start));
 }
 
@@ -192,7 +199,7 @@ MemoryExchange::~MemoryExchange() = default;
 
 Exchange& MemoryExchange::rank(unsigned rank) { return *views_[rank]; }
 
-void MemoryExchange::abort(std::exception_ptr error) { barrier_.abort(std::move(error)); }
+void MemoryExchange::abort(std::exception_ptr error) { all_written_.abort(std::move(error)); }
 
 const RoundTotals& MemoryExchange::totals() const noexcept { return views_[0]->totals(); }
 

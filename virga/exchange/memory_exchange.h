@@ -48,7 +48,8 @@ class MemoryExchange {
   class Rank;
 
   UpdateRule rule_;
-  ThreadBarrier barrier_;
+  ThreadBarrier all_written_;                 // what abort() ends
+  ThreadBarrier all_applied_;                 // never aborted: all who passed the other come here
   std::vector<const Contribution*> written_;  // [ranks], of the round: set before the first meeting, read after it
   std::vector<std::unique_ptr<Rank>> views_;  // [ranks]
   std::optional<Tables> snapshot_;

@@ -18,11 +18,12 @@ ThreadBarrier::ThreadBarrier(unsigned threads) : threads_(threads), spins_(threa
 }
 
 void ThreadBarrier::arrive_and_wait() {
-  const auto phase = phase_.load(std::memory_order_acquire);
+  auto phase = phase_.load(std::memory_order_acquire);
   if ((phase & kAborted) != 0) throw_error();
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads_) {
     arrived_.store(0, std::memory_order_relaxed);
-    phase_.fetch_add(2, std::memory_order_acq_rel);
+    // Compared, because somebody may have given up since: those who wait then leave with the error, so this one must.
+    if (!phase_.compare_exchange_strong(phase, phase + 2, std::memory_order_acq_rel)) throw_error();
     phase_.notify_all();
     return;
   }
@@ -39,6 +40,10 @@ void ThreadBarrier::abort(std::exception_ptr error) {
   }
   phase_.fetch_or(kAborted, std::memory_order_acq_rel);
   phase_.notify_all();
+}
+
+void ThreadBarrier::throw_if_aborted() {
+  if ((phase_.load(std::memory_order_acquire) & kAborted) != 0) throw_error();
 }
 
 void ThreadBarrier::throw_error() {

@@ -14,8 +14,10 @@ class ThreadBarrier {
  public:
   explicit ThreadBarrier(unsigned threads);
 
-  /// Throws the error of abort(), if there was one.
+  /// Throws the error of abort(), if that came before the meeting: a meeting takes place for all or for none.
   void arrive_and_wait();
+  /// Throws the error of abort(), if there was one.
+  void throw_if_aborted();
 
   /// Ends all waits, now and later, with `error`; the first error stays.
   void abort(std::exception_ptr error);
