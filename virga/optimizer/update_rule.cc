@@ -107,7 +107,19 @@ struct Worker {
     Chunk chunk;
     for_each_part(list.size(), 0, rows.width(), [&](const Part& part) {
       gather<Rule::kStates, kLazy>(rows, list, part, step, chunk);
-      if constexpr (kLazy) kernels.catch_up(rule, chunk);
+      if constexpr (kLazy) catch_up(chunk);
+      std::copy_n(chunk.w.data(), chunk.size(), out + part.first * rows.width() + part.first_column);
+    });
+  }
+
+  /// read(), and the rows stay where they were brought to.
+  template <typename List>
+  void read_own(PackedRows& rows, const List& list, std::uint32_t step, float* out) const {
+    Chunk chunk;
+    for_each_part(list.size(), 0, rows.width(), [&](const Part& part) {
+      gather<Rule::kStates, true>(rows, list, part, step, chunk);
+      catch_up(chunk);
+      scatter<Rule::kStates, true>(rows, list, part, step, chunk);
       std::copy_n(chunk.w.data(), chunk.size(), out + part.first * rows.width() + part.first_column);
     });
   }
@@ -119,7 +131,7 @@ struct Worker {
     Chunk chunk;
     for_each_part(list.size(), first, last, [&](const Part& part) {
       gather<Rule::kStates, kLazy>(rows, list, part, step, chunk);
-      if constexpr (kLazy) kernels.catch_up(rule, chunk);
+      if constexpr (kLazy) catch_up(chunk);
       kernels.step(rule, chunk, gradient + part.first * (last - first) + (part.first_column - first));
       scatter<Rule::kStates, kLazy>(rows, list, part, step + 1, chunk);
     });
@@ -130,9 +142,15 @@ struct Worker {
     const AllRows list{rows.rows()};
     for_each_part(list.size(), 0, rows.width(), [&](const Part& part) {
       gather<Rule::kStates, true>(rows, list, part, step, chunk);
-      kernels.catch_up(rule, chunk);
+      catch_up(chunk);
       scatter<Rule::kStates, true>(rows, list, part, step, chunk);
     });
+  }
+
+  void catch_up(Chunk& chunk) const {
+    std::int32_t behind = 0;
+    for (std::size_t i = 0; i < chunk.size(); ++i) behind |= chunk.behind[i];
+    if (behind != 0) kernels.catch_up(rule, chunk);  // no step changes nothing
   }
 };
 
@@ -225,6 +243,18 @@ void UpdateRule::read(std::uint64_t step, std::size_t table, std::span<const std
         "UpdateRule::read: the table is sparse, `out` is [keys x width]");
   check(keys.empty() || keys.back() < rows.rows(), "UpdateRule::read: keys are below the table's rows");
   Access::read(options_, step, tables_[table], KeyedRows{keys}, out.data());
+}
+
+void UpdateRule::read_own(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,
+                          std::span<float> out) {
+  auto& rows = tables_[table].rows;
+  if (!rows.lazy()) return read(step, table, keys, out);
+  check(layout_[table].sparse && out.size() == keys.size() * rows.width(),
+        "UpdateRule::read_own: the table is sparse, `out` is [keys x width]");
+  check(keys.empty() || keys.back() < rows.rows(), "UpdateRule::read_own: keys are below the table's rows");
+  const auto number = step_number(step);
+  Access::visit(options_, step, tables_[table],
+                [&](const auto& worker) { worker.read_own(rows, KeyedRows{keys}, number, out.data()); });
 }
 
 void UpdateRule::read_whole(std::size_t table, std::span<float> out) const {

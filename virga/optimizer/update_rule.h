@@ -47,6 +47,9 @@ class UpdateRule {
   /// Copies rows `keys` (each below the table's rows) of a sparse table as they stand before `step` to `out` [keys x
   /// width].
   void read(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys, std::span<float> out) const;
+  /// The same, and keeps the rows as they stand then, so that apply() need not bring them there again: for a caller who
+  /// has these rows for himself. Changes no bit of anything.
+  void read_own(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys, std::span<float> out);
   /// Copies a table that is not sparse to `out` [rows x width].
   void read_whole(std::size_t table, std::span<float> out) const;
   /// Copies all parameters as they stand before `step` to `out`, which has the layout of these.
