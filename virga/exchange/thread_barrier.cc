@@ -1,5 +1,6 @@
 #include "virga/exchange/thread_barrier.h"
 
+#include <thread>
 #include <utility>
 
 #include "virga/base/error.h"
@@ -9,6 +10,8 @@ namespace virga {
 namespace {
 
 constexpr int kSpins = 2000;  // some 20 to 50 us, what ranks with equal work differ by
+constexpr int kYieldEvery =
+    64;  // pauses: other programs may leave one core to all threads, where waiting needs it most
 constexpr std::uint32_t kAborted = 1;
 
 }  // namespace
@@ -27,7 +30,13 @@ void ThreadBarrier::arrive_and_wait() {
     phase_.notify_all();
     return;
   }
-  for (int spin = 0; spin < spins_ && phase_.load(std::memory_order_acquire) == phase; ++spin) __builtin_ia32_pause();
+  for (int spin = 1; spin <= spins_ && phase_.load(std::memory_order_acquire) == phase; ++spin) {
+    if (spin % kYieldEvery == 0) {
+      std::this_thread::yield();
+    } else {
+      __builtin_ia32_pause();
+    }
+  }
   phase_.wait(phase, std::memory_order_acquire);
   // If the others met and only then somebody gave up, the next meeting tells.
   if (phase_.load(std::memory_order_acquire) == (phase | kAborted)) throw_error();
