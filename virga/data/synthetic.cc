@@ -137,25 +137,70 @@ Link calibrated(double rate, double log_loss, const SumOf& sum_of) {
   return link;
 }
 
-class Ctr final : public SyntheticData {
+/// Rows whose labels a planted logistic model draws.
+class Planted : public SyntheticData {
  public:
-  explicit Ctr(std::uint64_t seed) : random_(seed, Purpose::kGenerate), weights_(planted_weights(seed, kFeatures)) {
-    for (std::uint32_t field = 0; field < kFields; ++field) {
-      log_levels_[field] = math::log(10.0) + field * math::log(kMostLevels / 10.0) / (kFields - 1);
-    }
+  void make(std::uint64_t number, SyntheticRow& row) const final {
+    RowRandom random(random_, number);
+    finish(link_, draw(random, row), random, row);
+  }
+
+ protected:
+  /// `features`: weights of the model.
+  Planted(std::uint64_t seed, std::uint32_t features)
+      : random_(seed, Purpose::kGenerate), weights_(planted_weights(seed, features)) {}
+
+  /// Chooses the link; for the end of a constructor, when draw() works.
+  void calibrate(double rate, double log_loss) {
     SyntheticRow row;
-    link_ = calibrated(kPositive, kLogLoss, [&](std::uint64_t number) {
+    link_ = calibrated(rate, log_loss, [&](std::uint64_t number) {
       RowRandom random(random_, number);
       return draw(random, row);
     });
   }
+  [[nodiscard]] double weight(std::uint32_t feature) const noexcept { return static_cast<double>(weights_[feature]); }
 
-  void make(std::uint64_t number, SyntheticRow& row) const override {
-    RowRandom random(random_, number);
-    finish(link_, draw(random, row), random, row);
+ private:
+  /// Fills in all but label and margin; returns the sum of the features' weights.
+  virtual double draw(RowRandom& random, SyntheticRow& row) const = 0;
+
+  const Random random_;
+  const std::vector<float> weights_;
+  Link link_;
+};
+
+void append_label(const SyntheticRow& row, std::string& text) { text += row.label != 0 ? '1' : '0'; }
+
+/// Numbers as LIBSVM's features 1, 2, ..., and as fields of CSV.
+void append_entries(const std::vector<float>& numbers, std::string& text) {
+  for (std::uint32_t i = 0; i < numbers.size(); ++i) {
+    text += ' ';
+    append_number(text, i + 1);
+    text += ':';
+    append_number(text, numbers[i]);
   }
+}
+void append_fields(const std::vector<float>& numbers, std::string& text) {
+  for (const auto number : numbers) {
+    text += ',';
+    append_number(text, number);
+  }
+}
+
+/// Logarithms of the numbers of levels of categorical columns: from 10 to `most`, evenly spaced.
+template <std::size_t kCount>
+std::array<double, kCount> log_levels(double most) {
+  std::array<double, kCount> levels;
+  for (std::uint32_t i = 0; i < kCount; ++i) levels[i] = math::log(10.0) + i * math::log(most / 10.0) / (kCount - 1);
+  return levels;
+}
+
+class Ctr final : public Planted {
+ public:
+  explicit Ctr(std::uint64_t seed) : Planted(seed, kFeatures) { calibrate(kPositive, kLogLoss); }
+
   void append_libsvm(const SyntheticRow& row, std::string& text) const override {
-    text += row.label != 0 ? '1' : '0';
+    append_label(row, text);
     for (const auto id : row.ids) {
       text += ' ';
       append_number(text, id + 1);
@@ -173,8 +218,7 @@ class Ctr final : public SyntheticData {
   static constexpr double kPositive = 0.26;
   static constexpr double kLogLoss = 0.413;
 
-  /// Fills in the features; returns the sum of their weights.
-  double draw(RowRandom& random, SyntheticRow& row) const {
+  double draw(RowRandom& random, SyntheticRow& row) const override {
     row.ids.clear();
     for (std::uint32_t field = 0; field < kFields; ++field) {
       row.ids.push_back(mixed(zipf(log_levels_[field], random.next()) * 64 + field) % kFeatures);
@@ -182,42 +226,20 @@ class Ctr final : public SyntheticData {
     std::ranges::sort(row.ids);
     row.ids.erase(std::ranges::unique(row.ids).begin(), row.ids.end());
     double sum = 0;
-    for (const auto id : row.ids) sum += static_cast<double>(weights_[id]);
+    for (const auto id : row.ids) sum += weight(id);
     return sum;
   }
 
-  const Random random_;
-  const std::vector<float> weights_;  // [kFeatures]
-  std::array<double, kFields> log_levels_{};
-  Link link_;
+  const std::array<double, kFields> log_levels_ = log_levels<kFields>(kMostLevels);
 };
 
-class Criteo final : public SyntheticData {
+class Criteo final : public Planted {
  public:
-  explicit Criteo(std::uint64_t seed)
-      : random_(seed, Purpose::kGenerate), weights_(planted_weights(seed, kNumbers + kBuckets)) {
-    for (std::uint32_t column = 0; column < kColumns; ++column) {
-      log_levels_[column] = math::log(10.0) + column * math::log(kMostLevels / 10.0) / (kColumns - 1);
-    }
-    SyntheticRow row;
-    link_ = calibrated(kPositive, kLogLoss, [&](std::uint64_t number) {
-      RowRandom random(random_, number);
-      return draw(random, row);
-    });
-  }
+  explicit Criteo(std::uint64_t seed) : Planted(seed, kNumbers + kBuckets) { calibrate(kPositive, kLogLoss); }
 
-  void make(std::uint64_t number, SyntheticRow& row) const override {
-    RowRandom random(random_, number);
-    finish(link_, draw(random, row), random, row);
-  }
   void append_libsvm(const SyntheticRow& row, std::string& text) const override {
-    text += row.label != 0 ? '1' : '0';
-    for (std::uint32_t i = 0; i < kNumbers; ++i) {
-      text += ' ';
-      append_number(text, i + 1);
-      text += ':';
-      append_number(text, row.numbers[i]);
-    }
+    append_label(row, text);
+    append_entries(row.numbers, text);
     std::array<std::uint32_t, kColumns> features;
     for (std::uint32_t i = 0; i < kColumns; ++i) features[i] = kNumbers + 1 + row.ids[i] % kBuckets;
     std::ranges::sort(features);
@@ -230,11 +252,8 @@ class Criteo final : public SyntheticData {
     text += '\n';
   }
   void append_csv(const SyntheticRow& row, std::string& text) const override {
-    text += row.label != 0 ? '1' : '0';
-    for (const auto number : row.numbers) {
-      text += ',';
-      append_number(text, number);
-    }
+    append_label(row, text);
+    append_fields(row.numbers, text);
     for (const auto level : row.ids) fmt::format_to(std::back_inserter(text), ",{:08x}", level);
     text += '\n';
   }
@@ -254,8 +273,7 @@ class Criteo final : public SyntheticData {
   static constexpr double kPositive = 0.26;
   static constexpr double kLogLoss = 0.435;
 
-  /// Fills in the columns; returns the sum of their weights.
-  double draw(RowRandom& random, SyntheticRow& row) const {
+  double draw(RowRandom& random, SyntheticRow& row) const override {
     row.numbers.clear();
     row.ids.clear();
     double sum = 0;
@@ -265,51 +283,30 @@ class Criteo final : public SyntheticData {
       const auto value =
           static_cast<float>(static_cast<double>(static_cast<std::uint32_t>(root * root * 10'000)) / 10'000);
       row.numbers.push_back(value);
-      sum += kSlope * static_cast<double>(weights_[i] * value);
+      sum += kSlope * static_cast<double>(static_cast<float>(weight(i)) * value);
     }
     for (std::uint32_t column = 0; column < kColumns; ++column) {
       row.ids.push_back(mixed(zipf(log_levels_[column], random.next()) * 32 + column));
-      sum += static_cast<double>(weights_[kNumbers + row.ids.back() % kBuckets]);
+      sum += weight(kNumbers + row.ids.back() % kBuckets);
     }
     return sum;
   }
 
-  const Random random_;
-  const std::vector<float> weights_;  // [kNumbers + kBuckets]
-  std::array<double, kColumns> log_levels_{};
-  Link link_;
+  const std::array<double, kColumns> log_levels_ = log_levels<kColumns>(kMostLevels);
 };
 
-class Dense final : public SyntheticData {
+class Dense final : public Planted {
  public:
-  explicit Dense(std::uint64_t seed) : random_(seed, Purpose::kGenerate), weights_(planted_weights(seed, kFeatures)) {
-    SyntheticRow row;
-    link_ = calibrated(kPositive, kLogLoss, [&](std::uint64_t number) {
-      RowRandom random(random_, number);
-      return draw(random, row);
-    });
-  }
+  explicit Dense(std::uint64_t seed) : Planted(seed, kFeatures) { calibrate(kPositive, kLogLoss); }
 
-  void make(std::uint64_t number, SyntheticRow& row) const override {
-    RowRandom random(random_, number);
-    finish(link_, draw(random, row), random, row);
-  }
   void append_libsvm(const SyntheticRow& row, std::string& text) const override {
-    text += row.label != 0 ? '1' : '0';
-    for (std::uint32_t i = 0; i < kFeatures; ++i) {
-      text += ' ';
-      append_number(text, i + 1);
-      text += ':';
-      append_number(text, row.numbers[i]);
-    }
+    append_label(row, text);
+    append_entries(row.numbers, text);
     text += '\n';
   }
   void append_csv(const SyntheticRow& row, std::string& text) const override {
-    text += row.label != 0 ? '1' : '0';
-    for (const auto number : row.numbers) {
-      text += ',';
-      append_number(text, number);
-    }
+    append_label(row, text);
+    append_fields(row.numbers, text);
     text += '\n';
   }
   std::string csv_header() const override {
@@ -323,8 +320,7 @@ class Dense final : public SyntheticData {
   static constexpr double kPositive = 0.53;
   static constexpr double kLogLoss = 0.5;
 
-  /// Fills in the numbers; returns their weighted sum.
-  double draw(RowRandom& random, SyntheticRow& row) const {
+  double draw(RowRandom& random, SyntheticRow& row) const override {
     row.numbers.clear();
     double sum = 0;
     for (std::uint32_t i = 0; i < kFeatures; i += 2) {
@@ -333,17 +329,13 @@ class Dense final : public SyntheticData {
       for (const auto normal : pair) {
         // Six digits, as measurements have them; each feature with a place and a scale of its own.
         const auto feature = static_cast<std::uint32_t>(row.numbers.size());
-        sum += static_cast<double>(weights_[feature]) * normal;
+        sum += weight(feature) * normal;
         const double value = (1 + feature % 5) * normal + feature % 3;
         row.numbers.push_back(static_cast<float>(std::nearbyint(value * 1e4) / 1e4));
       }
     }
     return sum;
   }
-
-  const Random random_;
-  const std::vector<float> weights_;  // [kFeatures]
-  Link link_;
 };
 
 }  // namespace
