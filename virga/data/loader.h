@@ -27,7 +27,7 @@ class BatchSource {
     /// to 3 us (less with more ahead), so where all data is in memory and each core has a rank, 0 is fastest.
     std::size_t prefetch = 16;
     /// No further one is begun while those that are ready, with the groups that they hold, take this much.
-    std::uint64_t prefetch_bytes = std::uint64_t{32} << 20;
+    std::uint64_t prefetch_bytes = std::uint64_t{8} << 20;
   };
 
   /// `cache` and `schedule` are borrowed.

@@ -23,7 +23,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::uint64_t kOnceBytes = std::uint64_t{32} << 20;  // a few blocks, whose groups are read in random order
+constexpr std::uint64_t kOnceBytes = std::uint64_t{16} << 20;  // a few blocks, whose groups are read in random order
 
 HistoryEntry history_entry(const EpochReport& report) {
   return {.epoch = report.epoch,
