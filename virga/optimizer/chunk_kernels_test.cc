@@ -92,5 +92,39 @@ TEST(ChunkKernels, GiveTheSameBitsForAllVectorWidths) {
   }
 }
 
+template <typename Rule>
+void expect_rows_left_alone(const Rule& rule) {
+  const Random random(3, Purpose::kTest);
+  for (const auto width : vector_widths()) {
+    auto chunk = any_chunk(random, 0, Chunk::kElements, 1);
+    for (std::size_t i = 0; i < chunk.size(); i += 2) {
+      chunk.behind[i] = 0;
+      if (i % 4 == 0) chunk.w[i] = -0.0F;
+      if (i % 8 == 0) chunk.s1[i] = -0.0F;
+    }
+    const auto before = bits_of(chunk);
+    chunk_kernels<Rule>(width).catch_up(rule, chunk);
+    const auto after = bits_of(chunk);
+    for (std::size_t i = 0; i < after.size(); i += 2) ASSERT_EQ(after[i], before[i]) << i;
+  }
+}
+
+/// Or the bits would depend on whether a loop is skipped when none of a chunk's rows is behind, and so on who has which
+/// rows. Zeros may have a sign: a weight that decays below the smallest float has.
+TEST(ChunkKernels, LeaveRowsAloneThatAreNotBehind) {
+  for (const auto& penalty : kPenalties) {
+    if (penalty.empty()) continue;
+    expect_rows_left_alone(SgdRule{.rate = 0.1, .penalty = penalty});
+    expect_rows_left_alone(AdagradRule{.rate = 0.1, .epsilon = 1e-8, .penalty = penalty});
+  }
+  const MapPowers decay(LinearMap{.aa = 0.9, .bb = 0.999});
+  expect_rows_left_alone(
+      AdamRule{.rate = 0.1, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .penalty = {}, .t = 17, .powers = &decay});
+  MomentumRule rule{.rate = 0.1, .momentum = 0.9, .l2 = 1e-2, .nesterov = false, .powers = nullptr};
+  const MapPowers powers(rule.untouched());
+  rule.powers = &powers;
+  expect_rows_left_alone(rule);
+}
+
 }  // namespace
 }  // namespace virga

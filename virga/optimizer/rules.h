@@ -12,7 +12,7 @@
 namespace virga {
 
 // The rules for one table and one step. Each has kStates state arrays and two members:
-//   catch_up(chunk): the chunk's untouched steps, all at once;
+//   catch_up(chunk): the chunk's untouched steps, all at once; what is not behind keeps its bits, a zero its sign;
 //   step(chunk, gradient): one step, gradient [elements].
 // The loops are elementwise, and in single precision but for the catching up, which is in double. They are inlined into
 // the versions for each vector width (chunk_kernels.h).
@@ -29,10 +29,16 @@ struct SgdRule {
       // 1 - rate l2 = 1 / (1 + y)
       const double y = rate * penalty.l2 / (1 - rate * penalty.l2);
       const double logarithm = log1p_positive(y), ratio = penalty.l1 / penalty.l2;
-      for (std::size_t i = 0; i < size; ++i) chunk.w[i] = decay_steps(chunk.w[i], chunk.behind[i], logarithm, ratio);
+      for (std::size_t i = 0; i < size; ++i) {
+        const float w = decay_steps(chunk.w[i], chunk.behind[i], logarithm, ratio);
+        chunk.w[i] = chunk.behind[i] == 0 ? chunk.w[i] : w;
+      }
     } else {
       const double a_l1 = rate * penalty.l1;
-      for (std::size_t i = 0; i < size; ++i) chunk.w[i] = threshold_steps(chunk.w[i], chunk.behind[i], a_l1);
+      for (std::size_t i = 0; i < size; ++i) {
+        const float w = threshold_steps(chunk.w[i], chunk.behind[i], a_l1);
+        chunk.w[i] = chunk.behind[i] == 0 ? chunk.w[i] : w;
+      }
     }
   }
   [[gnu::always_inline]] inline void step(Chunk& chunk, const float* gradient) const noexcept {
@@ -64,13 +70,15 @@ struct AdagradRule {
       const double l2 = penalty.l2, ratio = penalty.l1 / penalty.l2;
       for (std::size_t i = 0; i < size; ++i) {
         const double a = r / std::sqrt(chunk.s1[i] + e);
-        chunk.w[i] = decay_steps(chunk.w[i], chunk.behind[i], log1p_positive(a * l2), ratio);
+        const float w = decay_steps(chunk.w[i], chunk.behind[i], log1p_positive(a * l2), ratio);
+        chunk.w[i] = chunk.behind[i] == 0 ? chunk.w[i] : w;
       }
     } else {
       const double l1 = penalty.l1;
       for (std::size_t i = 0; i < size; ++i) {
         const double a = r / std::sqrt(chunk.s1[i] + e);
-        chunk.w[i] = threshold_steps(chunk.w[i], chunk.behind[i], a * l1);
+        const float w = threshold_steps(chunk.w[i], chunk.behind[i], a * l1);
+        chunk.w[i] = chunk.behind[i] == 0 ? chunk.w[i] : w;
       }
     }
   }
@@ -107,6 +115,7 @@ struct MomentumRule {
   [[gnu::always_inline]] inline void catch_up(Chunk& chunk) const noexcept {
     for (std::size_t row = 0; row < chunk.rows; ++row) {
       const std::size_t begin = row * chunk.columns, end = begin + chunk.columns;
+      if (chunk.behind[begin] == 0) continue;
       const auto n = (*powers)(static_cast<std::uint32_t>(chunk.behind[begin]));
       for (std::size_t i = begin; i < end; ++i) {
         const double w = chunk.w[i], v = chunk.s1[i];
