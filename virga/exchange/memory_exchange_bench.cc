@@ -27,7 +27,7 @@ std::vector<Contribution> contributions_of(unsigned rank, std::uint32_t width) {
       sparse.keys.push_back(static_cast<std::uint32_t>(random.below(kRows, list, i, i % 2 == 0 ? 0 : 1 + rank)));
     }
     std::ranges::sort(sparse.keys);
-    sparse.keys.erase(std::ranges::unique(sparse.keys).begin(), sparse.keys.end());
+    sparse.keys.erase(std::unique(sparse.keys.begin(), sparse.keys.end()), sparse.keys.end());
     for (std::size_t i = 0; i < sparse.keys.size() * width; ++i) {
       sparse.values.push_back(static_cast<float>(random.uniform(list, i, 99) - 0.5));
     }

@@ -23,7 +23,7 @@ std::vector<std::vector<std::uint32_t>> key_lists() {
       lists[list].push_back(static_cast<std::uint32_t>(rank) * 2654435761U % kRows);
     }
     std::ranges::sort(lists[list]);
-    lists[list].erase(std::ranges::unique(lists[list]).begin(), lists[list].end());
+    lists[list].erase(std::unique(lists[list].begin(), lists[list].end()), lists[list].end());
   }
   return lists;
 }

@@ -360,7 +360,7 @@ TEST_P(UpdateRuleTest, CatchesUpInClosedFormTo1e6) {
   const auto from = dense;
 
   std::uint64_t gap = 0;
-  for (const std::uint64_t next : {1, 2, 7, 100, 500}) {
+  for (const std::uint64_t next : {1U, 2U, 7U, 100U, 500U}) {
     for (; gap < next; ++gap) {
       for (std::size_t i = 0; i < dense.w.size(); ++i) dense.step(i, 1 + gap, false, 0);
     }
