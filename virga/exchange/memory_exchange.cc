@@ -60,6 +60,8 @@ class MemoryExchange::Rank final : public Exchange {
   std::uint64_t step_;  // of the rule; rounds of weight 0 are none
   RoundTotals totals_;
   CompactParameters compact_;
+  std::vector<std::uint32_t> keys_;  // a lone rank: what compact_ was read for, with the states of the rule [tables]
+  std::vector<RowStates> states_;
 
   // Scratch:
   TableSum sum_;
@@ -71,14 +73,18 @@ class MemoryExchange::Rank final : public Exchange {
 
 const CompactParameters& MemoryExchange::Rank::read(Round round, std::span<const std::uint32_t> keys) {
   check(round == next_, "rounds are read in order");
-  auto& rule = shared_.rule_;
+  const auto& rule = shared_.rule_;
   const auto& layout = rule.layout();
   compact_.tables.resize(layout.size());
+  if (ranks_ == 1) {
+    states_.resize(layout.size());
+    keys_.assign(keys.begin(), keys.end());
+  }
   for (std::size_t t = 0; t < layout.size(); ++t) {
     auto& out = compact_.tables[t];
     if (layout[t].sparse) {
       out.resize(keys.size() * layout[t].width);
-      ranks_ == 1 ? rule.read_own(step_, t, keys, out) : rule.read(step_, t, keys, out);
+      ranks_ == 1 ? rule.read_own(step_, t, keys, out, states_[t]) : rule.read(step_, t, keys, out);
     } else {
       out.resize(layout[t].size());
       rule.read_whole(t, out);
@@ -143,7 +149,14 @@ void MemoryExchange::Rank::reduce_and_apply() {
 }
 
 void MemoryExchange::Rank::apply_sparse(std::size_t table) {
-  const auto& spec = shared_.rule_.layout()[table];
+  auto& rule = shared_.rule_;
+  if (ranks_ == 1) {
+    const auto& part = shared_.written_[0]->tables[table];
+    const auto mean = mean_of(part.values);
+    return part.keys == keys_ ? rule.apply_own(step_, table, keys_, compact_.tables[table], states_[table], mean)
+                              : rule.apply(step_, table, part.keys, mean);
+  }
+  const auto& spec = rule.layout()[table];
   const auto keys_of = [&](const Contribution* c) -> const auto& { return c->tables[table].keys; };
   // This rank's range of keys: equal shares of the keys of the rank that has most.
   const auto* widest =
@@ -159,7 +172,7 @@ void MemoryExchange::Rank::apply_sparse(std::size_t table) {
     sparse_parts_.push_back(key_range({part.keys, part.values}, spec.width, cut(rank_), cut(rank_ + 1)));
   }
   const auto sum = sum_.sparse(sparse_parts_, spec.width);
-  shared_.rule_.apply(step_, table, sum.keys, mean_of(sum.values));
+  rule.apply(step_, table, sum.keys, mean_of(sum.values));
 }
 
 void MemoryExchange::Rank::apply_whole(std::size_t table) {

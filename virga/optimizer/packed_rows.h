@@ -86,6 +86,13 @@ struct AllRows {
   [[nodiscard]] std::size_t size() const noexcept { return count; }
 };
 
+/// Asks for the rows of a part of `list`, which will be written.
+template <typename List>
+void prefetch(const PackedRows& rows, const List& list, const Part& part) noexcept {
+  if (!List::kScattered || rows.width() > 1) return;
+  for (std::size_t i = part.first; i < part.first + part.rows; ++i) __builtin_prefetch(rows.row(list[i]), 1);
+}
+
 /// Copies a part of `list` into `chunk`; `step` is where its rows are to be brought.
 template <std::size_t kStates, bool kLazy, typename List>
 void gather(const PackedRows& rows, const List& list, const Part& part, std::uint32_t step, Chunk& chunk) noexcept {

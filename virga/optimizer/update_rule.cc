@@ -112,15 +112,35 @@ struct Worker {
     });
   }
 
-  /// read(), and the rows stay where they were brought to.
-  template <typename List>
-  void read_own(PackedRows& rows, const List& list, std::uint32_t step, float* out) const {
+  /// read(), and the states to `states`.
+  template <bool kLazy, typename List>
+  void read_own(const PackedRows& rows, const List& list, std::uint32_t step, float* out, RowStates& states) const {
     Chunk chunk;
     for_each_part(list.size(), 0, rows.width(), [&](const Part& part) {
-      gather<Rule::kStates, true>(rows, list, part, step, chunk);
-      catch_up(chunk);
-      scatter<Rule::kStates, true>(rows, list, part, step, chunk);
-      std::copy_n(chunk.w.data(), chunk.size(), out + part.first * rows.width() + part.first_column);
+      gather<Rule::kStates, kLazy>(rows, list, part, step, chunk);
+      if constexpr (kLazy) catch_up(chunk);
+      const auto at = part.first * rows.width() + part.first_column;
+      std::copy_n(chunk.w.data(), chunk.size(), out + at);
+      if constexpr (Rule::kStates > 0) std::copy_n(chunk.s1.data(), chunk.size(), states.s1.data() + at);
+      if constexpr (Rule::kStates > 1) std::copy_n(chunk.s2.data(), chunk.size(), states.s2.data() + at);
+    });
+  }
+
+  /// apply() from what read_own() gave.
+  template <bool kLazy, typename List>
+  void apply_own(PackedRows& rows, const List& list, std::uint32_t step, const float* w, const RowStates& states,
+                 const float* gradient) const {
+    Chunk chunk;
+    for_each_part(list.size(), 0, rows.width(), [&](const Part& part) {
+      chunk.rows = part.rows;
+      chunk.columns = part.columns;
+      const auto at = part.first * rows.width() + part.first_column;
+      std::copy_n(w + at, chunk.size(), chunk.w.data());
+      if constexpr (Rule::kStates > 0) std::copy_n(states.s1.data() + at, chunk.size(), chunk.s1.data());
+      if constexpr (Rule::kStates > 1) std::copy_n(states.s2.data() + at, chunk.size(), chunk.s2.data());
+      prefetch(rows, list, part);
+      kernels.step(rule, chunk, gradient + at);
+      scatter<Rule::kStates, kLazy>(rows, list, part, step + 1, chunk);
     });
   }
 
@@ -193,6 +213,15 @@ struct UpdateRule::Access {
     });
   }
 
+  /// Calls then(worker, lazy) where lazy() is a constant.
+  template <typename Then>
+  static void visit_lazy(const UpdateRuleOptions& o, std::uint64_t step, const Table& table, const Then& then) {
+    visit(o, step, table, [&](const auto& worker) {
+      if (table.rows.lazy()) return then(worker, std::true_type());
+      then(worker, std::false_type());
+    });
+  }
+
   template <typename List>
   static void apply(const UpdateRuleOptions& o, std::uint64_t step, Table& table, const List& list, std::size_t first,
                     std::size_t last, const float* gradient) {
@@ -246,15 +275,31 @@ void UpdateRule::read(std::uint64_t step, std::size_t table, std::span<const std
 }
 
 void UpdateRule::read_own(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,
-                          std::span<float> out) {
-  auto& rows = tables_[table].rows;
-  if (!rows.lazy()) return read(step, table, keys, out);
+                          std::span<float> out, RowStates& states) const {
+  const auto& rows = tables_[table].rows;
   check(layout_[table].sparse && out.size() == keys.size() * rows.width(),
         "UpdateRule::read_own: the table is sparse, `out` is [keys x width]");
   check(keys.empty() || keys.back() < rows.rows(), "UpdateRule::read_own: keys are below the table's rows");
+  if (rows.states() > 0) states.s1.resize(out.size());
+  if (rows.states() > 1) states.s2.resize(out.size());
   const auto number = step_number(step);
-  Access::visit(options_, step, tables_[table],
-                [&](const auto& worker) { worker.read_own(rows, KeyedRows{keys}, number, out.data()); });
+  Access::visit_lazy(options_, step, tables_[table], [&](const auto& worker, auto lazy) {
+    worker.template read_own<lazy()>(rows, KeyedRows{keys}, number, out.data(), states);
+  });
+}
+
+void UpdateRule::apply_own(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,
+                           std::span<const float> w, const RowStates& states, std::span<const float> gradient) {
+  auto& rows = tables_[table].rows;
+  const auto size = keys.size() * rows.width();
+  check(layout_[table].sparse && gradient.size() == size && w.size() == size &&
+            (rows.states() < 1 || states.s1.size() == size) && (rows.states() < 2 || states.s2.size() == size),
+        "UpdateRule::apply_own: the table is sparse, all is [keys x width]");
+  check(keys.empty() || keys.back() < rows.rows(), "UpdateRule::apply_own: keys are below the table's rows");
+  const auto number = step_number(step);
+  Access::visit_lazy(options_, step, tables_[table], [&](const auto& worker, auto lazy) {
+    worker.template apply_own<lazy()>(rows, KeyedRows{keys}, number, w.data(), states, gradient.data());
+  });
 }
 
 void UpdateRule::read_whole(std::size_t table, std::span<float> out) const {

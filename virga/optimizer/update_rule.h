@@ -28,6 +28,12 @@ struct UpdateRuleOptions {
   double initial_accumulator = 0;  ///< adagrad
 };
 
+/// States of some rows of a sparse table, [keys x width] each, as far as the rule has them.
+struct RowStates {
+  std::vector<float> s1;
+  std::vector<float> s2;
+};
+
 /// Parameters, and what is done to them with the mean gradient of a step, row by row (a row of a sparse table is one
 /// key). Rows of sparse tables that a step does not touch are left alone and *caught up* later, in closed form, so a
 /// step costs as much as its keys. The rule holds the parameters, because a row lies beside its own state in memory.
@@ -47,9 +53,10 @@ class UpdateRule {
   /// Copies rows `keys` (each below the table's rows) of a sparse table as they stand before `step` to `out` [keys x
   /// width].
   void read(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys, std::span<float> out) const;
-  /// The same, and keeps the rows as they stand then, so that apply() need not bring them there again: for a caller who
-  /// has these rows for himself. Changes no bit of anything.
-  void read_own(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys, std::span<float> out);
+  /// The same, and what apply_own() needs to go on from there: for a caller who has these rows for himself until then,
+  /// so that they are fetched and caught up once.
+  void read_own(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys, std::span<float> out,
+                RowStates& states) const;
   /// Copies a table that is not sparse to `out` [rows x width].
   void read_whole(std::size_t table, std::span<float> out) const;
   /// Copies all parameters as they stand before `step` to `out`, which has the layout of these.
@@ -58,6 +65,9 @@ class UpdateRule {
   /// Step `step` for rows `keys` (ascending, unique) of a sparse table; `gradient` [keys x width] is the mean.
   void apply(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,
              std::span<const float> gradient);
+  /// apply() for rows as read_own() gave them: `w` its out, `states` its states.
+  void apply_own(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys, std::span<const float> w,
+                 const RowStates& states, std::span<const float> gradient);
   /// Step `step` for the elements [first, first + gradient.size()) of a table that is not sparse.
   void apply_whole(std::uint64_t step, std::size_t table, std::size_t first, std::span<const float> gradient);
 

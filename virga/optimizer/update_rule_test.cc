@@ -280,21 +280,24 @@ TEST_P(UpdateRuleTest, DoesNotChangeWhenItIsRead) {
   EXPECT_EQ(found, seen);
 }
 
-TEST_P(UpdateRuleTest, DoesNotChangeWhenItsReaderKeepsTheRows) {
+TEST_P(UpdateRuleTest, GoesOnFromRowsThatItsReaderKept) {
   UpdateRule shared(start, options), own(start, options);
+  RowStates states;
   for (std::uint64_t step = 0; step < 100; ++step) {
-    const auto keys = touched_rows(step, layout[0].width);
-    std::vector<float> read(keys.size() * layout[0].width), read_own(read.size());
+    const auto keys = touched_rows(step, width);
+    std::vector<float> read(keys.size() * width), read_own(read.size());
     shared.read(step, 0, keys, read);
-    own.read_own(step, 0, keys, read_own);
+    own.read_own(step, 0, keys, read_own, states);
     ASSERT_EQ(read, read_own);
-    apply(shared, step);
-    apply(own, step);
+    const auto gradient = gradient_of(step, keys, width);
+    shared.apply(step, 0, keys, gradient);
+    own.apply_own(step, 0, keys, read_own, states, gradient);
   }
   Tables of_shared(layout), of_own(layout);
   shared.copy_parameters(100, of_shared);
   own.copy_parameters(100, of_own);
   EXPECT_EQ(of_shared, of_own);
+  EXPECT_EQ(shared.state(100), own.state(100));
 }
 
 TEST_P(UpdateRuleTest, GoesOnFromItsStateWithTheSameBits) {
