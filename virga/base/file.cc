@@ -90,6 +90,21 @@ void write_file_atomically(const std::filesystem::path& path, ByteView bytes, bo
   }
 }
 
+void copy_file_atomically(const std::filesystem::path& from, const std::filesystem::path& path, ByteView bytes) {
+  const auto temporary = path.parent_path() / fmt::format(".{}.{}.link", path.filename().string(), ::getpid());
+  const auto is_regular = [](const auto& file) {
+    return std::filesystem::is_regular_file(std::filesystem::symlink_status(file));
+  };
+  const bool replaceable = is_regular(path) || !std::filesystem::exists(std::filesystem::symlink_status(path));
+  if (is_regular(from) && replaceable && ::link(from.c_str(), temporary.c_str()) == 0) {
+    // If both names are one file already, rename does nothing and leaves the temporary name.
+    const bool renamed = ::rename(temporary.c_str(), path.c_str()) == 0;
+    ::unlink(temporary.c_str());
+    if (renamed) return;
+  }
+  write_file_atomically(path, bytes);
+}
+
 ReadableFile::ReadableFile(const std::filesystem::path& path) : path_(path), descriptor_(-1), size_(0) {
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() < 0) throw system_error("cannot read " + path.string(), errno);

@@ -19,6 +19,11 @@ namespace virga {
 /// folder.
 void write_file_atomically(const std::filesystem::path& path, ByteView bytes, bool durable = true);
 
+/// Puts `bytes`, which write_file_atomically() has put at `from`, at `path` as well, all or nothing: as a second name
+/// of the same file where the file system allows it. Both are only ever replaced, never written to, so neither sees
+/// what becomes of the other. Throws as write_file_atomically().
+void copy_file_atomically(const std::filesystem::path& from, const std::filesystem::path& path, ByteView bytes);
+
 /// Throws Error(kUsage), naming the path, if write_file_atomically() could not put a file there: it is a folder, or its
 /// folder is missing or may not be written to. To be asked before long work.
 void check_can_write_file(const std::filesystem::path& path);

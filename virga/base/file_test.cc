@@ -73,6 +73,23 @@ TEST_F(FileTest, SaysBeforehandThatAFileCannotBeWritten) {
   EXPECT_THROW(write_file_atomically(folder_, as_bytes("x")), Error);
 }
 
+TEST_F(FileTest, CopiesThatDoNotFollowEachOther) {
+  write_file_atomically(folder_ / "a", as_bytes("one"));
+  write_file_atomically(folder_ / "b", as_bytes("old"));
+  copy_file_atomically(folder_ / "a", folder_ / "b", as_bytes("one"));
+  copy_file_atomically(folder_ / "a", folder_ / "b", as_bytes("one"));
+  EXPECT_EQ(as_text(read_file(folder_ / "b")), "one");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 2) << "a temporary file was left";
+  write_file_atomically(folder_ / "a", as_bytes("two"));
+  EXPECT_EQ(as_text(read_file(folder_ / "b")), "one");
+
+  copy_file_atomically("/dev/null", folder_ / "c", as_bytes("from no file"));
+  EXPECT_EQ(as_text(read_file(folder_ / "c")), "from no file");
+  copy_file_atomically(folder_ / "a", "/dev/null", as_bytes("two"));
+  EXPECT_TRUE(fs::is_character_file("/dev/null"));
+  EXPECT_THROW(copy_file_atomically(folder_ / "a", folder_ / "no" / "a", as_bytes("two")), Error);
+}
+
 TEST_F(FileTest, ReadsUpToTheEnd) {
   write_file_atomically(folder_ / "a", as_bytes("0123456789"));
   const ReadableFile file(folder_ / "a");

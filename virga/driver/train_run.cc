@@ -171,7 +171,7 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
     const auto model = make_model_file(request, data, run.plan, result);
     const auto bytes = encode_model(model);
     write_file_atomically(record.model_path(), bytes);
-    write_file_atomically(job.output.model, bytes);
+    copy_file_atomically(record.model_path(), job.output.model, bytes);
     const bool stopped = result.reason == EndReason::kStopped;
     std::optional<Evaluation> test;
     if (!stopped) test = evaluate_test(model, job_data, request, stop);

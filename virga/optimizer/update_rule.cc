@@ -245,10 +245,10 @@ UpdateRule::UpdateRule(const Tables& parameters, const UpdateRuleOptions& option
         PackedRows(rows_in_memory(spec), width_in_memory(spec), states, can_be_behind(options_.kind, spec, penalty)),
         nullptr};
     load_array(table.rows, 0, parameters.values[t]);
-    if (options_.kind == RuleKind::kAdagrad) {
+    if (options_.kind == RuleKind::kAdagrad && options_.initial_accumulator > 0) {
       load_array(table.rows, 1, std::vector(spec.size(), static_cast<float>(options_.initial_accumulator)));
     }
-    set_steps(table.rows, step_number(step));
+    if (step > 0) set_steps(table.rows, step_number(step));
     tables_.push_back(std::move(table));
   }
   prepare_powers();
