@@ -159,6 +159,10 @@ const float* LinearModel::localise(const RowGroup& group, const std::vector<floa
   if (lanes_ == 1 && group.dense) return weights.data();
   const std::size_t count = local_size(group);
   float* local = reserve(local_weights_, count * lanes_);
+  if (lanes_ == 1) {
+    for (std::size_t i = 0; i < count; ++i) local[i] = weights[group.keys[i]];
+    return local;
+  }
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t feature = group.dense ? i : group.keys[i];
     std::copy_n(weights.data() + feature * outputs_, outputs_, local + i * lanes_);
