@@ -1,6 +1,6 @@
 // Logistic regression on click data on one core, through the code that a rank runs, beside a limit written by hand.
 // VIRGA_BENCH_SET is an imported set of `virga generate ctr`; bench/ctr_kernel.py makes one and runs this. Items are
-// rows.
+// rows, times are of the clock on the wall: waiting for the disk counts.
 #include <array>
 #include <cstdlib>
 #include <memory>
@@ -80,7 +80,8 @@ class Rank {
   Round round_ = 0;
 };
 
-/// Mini-batches of decoded rows in memory, their keys merged: `offset` 0 takes whole groups, else parts of two.
+/// Mini-batches of decoded rows in memory: `offset` 0 takes whole groups, whose dictionaries are the keys, so that
+/// there is nothing to merge; else the end of one and the start of the next, whose keys are found and merged.
 void BM_InMemory(benchmark::State& state, RuleKind kind, std::uint32_t offset) {
   const auto& groups = groups_in_memory();
   Rank rank(kind);
@@ -95,9 +96,9 @@ void BM_InMemory(benchmark::State& state, RuleKind kind, std::uint32_t offset) {
   }
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(groups.size() * kBatch));
 }
-BENCHMARK_CAPTURE(BM_InMemory, sgd, RuleKind::kSgd, 0)->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(BM_InMemory, sgd_across_groups, RuleKind::kSgd, 500)->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(BM_InMemory, adagrad_l2, RuleKind::kAdagrad, 0)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(BM_InMemory, sgd, RuleKind::kSgd, 0)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK_CAPTURE(BM_InMemory, sgd_across_groups, RuleKind::kSgd, 500)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK_CAPTURE(BM_InMemory, adagrad_l2, RuleKind::kAdagrad, 0)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 /// From the object store: read, checked, decoded, scaled, merged, on this thread.
 void BM_FromStore(benchmark::State& state, RuleKind kind) {
@@ -112,7 +113,7 @@ void BM_FromStore(benchmark::State& state, RuleKind kind) {
   }
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(schedule.rows()));
 }
-BENCHMARK_CAPTURE(BM_FromStore, sgd, RuleKind::kSgd)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(BM_FromStore, sgd, RuleKind::kSgd)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 // --- The limit: the weights of 16 rows gathered, a rough sigmoid, the weights scattered back; AVX-512 by hand, no
 // keys, no optimiser, nothing checked, nothing measured.
@@ -190,7 +191,7 @@ void BM_HandWrittenLimit(benchmark::State& state) {
   }
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(flat.labels.size()));
 }
-BENCHMARK(BM_HandWrittenLimit)->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_HandWrittenLimit)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 }  // namespace
 }  // namespace virga
