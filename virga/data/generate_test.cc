@@ -44,7 +44,7 @@ TEST(Generate, PlantsModelsOfTheStatedLogLoss) {
   for (const auto& [kind, log_loss, positive] :
        {Expected{SyntheticKind::kCtr, 0.413, 0.26}, Expected{SyntheticKind::kCriteo, 0.435, 0.26},
         Expected{SyntheticKind::kDense, 0.5, 0.53}}) {
-    for (const std::uint64_t seed : {1, 2}) {
+    for (const std::uint64_t seed : {1U, 2U}) {
       const TestDirectory directory;
       const auto report = generate({.kind = kind, .rows = 20'000, .seed = seed, .to = directory.path("x.txt")});
       EXPECT_NEAR(report.planted_log_loss, log_loss, 0.01) << to_string(kind);

@@ -224,7 +224,7 @@ class Ctr final : public Planted {
       row.ids.push_back(mixed(zipf(log_levels_[field], random.next()) * 64 + field) % kFeatures);
     }
     std::ranges::sort(row.ids);
-    row.ids.erase(std::ranges::unique(row.ids).begin(), row.ids.end());
+    row.ids.erase(std::unique(row.ids.begin(), row.ids.end()), row.ids.end());
     double sum = 0;
     for (const auto id : row.ids) sum += weight(id);
     return sum;
@@ -243,8 +243,8 @@ class Criteo final : public Planted {
     std::array<std::uint32_t, kColumns> features;
     for (std::uint32_t i = 0; i < kColumns; ++i) features[i] = kNumbers + 1 + row.ids[i] % kBuckets;
     std::ranges::sort(features);
-    const auto end = std::ranges::unique(features).begin();
-    for (auto feature = features.begin(); feature != end; ++feature) {
+    const auto* const end = std::unique(features.begin(), features.end());
+    for (const auto* feature = features.begin(); feature != end; ++feature) {
       text += ' ';
       append_number(text, *feature);
       text += ":1";
