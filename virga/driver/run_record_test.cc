@@ -53,11 +53,11 @@ class RunRecordTest : public testing::Test {
 
   [[nodiscard]] static HistoryEntry entry(std::uint32_t epoch, double validation) {
     return {.epoch = epoch,
-            .round = epoch * 10U,
+            .round = epoch * std::uint64_t{10},
             .train_loss = 0.5,
             .validation_loss = validation,
             .learning_rate = 0.1,
-            .examples = epoch * 1000U,
+            .examples = epoch * std::uint64_t{1000},
             .seconds = 0.25 * epoch};
   }
 

@@ -66,7 +66,7 @@ class SingleEngineTest : public testing::Test {
     run.time_limit = job.stop.seconds;
     return run;
   }
-  TrainingResult train(const TrainingRun& run, std::uint64_t cache_bytes = 1U << 24, std::stop_token stop = {}) {
+  TrainingResult train(const TrainingRun& run, std::uint64_t cache_bytes = 1U << 24, const std::stop_token& stop = {}) {
     GroupCache cache(*set_.store, set_.manifest, cache_bytes);
     return train_on_threads(run, cache, &cache, SplitName::kValidation, kernels(best_simd_level()), observer_, stop);
   }

@@ -74,6 +74,7 @@ class SlowExchange {
 
   RoundTotals write(const std::vector<Contribution>& all) {
     std::vector<RoundTotals> totals;
+    totals.reserve(all.size());
     for (const auto& c : all) totals.push_back({c.weight, c.loss, c.examples});
     tree_sum(std::span(totals), [](RoundTotals& a, const RoundTotals& b) {
       a = {a.weight + b.weight, a.loss + b.loss, a.examples + b.examples};
@@ -87,6 +88,7 @@ class SlowExchange {
         const auto before = mean.size();
         for (std::uint32_t column = 0; column < width; ++column) {
           std::vector<std::optional<float>> parts;
+          parts.reserve(all.size());
           for (const auto& c : all) parts.push_back(value_of(c.tables[t], key, column, width));
           tree_sum(std::span(parts), [](std::optional<float>& a, const std::optional<float>& b) {
             if (b) a = a ? *a + *b : *b;
@@ -175,7 +177,7 @@ TEST_P(MemoryExchangeTest, HasTheBitsOfTheDefinitionInEveryRoundOnEveryRank) {
       const auto& keys = all[rank].tables[0].keys;
       std::vector<float> rows;
       for (const auto key : keys) {
-        const auto row = std::span(expected.values[0]).subspan(key * layout[0].width, layout[0].width);
+        const auto row = std::span(expected.values[0]).subspan(std::size_t{key} * layout[0].width, layout[0].width);
         rows.insert(rows.end(), row.begin(), row.end());
       }
       ASSERT_EQ(seen[rank][round].tables[0], rows) << "round " << round << ", rank " << rank;

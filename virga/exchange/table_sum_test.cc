@@ -69,6 +69,7 @@ TEST(TableSum, AddsSparsePartsInTheOrderOfTheTree) {
         std::vector<Rows> rows;
         for (std::uint32_t r = 0; r < ranks; ++r) rows.push_back(random_rows(r, width, r == 2 ? 0 : share));
         std::vector<SparsePart> parts;
+        parts.reserve(rows.size());
         for (const auto& part : rows) parts.push_back({part.keys, part.values});
 
         const auto found = table_sum.sparse(parts, width);

@@ -222,7 +222,7 @@ TEST_P(UpdateRuleTest, FollowsTheDenseDefinition) {
     std::vector<float> read(keys.size() * width);
     rule.read(step, 0, keys, read);
     for (std::size_t k = 0; k < keys.size(); ++k) {
-      expect_near(std::span(read).subspan(k * width, width), weights, keys[k] * width, "read");
+      expect_near(std::span(read).subspan(k * width, width), weights, std::size_t{keys[k]} * width, "read");
     }
     apply(rule, step);
     apply(weights, bias, step);
