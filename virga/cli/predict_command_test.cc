@@ -2,6 +2,7 @@
 #include <cmath>
 #include <sstream>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -14,7 +15,6 @@ namespace {
 
 using nlohmann::json;
 using testing::HasSubstr;
-using testing::IsEmpty;
 
 struct Rows {
   std::string labelled = "age,colour,note,answer\n";
@@ -34,8 +34,8 @@ Rows make_rows(int count, std::uint32_t seed) {
     const std::string colour = red ? "red" : draw(3) < 0.5 ? "blue" : "";
     const auto shown = draw(4) < 0.1 ? std::string("NA") : age;
     const auto note = "\"a, \"\"" + std::to_string(i % 3) + "\"\"\"";
-    rows.labelled += shown + "," + colour + "," + note + "," + (yes ? "yes" : "no") + "\n";
-    rows.bare += note + "," + shown + "," + colour + "\n";
+    rows.labelled += fmt::format("{},{},{},{}\n", shown, colour, note, yes ? "yes" : "no");
+    rows.bare += fmt::format("{},{},{}\n", note, shown, colour);
     rows.yes.push_back(yes);
   }
   return rows;

@@ -17,6 +17,7 @@ namespace {
 
 std::vector<char*> pointers(std::vector<std::string>& words) {
   std::vector<char*> result;
+  result.reserve(words.size() + 1);
   for (auto& word : words) result.push_back(word.data());
   result.push_back(nullptr);
   return result;
@@ -42,7 +43,7 @@ void read_both(int out, int err, ProgramResult& result) {
 
 ProgramResult run_program(const std::vector<std::string>& arguments, const std::filesystem::path& folder,
                           const std::vector<std::string>& variables, const std::string& command) {
-  const char* programs = std::getenv("VIRGA_BIN_DIR");
+  const char* programs = std::getenv("VIRGA_BIN_DIR");  // NOLINT(concurrency-mt-unsafe): nobody sets it
   if (programs == nullptr) throw std::runtime_error("VIRGA_BIN_DIR is not set; run the test by ctest");
   std::vector<std::string> words{command.empty() ? std::string(programs) + "/virga" : command};
   words.insert(words.end(), arguments.begin(), arguments.end());
