@@ -180,6 +180,7 @@ int show(const std::string& which, Session& session) {
 int remove(const std::vector<std::string>& which, Session& session) {
   if (which.empty()) throw Error(ErrorKind::kUsage, "no run was named", "virga rm RUN...; virga runs lists them");
   std::vector<Run> found;  // all of them first: a typing error deletes nothing
+  found.reserve(which.size());
   for (const auto& name : which) found.push_back(find_run(session.home(), name, RunChoice::kOnly));
   auto removed = json::array();
   for (const auto& run : found) {

@@ -36,7 +36,7 @@ class RunsTest : public testing::Test {
                   .train_loss = 0.5 / epoch,
                   .validation_loss = epoch == 2 ? 0.25 : 0.5,
                   .learning_rate = 0.1,
-                  .examples = 1000 * epoch,
+                  .examples = std::uint64_t{1000} * epoch,
                   .seconds = 0.5 * epoch});
     }
     record.finish(RunState::kFinished, "epochs", 0, "");
