@@ -52,8 +52,8 @@ std::string option_name(const CLI::Option& option) {
 }  // namespace
 
 std::string overview_page(const std::vector<HelpEntry>& commands) {
-  auto page =
-      created_by() + ": trains machine-learning models by mini-batches, with the same result on every machine.\n";
+  auto page = created_by() +
+              ": trains machine-learning models by mini-batches, bit by bit the same for the same job and workers.\n";
   page += R"(
 Usage: virga COMMAND [FLAGS] ...
 
