@@ -33,12 +33,15 @@ std::optional<ScaleKind> scale_kind(const std::string& word) {
   return std::nullopt;
 }
 
+Error not_found(const std::string& path) {
+  return {ErrorKind::kNotFound, fmt::format("cannot read {}: No such file or directory", path), "check the path"};
+}
+
 /// Says which files a path stands for and when they were last written: what a cached import depends on.
 std::string state_of(const std::string& path) {
   std::error_code missing;
   const auto whole = fs::weakly_canonical(path, missing);
-  if (!fs::exists(whole))
-    throw Error(ErrorKind::kNotFound, fmt::format("cannot read {}: No such file or directory", path), "check the path");
+  if (!fs::exists(whole)) throw not_found(path);
   std::string state = whole.string();
   // The labels of an IDX file stand beside it, so its folder counts too.
   for (const auto& part : {whole, whole.parent_path()}) {
@@ -95,8 +98,7 @@ void take_test(const Job::Data& data, JobData& job) {
   } else if (std::error_code failed; fs::exists(*data.test, failed)) {
     job.test_file = *data.test;
   } else {
-    throw Error(ErrorKind::kNotFound, fmt::format("cannot read {}: No such file or directory", *data.test),
-                "check the path");
+    throw not_found(*data.test);
   }
 }
 

@@ -204,15 +204,6 @@ struct UpdateRule::Access {
     }
   }
 
-  template <typename List>
-  static void read(const UpdateRuleOptions& o, std::uint64_t step, const Table& table, const List& list, float* out) {
-    const auto number = step_number(step);
-    visit(o, step, table, [&](const auto& worker) {
-      if (table.rows.lazy()) return worker.template read<true>(table.rows, list, number, out);
-      worker.template read<false>(table.rows, list, number, out);
-    });
-  }
-
   /// Calls then(worker, lazy) where lazy() is a constant.
   template <typename Then>
   static void visit_lazy(const UpdateRuleOptions& o, std::uint64_t step, const Table& table, const Then& then) {
@@ -223,12 +214,18 @@ struct UpdateRule::Access {
   }
 
   template <typename List>
+  static void read(const UpdateRuleOptions& o, std::uint64_t step, const Table& table, const List& list, float* out) {
+    const auto number = step_number(step);
+    visit_lazy(o, step, table,
+               [&](const auto& worker, auto lazy) { worker.template read<lazy()>(table.rows, list, number, out); });
+  }
+
+  template <typename List>
   static void apply(const UpdateRuleOptions& o, std::uint64_t step, Table& table, const List& list, std::size_t first,
                     std::size_t last, const float* gradient) {
     const auto number = step_number(step);
-    visit(o, step, table, [&](const auto& worker) {
-      if (table.rows.lazy()) return worker.template apply<true>(table.rows, list, first, last, number, gradient);
-      worker.template apply<false>(table.rows, list, first, last, number, gradient);
+    visit_lazy(o, step, table, [&](const auto& worker, auto lazy) {
+      worker.template apply<lazy()>(table.rows, list, first, last, number, gradient);
     });
   }
 };
