@@ -42,7 +42,7 @@ struct RowRange {
 };
 
 /// Builds mini-batches: finds the keys that occur and translates each group's dictionary. Keeps scratch memory between
-/// calls (two bits a feature at most, and only if mini-batches span groups), so one for each thread.
+/// calls (two bits a feature at most, and only if mini-batches span more than two groups), so one for each thread.
 class BatchAssembler {
  public:
   /// `features`: number of columns of the data set, above all keys.
@@ -52,16 +52,20 @@ class BatchAssembler {
   [[nodiscard]] MiniBatch assemble(std::span<const RowRange> ranges);
 
  private:
-  void find_used(BatchSlice& slice);
-  [[nodiscard]] std::span<const std::uint32_t> keys_of(const BatchSlice& slice);
+  [[nodiscard]] std::span<const std::uint32_t> find_used(BatchSlice& slice, std::vector<std::uint32_t>& scratch);
+  void merge_two(MiniBatch& batch);
   void merge_by_bitmap(MiniBatch& batch);
   void merge_by_sorting(MiniBatch& batch);
 
   std::uint32_t features_;
-  std::vector<std::uint64_t> seen_;  // bitmap, of local indices or of features; all zero between calls
-  std::vector<std::uint64_t> odd_;   // the same, of every second feature of a slice
-  std::vector<std::uint32_t> rank_;  // [words of seen_] number of keys before a word
-  std::vector<std::uint32_t> used_keys_;
+  std::vector<std::uint8_t> flags_;                   // [local index]: occurs; all zero between calls
+  std::vector<std::uint32_t> used_;                   // its local indices that occur
+  std::vector<std::uint32_t> merged_;                 // the keys of two slices
+  std::vector<std::vector<std::uint32_t>> scratch_;   // [slice] the keys of slices that use part of their dictionary
+  std::vector<std::span<const std::uint32_t>> keys_;  // [slice] the keys that it uses
+  std::vector<std::uint64_t> seen_;                   // bitmap of features; all zero between calls
+  std::vector<std::uint64_t> odd_;                    // the same, of every second feature of a slice
+  std::vector<std::uint32_t> rank_;                   // [words of seen_] number of keys before a word
 };
 
 }  // namespace virga

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "virga/base/error.h"
+#include "virga/exchange/mean.h"
 #include "virga/exchange/table_sum.h"
 #include "virga/exchange/tree_sum.h"
 
@@ -48,6 +49,7 @@ class MemoryExchange::Rank final : public Exchange {
 
  private:
   void check_contribution(const Contribution& contribution) const;
+  void check_finite(const Contribution& contribution) const;
   void reduce_and_apply();
   void apply_sparse(std::size_t table);
   void apply_whole(std::size_t table);
@@ -131,6 +133,14 @@ void MemoryExchange::Rank::check_contribution(const Contribution& contribution) 
     } else {
       check(part.values.empty() || part.values.size() == layout[t].size(), "a whole contribution has all rows or none");
     }
+  }
+  if (ranks_ > 1) check_finite(contribution);  // of a lone rank, the means are checked, which are not finite either
+}
+
+void MemoryExchange::Rank::check_finite(const Contribution& contribution) const {
+  const auto& layout = shared_.rule_.layout();
+  for (std::size_t t = 0; t < layout.size(); ++t) {
+    const auto& part = contribution.tables[t];
     if (!all_finite(part.values)) throw_not_finite(next_, rank_, layout[t], part);
   }
 }
@@ -195,8 +205,8 @@ std::span<const float> MemoryExchange::Rank::mean_of(std::span<const float> sum)
   const auto weight = static_cast<float>(totals_.weight);
   if (mean_.size() < sum.size()) mean_.resize(sum.size());
   const auto mean = std::span(mean_).first(sum.size());
-  for (std::size_t i = 0; i < sum.size(); ++i) mean[i] = sum[i] / weight;
-  if (!all_finite(mean)) {
+  if (!divide_finite(sum, weight, mean)) {
+    if (ranks_ == 1) check_finite(*shared_.written_[0]);
     throw Error(ErrorKind::kDiverged, fmt::format("round {}: the mean gradient of all ranks is not finite", next_),
                 kDivergedRemedy);
   }

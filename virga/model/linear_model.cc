@@ -33,11 +33,13 @@ void for_each_used(const BatchSlice& slice, Visit visit) {
   const auto* const positions = slice.positions.empty() ? nullptr : slice.positions.data();
   if (slice.all_used || slice.group->dense) {
     const std::size_t count = local_size(*slice.group);
+#pragma GCC unroll 8
     for (std::size_t u = 0; u < count; ++u) visit(u, positions == nullptr ? u : positions[u]);
     return;
   }
   const auto* const used = slice.used.data();
   const std::size_t count = slice.used.size();
+#pragma GCC unroll 8
   for (std::size_t u = 0; u < count; ++u) visit(used[u], positions == nullptr ? u : positions[u]);
 }
 
@@ -125,10 +127,12 @@ void LinearModel::add_slice(const BatchSlice& slice, const CompactParameters& pa
   backward(rows, scores, local);
   if (lanes_ == 1) {
     auto* const sum = gradient.data();
-    for_each_used(slice, [&](std::size_t index, std::size_t position) {
-      sum[position] += local[index];
-      local[index] = 0.0F;
-    });
+    for_each_used(slice, [&](std::size_t index, std::size_t position) { sum[position] += local[index]; });
+    if (slice.all_used || slice.used.size() > local_size(rows.group) / kLanes) {
+      std::fill_n(local, local_size(rows.group), 0.0F);
+    } else {
+      for (const auto index : slice.used) local[index] = 0.0F;
+    }
     return;
   }
   for_each_used(slice, [&](std::size_t index, std::size_t position) {

@@ -103,6 +103,7 @@ void gather(const PackedRows& rows, const List& list, const Part& part, std::uin
   if (rows.width() == 1) {
     constexpr std::size_t kStride = PackedRows::stride_of(1, kStates, kLazy);
     const std::uint32_t* words = rows.row(0);
+#pragma GCC unroll 8
     for (std::size_t i = part.first, to = 0; i < last; ++i, ++to) {
       if (List::kScattered && i + kAhead < list.size()) __builtin_prefetch(words + list[i + kAhead] * kStride, 1);
       const std::uint32_t* row = words + list[i] * kStride;
@@ -133,6 +134,7 @@ void scatter(PackedRows& rows, const List& list, const Part& part, std::uint32_t
   if (rows.width() == 1) {
     constexpr std::size_t kStride = PackedRows::stride_of(1, kStates, kLazy);
     std::uint32_t* words = rows.row(0);
+#pragma GCC unroll 8
     for (std::size_t i = part.first, from = 0; i < last; ++i, ++from) {
       std::uint32_t* row = words + list[i] * kStride;
       row[0] = std::bit_cast<std::uint32_t>(chunk.w[from]);
