@@ -367,8 +367,10 @@ bool CsvCellReader::read_column(std::size_t column, const CsvField& field, CsvCe
       cells.numbers[column] = number.value_or(0);
       if (number && !(refuses_missing && *number != *number)) return true;
       fault = {field.where,
-               fmt::format("column \"{}\" is numeric, but the value {}: {}", name,
-                           number ? "is missing" : describe(parse_float(field.text).status), excerpt(field.text))};
+               number ? fmt::format("column \"{}\" is numeric, but the value is missing: {}", name, excerpt(field.text))
+                      : fmt::format("column \"{}\" is numeric, but the value {}: {} (if it is a category, give "
+                                    "--categorical {})",
+                                    name, describe(parse_float(field.text).status), excerpt(field.text), name)};
       return false;
     }
     case Kind::kCategorical:
