@@ -1,0 +1,22 @@
+#include "virga/channel/channel.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "virga/base/error.h"
+
+namespace virga {
+
+void throw_missing(const Channel& channel, std::span<const MessageKey> missing) {
+  constexpr std::size_t kMostNamed = 3;
+  std::string names;
+  for (const auto& key : missing.first(std::min(missing.size(), kMostNamed))) {
+    names += (names.empty() ? "" : "; ") + to_string(key);
+  }
+  if (missing.size() > kMostNamed) names += "; ...";
+  throw Error(ErrorKind::kDeadlineExceeded, fmt::format("{}: {} message{} did not come in time: {}", channel.uri(),
+                                                        missing.size(), missing.size() == 1 ? "" : "s", names));
+}
+
+}  // namespace virga

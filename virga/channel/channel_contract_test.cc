@@ -1,0 +1,261 @@
+// What every Channel does, whatever it is made of. A new one is a line at the end.
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <numeric>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gmock/gmock.h>
+
+#include "virga/base/error.h"
+#include "virga/base/threads.h"
+#include "virga/channel/contract_testing.h"
+#include "virga/channel/memory_channel.h"
+
+namespace virga {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+using testing::UnorderedElementsAre;
+
+Wait soon() { return {Deadline::in(20s)}; }
+Wait at_once() { return {Deadline::in(0s)}; }
+
+MessageKey key(std::uint32_t source, std::uint64_t round, std::uint32_t destination = 0) {
+  return {.view = 1, .source = source, .round = round, .destination = destination};
+}
+
+class ChannelContract : public testing::TestWithParam<ChannelCase> {
+ protected:
+  void put(Channel& channel, const MessageKey& where, std::string_view text) {
+    const ByteView part = as_bytes(text);
+    channel.put(std::vector<Outgoing>{{where, {&part, 1}}}, soon());
+  }
+  void put(const MessageKey& where, std::string_view text) { put(channel(), where, text); }
+  std::map<MessageKey, std::string> get(Channel& channel, const std::vector<MessageKey>& keys) {
+    std::map<MessageKey, std::string> found;
+    channel.get(
+        keys,
+        [&](const MessageKey& at, const SharedBytes& bytes) {
+          EXPECT_FALSE(found.contains(at));
+          found[at] = as_text(bytes.view());
+        },
+        soon());
+    return found;
+  }
+  std::map<MessageKey, std::string> get(const std::vector<MessageKey>& keys) { return get(channel(), keys); }
+  bool has(const MessageKey& at) { return channel().try_get(at, soon()).has_value(); }
+
+  Channel& channel() { return *channels_->first; }
+  /// The same messages, seen from another worker.
+  Channel& other() { return *channels_->second; }
+
+ private:
+  std::unique_ptr<ChannelPair> channels_ = GetParam().make();
+};
+
+template <typename Call>
+ErrorKind kind_of_error(const Call& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.kind();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return ErrorKind::kInternal;
+}
+
+TEST_P(ChannelContract, FindsWhatWasPut) {
+  put(key(0, 1), "hello");
+  EXPECT_EQ(get({key(0, 1)}).at(key(0, 1)), "hello");
+  EXPECT_EQ(get(other(), {key(0, 1)}).at(key(0, 1)), "hello");
+  EXPECT_EQ(as_text(other().try_get(key(0, 1), soon())->view()), "hello");
+  EXPECT_FALSE(has(key(0, 2)));
+}
+
+TEST_P(ChannelContract, TellsKeysApartByEachOfTheirParts) {
+  const MessageKey base{.view = 1, .group = 2, .source = 3, .round = 4, .phase = 5, .destination = 6, .part = 7};
+  std::vector<MessageKey> keys(8, base);
+  keys[1].view = 9;
+  keys[2].group = 9;
+  keys[3].source = 9;
+  keys[4].round = std::uint64_t{1} << 40;
+  keys[5].phase = 9;
+  keys[6].destination = kEverybody;
+  keys[7].part = 9;
+  for (std::size_t i = 0; i < keys.size(); ++i) put(keys[i], "message " + std::to_string(i));
+  const auto found = get(keys);
+  for (std::size_t i = 0; i < keys.size(); ++i) EXPECT_EQ(found.at(keys[i]), "message " + std::to_string(i));
+}
+
+TEST_P(ChannelContract, JoinsThePartsOfAMessage) {
+  const std::vector<ByteView> parts = {as_bytes("one "), {}, as_bytes("two "), as_bytes("three")};
+  channel().put(std::vector<Outgoing>{{key(0, 0), parts}, {key(0, 1), {}}}, soon());
+  const auto found = get({key(0, 0), key(0, 1)});
+  EXPECT_EQ(found.at(key(0, 0)), "one two three");
+  EXPECT_EQ(found.at(key(0, 1)), "");
+}
+
+TEST_P(ChannelContract, TakesTheSameMessageTwice) {
+  put(key(0, 0), "same");
+  put(other(), key(0, 0), "same");
+  EXPECT_EQ(get({key(0, 0)}).size(), 1U);
+  EXPECT_EQ(channel().contents(soon()), (ChannelContents{.messages = 1, .bytes = 4}));
+}
+
+TEST_P(ChannelContract, RefusesOtherBytesUnderATakenKey) {
+  put(key(0, 0), "first");
+  EXPECT_EQ(kind_of_error([&] { put(key(0, 0), "other"); }), ErrorKind::kConflict);
+  EXPECT_EQ(kind_of_error([&] { put(key(0, 0), "firs"); }), ErrorKind::kConflict);
+  EXPECT_EQ(get({key(0, 0)}).at(key(0, 0)), "first");
+}
+
+TEST_P(ChannelContract, WaitsForMessagesAndHandsThemOverAsTheyCome) {
+  std::vector<MessageKey> keys;
+  for (std::uint32_t i = 0; i < 20; ++i) keys.push_back(key(i, 3));
+  std::atomic<int> seen = 0;
+  std::jthread sender([&] {
+    for (std::uint32_t i = 0; i < keys.size(); ++i) {
+      // The first ones are handed over while the last one is still to be put.
+      if (i + 1 == keys.size()) {
+        while (seen == 0) std::this_thread::yield();
+      }
+      put(other(), keys[i], std::to_string(i));
+    }
+  });
+  channel().get(
+      keys,
+      [&](const MessageKey& at, const SharedBytes& bytes) {
+        EXPECT_EQ(as_text(bytes.view()), std::to_string(at.source));
+        ++seen;
+      },
+      soon());
+  EXPECT_EQ(seen, 20);
+}
+
+TEST_P(ChannelContract, EndsAWaitAtItsDeadlineAndNamesWhatIsMissing) {
+  put(key(0, 7), "there");
+  try {
+    channel().get(std::vector{key(0, 7), key(5, 7)}, [](const auto&, const auto&) {}, {Deadline::in(50ms)});
+    FAIL() << "came without being put";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kDeadlineExceeded);
+    EXPECT_THAT(error.what(), HasSubstr("1 message "));
+    EXPECT_THAT(error.what(), HasSubstr("round 7, phase 0, from 5 to 0"));
+  }
+  EXPECT_EQ(kind_of_error([&] {
+              channel().get(
+                  std::vector{key(9, 9)}, [](const auto&, const auto&) {}, at_once());
+            }),
+            ErrorKind::kDeadlineExceeded);
+  EXPECT_EQ(get({key(0, 7)}).size(), 1U) << "the channel works on";
+}
+
+TEST_P(ChannelContract, EndsAWaitWhenAskedTo) {
+  std::stop_source stop;
+  std::jthread stopper([&] {
+    std::this_thread::sleep_for(20ms);
+    stop.request_stop();
+  });
+  EXPECT_EQ(
+      kind_of_error([&] {
+        channel().get(std::vector{key(9, 9)}, [](const auto&, const auto&) {}, {Deadline::in(20s), stop.get_token()});
+      }),
+      ErrorKind::kInterrupted);
+  put(key(9, 9), "late");
+  EXPECT_EQ(get({key(9, 9)}).size(), 1U) << "the channel works on";
+}
+
+TEST_P(ChannelContract, HandsOnWhatAReceiverThrows) {
+  put(key(0, 0), "x");
+  put(key(1, 0), "y");
+  const auto refuse = [](const MessageKey&, const SharedBytes&) { throw Error(ErrorKind::kCorrupt, "not mine"); };
+  EXPECT_EQ(kind_of_error([&] {
+              channel().get(std::vector{key(0, 0), key(1, 0)}, refuse, soon());
+            }),
+            ErrorKind::kCorrupt);
+  EXPECT_EQ(get({key(0, 0), key(1, 0)}).size(), 2U) << "the channel works on";
+}
+
+TEST_P(ChannelContract, RetiresTheRoundsOfOneSource) {
+  for (const std::uint32_t source : {0U, 1U}) {
+    for (const std::uint64_t round : {4U, 5U, 6U}) put(key(source, round), "m");
+  }
+  auto elsewhere = key(0, 4);
+  elsewhere.group = 1;
+  put(elsewhere, "m");
+  elsewhere.group = 0;
+  elsewhere.view = 2;
+  put(elsewhere, "m");
+  put({.view = 1, .source = 0, .round = 5, .phase = 3, .destination = 8, .part = 2}, "m");
+  channel().retire(1, 0, 0, 5, soon());
+  channel().retire(1, 0, 0, 5, soon());
+  EXPECT_FALSE(has(key(0, 4)));
+  EXPECT_FALSE(has(key(0, 5)));
+  EXPECT_TRUE(has(key(0, 6)));
+  EXPECT_TRUE(has(key(1, 4)));
+  EXPECT_TRUE(has(elsewhere));
+  EXPECT_EQ(channel().contents(soon()).messages, 6U);
+}
+
+TEST_P(ChannelContract, SweepsViewsThatAreOver) {
+  for (const std::uint32_t view : {1U, 2U, 3U}) put({.view = view, .source = view, .round = 9}, "m");
+  channel().sweep(3, soon());
+  channel().sweep(3, soon());
+  EXPECT_EQ(channel().contents(soon()).messages, 1U);
+  EXPECT_TRUE(has({.view = 3, .source = 3, .round = 9}));
+  channel().sweep(kEverybody, soon());
+  EXPECT_EQ(channel().contents(soon()), ChannelContents());
+}
+
+TEST_P(ChannelContract, CarriesLargeMessages) {
+  std::vector<std::uint32_t> numbers((std::size_t{5} << 20) / 4 + 1);
+  std::iota(numbers.begin(), numbers.end(), 7U);
+  const ByteView part = std::as_bytes(std::span(numbers));
+  ASSERT_LE(part.size(), channel().max_message_bytes());
+  channel().put(std::vector<Outgoing>{{key(0, 0), {&part, 1}}, {key(1, 0), {&part, 1}}}, soon());
+  int seen = 0;
+  other().get(
+      std::vector{key(0, 0), key(1, 0)},
+      [&](const MessageKey&, const SharedBytes& bytes) {
+        EXPECT_TRUE(std::ranges::equal(bytes.view(), part));
+        ++seen;
+      },
+      soon());
+  EXPECT_EQ(seen, 2);
+}
+
+TEST_P(ChannelContract, ServesManyThreadsAtOnce) {
+  constexpr std::uint32_t kThreads = 6;
+  constexpr std::uint64_t kRounds = 30;
+  run_threads(kThreads, [&](unsigned me) {
+    auto& mine = me % 2 == 0 ? channel() : other();
+    for (std::uint64_t round = 0; round < kRounds; ++round) {
+      const auto text = std::to_string(me) + "/" + std::to_string(round);
+      put(mine, key(me, round, kEverybody), text);
+      std::vector<MessageKey> keys;
+      for (std::uint32_t from = 0; from < kThreads; ++from) keys.push_back(key(from, round, kEverybody));
+      const auto found = get(mine, keys);
+      for (const auto& [at, bytes] : found) EXPECT_EQ(bytes, std::to_string(at.source) + "/" + std::to_string(round));
+      if (round > 1) mine.retire(1, 0, me, round - 2, soon());
+    }
+  });
+  EXPECT_EQ(channel().contents(soon()).messages, 2 * kThreads);
+}
+
+/// A channel in memory, shared by both ends.
+class MemoryPair final : public ChannelPair {
+ public:
+  MemoryPair() { first = second = std::make_shared<MemoryChannel>(); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Memory, ChannelContract,
+                         testing::Values(ChannelCase{"memory", [] { return std::make_unique<MemoryPair>(); }}),
+                         name_of_case<ChannelCase>);
+
+}  // namespace
+}  // namespace virga

@@ -1,0 +1,167 @@
+// What every Register does, whatever it is made of. A new one is a line at the end.
+#include <atomic>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gmock/gmock.h>
+
+#include "virga/base/error.h"
+#include "virga/base/threads.h"
+#include "virga/channel/contract_testing.h"
+#include "virga/channel/memory_register.h"
+
+namespace virga {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+using testing::Optional;
+
+Wait soon() { return {Deadline::in(20s)}; }
+
+class RegisterContract : public testing::TestWithParam<RegisterCase> {
+ protected:
+  Register& mine() { return *registers_->first; }
+  Register& other() { return *registers_->second; }
+  std::string text(std::string_view name) {
+    const auto value = mine().read(name, soon());
+    return value ? std::string(as_text(value->bytes.view())) : "none";
+  }
+
+ private:
+  std::unique_ptr<RegisterPair> registers_ = GetParam().make();
+};
+
+template <typename Call>
+ErrorKind kind_of_error(const Call& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.kind();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return ErrorKind::kInternal;
+}
+
+TEST_P(RegisterContract, ReadsTheNewestWrite) {
+  EXPECT_EQ(text("a"), "none");
+  const auto first = mine().write("a", as_bytes("one"), soon());
+  EXPECT_GE(first, 1U);
+  EXPECT_EQ(text("a"), "one");
+  const auto second = other().write("a", as_bytes(""), soon());
+  EXPECT_GT(second, first);
+  EXPECT_EQ(text("a"), "");
+  EXPECT_EQ(mine().read("a", soon())->version, second);
+  mine().write("folder/b", as_bytes("another"), soon());
+  EXPECT_EQ(text("a"), "");
+  EXPECT_EQ(text("folder/b"), "another");
+}
+
+TEST_P(RegisterContract, ExchangesOnlyWhatItExpected) {
+  const auto first = mine().compare_exchange("a", 0, as_bytes("one"), soon());
+  ASSERT_TRUE(first);
+  EXPECT_EQ(other().compare_exchange("a", 0, as_bytes("late"), soon()), std::nullopt);
+  EXPECT_EQ(text("a"), "one");
+  const auto second = other().compare_exchange("a", *first, as_bytes("two"), soon());
+  ASSERT_TRUE(second);
+  EXPECT_EQ(mine().compare_exchange("a", *first, as_bytes("late"), soon()), std::nullopt);
+  EXPECT_EQ(mine().compare_exchange("a", *second + 1, as_bytes("early"), soon()), std::nullopt);
+  EXPECT_EQ(text("a"), "two");
+}
+
+TEST_P(RegisterContract, LosesNoCountWhenManyExchange) {
+  constexpr int kTurns = 25;
+  run_threads(4, [&](unsigned me) {
+    auto& registers = me % 2 == 0 ? mine() : other();
+    for (int turn = 0; turn < kTurns; ++turn) {
+      for (;;) {
+        const auto value = registers.read("count", soon());
+        const int count = value ? std::stoi(std::string(as_text(value->bytes.view()))) : 0;
+        const auto next = std::to_string(count + 1);
+        if (registers.compare_exchange("count", value ? value->version : 0, as_bytes(next), soon())) break;
+      }
+    }
+  });
+  EXPECT_EQ(text("count"), std::to_string(4 * kTurns));
+}
+
+TEST_P(RegisterContract, WaitsForAnewerValue) {
+  const auto first = mine().write("a", as_bytes("one"), soon());
+  EXPECT_EQ(as_text(mine().wait_newer("a", 0, soon()).bytes.view()), "one");
+  std::jthread writer([&] {
+    std::this_thread::sleep_for(20ms);
+    other().write("a", as_bytes("two"), soon());
+  });
+  const auto value = mine().wait_newer("a", first, soon());
+  EXPECT_EQ(as_text(value.bytes.view()), "two");
+  EXPECT_GT(value.version, first);
+}
+
+TEST_P(RegisterContract, EndsAWaitAtItsDeadlineOrWhenAskedTo) {
+  try {
+    (void)mine().wait_newer("a", 3, {Deadline::in(30ms)});
+    FAIL() << "came without being written";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kDeadlineExceeded);
+    EXPECT_THAT(error.what(), HasSubstr("\"a\""));
+    EXPECT_THAT(error.what(), HasSubstr("version 3"));
+  }
+  std::stop_source stop;
+  std::jthread stopper([&] {
+    std::this_thread::sleep_for(20ms);
+    stop.request_stop();
+  });
+  EXPECT_EQ(kind_of_error([&] {
+              (void)mine().wait_newer("a", 0, {Deadline::in(20s), stop.get_token()});
+            }),
+            ErrorKind::kInterrupted);
+}
+
+TEST_P(RegisterContract, ForgetsWhatIsRemoved) {
+  mine().write("a", as_bytes("one"), soon());
+  other().remove("a", soon());
+  other().remove("a", soon());
+  EXPECT_EQ(text("a"), "none");
+  EXPECT_THAT(mine().compare_exchange("a", 0, as_bytes("anew"), soon()), Optional(testing::Ge(1U)));
+  EXPECT_EQ(text("a"), "anew");
+}
+
+TEST_P(RegisterContract, RefusesNamesThatLeadAstray) {
+  for (const auto* name : {"", "../a", ".hidden", "a//b", "/a"}) {
+    EXPECT_EQ(kind_of_error([&] { (void)mine().read(name, soon()); }), ErrorKind::kUsage) << name;
+    EXPECT_EQ(kind_of_error([&] { mine().write(name, {}, soon()); }), ErrorKind::kUsage) << name;
+  }
+}
+
+TEST_P(RegisterContract, KeepsValuesWholeUnderManyWriters) {
+  std::atomic<bool> done = false;
+  std::jthread writer([&] {
+    for (int i = 0; i < 60; ++i)
+      other().write("a", as_bytes(std::string(50'000, static_cast<char>('a' + i % 26))), soon());
+    done = true;
+  });
+  std::uint64_t last = 0;
+  while (!done) {
+    const auto value = mine().read("a", soon());
+    if (!value) continue;
+    const auto bytes = as_text(value->bytes.view());
+    ASSERT_EQ(bytes, std::string(50'000, bytes[0]));
+    ASSERT_GE(value->version, last);
+    last = value->version;
+  }
+}
+
+/// Registers in memory, shared by both ends.
+class MemoryPair final : public RegisterPair {
+ public:
+  MemoryPair() { first = second = std::make_shared<MemoryRegister>(); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Memory, RegisterContract,
+                         testing::Values(RegisterCase{"memory", [] { return std::make_unique<MemoryPair>(); }}),
+                         name_of_case<RegisterCase>);
+
+}  // namespace
+}  // namespace virga
