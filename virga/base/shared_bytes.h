@@ -18,7 +18,8 @@ class SharedBytes {
   /// `fill` writes all `size` bytes, which are unspecified before.
   template <typename Fill>
   [[nodiscard]] static SharedBytes make(std::size_t size, const Fill& fill) {
-    auto data = std::make_shared_for_overwrite<std::byte[]>(size);
+    // Not make_shared, whose bytes need not be aligned.
+    std::shared_ptr<std::byte[]> data(new std::byte[size]);
     fill(std::span(data.get(), size));
     return {std::move(data), size};
   }

@@ -25,4 +25,12 @@ struct Contribution {
   std::uint64_t examples = 0;
 };
 
+/// The sum of what all ranks contributed to a round.
+struct RoundTotals {
+  double weight = 0;
+  double loss = 0;
+  std::uint64_t examples = 0;
+  bool operator==(const RoundTotals&) const = default;
+};
+
 }  // namespace virga

@@ -9,13 +9,6 @@
 
 namespace virga {
 
-/// The sum of what all ranks contributed to a round.
-struct RoundTotals {
-  double weight = 0;
-  double loss = 0;
-  std::uint64_t examples = 0;
-};
-
 /// An Exchange owns the shared parameters as one rank sees them, and the protocol by which the ranks' contributions
 /// reach them. One object for each rank, used by that rank's thread alone; the sequence is read(r), write(r), read(r +
 /// 1), ... Every wait is bounded or ends when the run is aborted; members throw what ended the run elsewhere.

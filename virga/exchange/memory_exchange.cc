@@ -1,39 +1,17 @@
 #include "virga/exchange/memory_exchange.h"
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "virga/base/error.h"
+#include "virga/collective/table_sum.h"
+#include "virga/collective/tree_sum.h"
+#include "virga/exchange/check_contribution.h"
 #include "virga/exchange/mean.h"
-#include "virga/exchange/table_sum.h"
-#include "virga/exchange/tree_sum.h"
 
 namespace virga {
-namespace {
-
-constexpr char kDivergedRemedy[] = "lower --learning-rate, or look for extreme values with 'virga inspect'";
-
-bool all_finite(std::span<const float> values) noexcept {
-  constexpr std::uint32_t kExponent = 0x7f800000U;
-  std::uint32_t bad = 0;
-  for (const float value : values) bad |= (std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent ? 1U : 0U;
-  return bad == 0;
-}
-
-[[noreturn]] void throw_not_finite(Round round, unsigned rank, const TableSpec& table, const TableContribution& part) {
-  const auto bad = std::ranges::find_if(part.values, [](float value) { return !std::isfinite(value); });
-  const auto row = static_cast<std::size_t>(bad - part.values.begin()) / table.width;
-  throw Error(ErrorKind::kDiverged,
-              fmt::format("round {}, rank {}: the gradient of '{}' is not finite in row {}", round, rank, table.name,
-                          part.whole ? row : part.keys[row]),
-              kDivergedRemedy);
-}
-
-}  // namespace
 
 class MemoryExchange::Rank final : public Exchange {
  public:
@@ -48,8 +26,6 @@ class MemoryExchange::Rank final : public Exchange {
   [[nodiscard]] const RoundTotals& totals() const noexcept { return totals_; }
 
  private:
-  void check_contribution(const Contribution& contribution) const;
-  void check_finite(const Contribution& contribution) const;
   void reduce_and_apply();
   void apply_sparse(std::size_t table);
   void apply_whole(std::size_t table);
@@ -98,7 +74,10 @@ const CompactParameters& MemoryExchange::Rank::read(Round round, std::span<const
 void MemoryExchange::Rank::write(Round round, const Contribution& contribution) {
   check(round == next_, "rounds are written in order");
   try {
-    check_contribution(contribution);
+    const auto& layout = shared_.rule_.layout();
+    check_shape(contribution, layout, next_, rank_);
+    // Of a lone rank, the means are checked, which are not finite either.
+    if (ranks_ > 1) check_finite(contribution, layout, next_, rank_);
     shared_.written_[rank_] = &contribution;
     shared_.all_written_.arrive_and_wait();
   } catch (...) {
@@ -115,34 +94,6 @@ void MemoryExchange::Rank::write(Round round, const Contribution& contribution) 
   // not.
   shared_.all_applied_.arrive_and_wait();
   shared_.all_written_.throw_if_aborted();
-}
-
-void MemoryExchange::Rank::check_contribution(const Contribution& contribution) const {
-  const auto& layout = shared_.rule_.layout();
-  if (!std::isfinite(contribution.loss) || !std::isfinite(contribution.weight)) {
-    throw Error(ErrorKind::kDiverged, fmt::format("round {}, rank {}: the loss is not finite", next_, rank_),
-                kDivergedRemedy);
-  }
-  check(contribution.weight >= 0, "the weight of a contribution is not negative");
-  check(contribution.tables.size() == layout.size(), "a contribution has all tables");
-  for (std::size_t t = 0; t < layout.size(); ++t) {
-    const auto& part = contribution.tables[t];
-    if (layout[t].sparse) {
-      check(part.values.size() == part.keys.size() * layout[t].width, "a sparse contribution is [keys x width]");
-      check(part.keys.empty() || part.keys.back() < layout[t].rows, "the keys of a contribution are rows of the table");
-    } else {
-      check(part.values.empty() || part.values.size() == layout[t].size(), "a whole contribution has all rows or none");
-    }
-  }
-  if (ranks_ > 1) check_finite(contribution);  // of a lone rank, the means are checked, which are not finite either
-}
-
-void MemoryExchange::Rank::check_finite(const Contribution& contribution) const {
-  const auto& layout = shared_.rule_.layout();
-  for (std::size_t t = 0; t < layout.size(); ++t) {
-    const auto& part = contribution.tables[t];
-    if (!all_finite(part.values)) throw_not_finite(next_, rank_, layout[t], part);
-  }
 }
 
 void MemoryExchange::Rank::reduce_and_apply() {
@@ -206,7 +157,7 @@ std::span<const float> MemoryExchange::Rank::mean_of(std::span<const float> sum)
   if (mean_.size() < sum.size()) mean_.resize(sum.size());
   const auto mean = std::span(mean_).first(sum.size());
   if (!divide_finite(sum, weight, mean)) {
-    if (ranks_ == 1) check_finite(*shared_.written_[0]);
+    if (ranks_ == 1) check_finite(*shared_.written_[0], shared_.rule_.layout(), next_, rank_);
     throw Error(ErrorKind::kDiverged, fmt::format("round {}: the mean gradient of all ranks is not finite", next_),
                 kDivergedRemedy);
   }

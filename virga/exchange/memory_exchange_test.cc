@@ -14,7 +14,7 @@
 #include "virga/base/error.h"
 #include "virga/base/random.h"
 #include "virga/base/threads.h"
-#include "virga/exchange/tree_sum.h"
+#include "virga/collective/tree_sum.h"
 
 namespace virga {
 namespace {

@@ -380,15 +380,38 @@ Tables UpdateRule::state(std::uint64_t step) {
   return result;
 }
 
-void UpdateRule::restore(std::uint64_t step, const Tables& state) {
-  if (state.layout != state_layout()) {
-    throw Error(ErrorKind::kBadData, "the state of the optimiser is that of another model or another optimiser",
+RuleState UpdateRule::save() const {
+  RuleState state{Tables(layout_), Tables(state_layout()), {}};
+  std::size_t next = 0;
+  for (std::size_t t = 0; t < tables_.size(); ++t) {
+    const auto& rows = tables_[t].rows;
+    save_array(rows, 0, state.parameters.values[t]);
+    for (std::size_t s = 1; s <= rows.states(); ++s) save_array(rows, s, state.states.values[next++]);
+    auto& steps = state.steps.emplace_back();
+    if (!rows.lazy()) continue;
+    for (std::size_t r = 0; r < rows.rows(); ++r) steps.push_back(rows.row(r)[rows.step_offset()]);
+  }
+  return state;
+}
+
+void UpdateRule::load(std::uint64_t step, const RuleState& state) {
+  const auto now = step_number(step);
+  bool fits = state.parameters.layout == layout_ && state.states.layout == state_layout() &&
+              state.steps.size() == tables_.size();
+  for (std::size_t t = 0; fits && t < tables_.size(); ++t) {
+    fits = state.steps[t].size() == (tables_[t].rows.lazy() ? tables_[t].rows.rows() : 0) &&
+           std::ranges::all_of(state.steps[t], [&](std::uint32_t s) { return s <= now; });
+  }
+  if (!fits) {
+    throw Error(ErrorKind::kBadData, "the state of the optimiser is that of another model, optimiser or step",
                 "resume with the model and the optimiser that it was written with");
   }
   std::size_t next = 0;
-  for (auto& table : tables_) {
-    for (std::size_t s = 1; s <= table.rows.states(); ++s) load_array(table.rows, s, state.values[next++]);
-    set_steps(table.rows, step_number(step));
+  for (std::size_t t = 0; t < tables_.size(); ++t) {
+    auto& rows = tables_[t].rows;
+    load_array(rows, 0, state.parameters.values[t]);
+    for (std::size_t s = 1; s <= rows.states(); ++s) load_array(rows, s, state.states.values[next++]);
+    for (std::size_t r = 0; r < state.steps[t].size(); ++r) rows.row(r)[rows.step_offset()] = state.steps[t][r];
   }
 }
 

@@ -34,6 +34,14 @@ struct RowStates {
   std::vector<float> s2;
 };
 
+/// All that an update rule holds, as it lies in memory: rows may be behind, each up to the step that is noted for it.
+struct RuleState {
+  Tables parameters;
+  Tables states;                                  ///< "<table>.velocity", ".accumulator", ".first_moment", ...
+  std::vector<std::vector<std::uint32_t>> steps;  ///< [tables][rows]; empty for tables whose rows are never behind
+  bool operator==(const RuleState&) const = default;
+};
+
 /// Parameters, and what is done to them with the mean gradient of a step, row by row (a row of a sparse table is one
 /// key). Rows of sparse tables that a step does not touch are left alone and *caught up* later, in closed form, so a
 /// step costs as much as its keys. The rule holds the parameters, because a row lies beside its own state in memory.
@@ -79,11 +87,14 @@ class UpdateRule {
   void scale_accumulators(std::uint64_t step, double factor);
 
   /// Catches up and copies the rule's own state: tables "<table>.velocity", ".accumulator", ".first_moment" or
-  /// ".second_moment". With the parameters it is all that a later run needs to go on from.
+  /// ".second_moment".
   [[nodiscard]] Tables state(std::uint64_t step);
-  /// Takes over such a state as that before `step`, and the parameters as they are. Throws Error(kBadData) if the state
-  /// is one of another model or rule.
-  void restore(std::uint64_t step, const Tables& state);
+
+  /// Everything, for a checkpoint. Nothing is caught up: the bits of a run do not depend on how often it is saved.
+  [[nodiscard]] RuleState save() const;
+  /// Takes over what save() gave before `step`; the options stay this rule's own. Throws Error(kBadData) if it is one
+  /// of another model or rule, or of a later step.
+  void load(std::uint64_t step, const RuleState& state);
 
   [[nodiscard]] const Layout& layout() const noexcept { return layout_; }
   [[nodiscard]] const UpdateRuleOptions& options() const noexcept { return options_; }

@@ -305,13 +305,11 @@ TEST_P(UpdateRuleTest, GoesOnFromItsStateWithTheSameBits) {
   UpdateRule first(start, options);
   for (std::uint64_t step = 0; step < kHalf; ++step) apply(first, step);
   first.set_learning_rate(kHalf, 0.05);
-  const auto state = first.state(kHalf);
-  Tables middle(layout);
-  first.copy_parameters(kHalf, middle);
-
-  UpdateRule second(middle, first.options(), kHalf);
-  second.restore(kHalf, state);
-  for (std::uint64_t step = kHalf; step < 2 * kHalf; ++step) {
+  for (std::uint64_t step = kHalf; step < kHalf + 3; ++step) apply(first, step);  // some rows are behind now
+  UpdateRule second(Tables(layout), first.options());
+  second.load(kHalf + 3, first.save());
+  EXPECT_EQ(second.save(), first.save());
+  for (std::uint64_t step = kHalf + 3; step < 2 * kHalf; ++step) {
     apply(first, step);
     apply(second, step);
   }
@@ -461,12 +459,21 @@ TEST(UpdateRuleTest, RefusesTheStateOfAnotherModelOrRule) {
   UpdateRule wider(Tables(layout_of(3)), {.kind = RuleKind::kAdagrad});
   for (auto* other : {&adam, &wider}) {
     try {
-      adagrad.restore(0, other->state(0));
+      adagrad.load(0, other->save());
       FAIL() << "accepted";
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::kBadData);
     }
   }
+}
+
+TEST(UpdateRuleTest, RefusesTheStateOfALaterStep) {
+  UpdateRule rule(small_model(), {.kind = RuleKind::kAdagrad, .l2 = 0.1});
+  rule.catch_up(7);
+  UpdateRule other(small_model(), {.kind = RuleKind::kAdagrad, .l2 = 0.1});
+  EXPECT_THROW(other.load(6, rule.save()), Error);
+  other.load(7, rule.save());
+  EXPECT_EQ(other.save(), rule.save());
 }
 
 TEST(UpdateRuleTest, StaysFiniteUnderTheStrongestPenalties) {

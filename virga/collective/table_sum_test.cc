@@ -1,4 +1,4 @@
-#include "virga/exchange/table_sum.h"
+#include "virga/collective/table_sum.h"
 
 #include <bit>
 #include <cmath>
@@ -9,7 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "virga/base/random.h"
-#include "virga/exchange/tree_sum.h"
+#include "virga/collective/tree_sum.h"
 
 namespace virga {
 namespace {

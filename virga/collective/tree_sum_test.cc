@@ -1,4 +1,4 @@
-#include "virga/exchange/tree_sum.h"
+#include "virga/collective/tree_sum.h"
 
 #include <string>
 #include <vector>

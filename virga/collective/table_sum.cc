@@ -1,10 +1,10 @@
-#include "virga/exchange/table_sum.h"
+#include "virga/collective/table_sum.h"
 
 #include <algorithm>
 #include <bit>
 
 #include "virga/base/error.h"
-#include "virga/exchange/tree_sum.h"
+#include "virga/collective/tree_sum.h"
 
 namespace virga {
 namespace {

@@ -1,0 +1,177 @@
+#include "virga/collective/all_reduce.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "virga/base/error.h"
+#include "virga/collective/outbox.h"
+#include "virga/collective/tree_sum.h"
+
+namespace virga {
+namespace {
+
+// Retiring costs a request: not for little.
+constexpr std::uint64_t kMostUnretiredBytes = std::uint64_t{4} << 20;
+constexpr std::uint64_t kMostUnretiredRounds = 16;
+
+void add(SumScalars& left, const SumScalars& right) {
+  left.totals.weight += right.totals.weight;
+  left.totals.loss += right.totals.loss;
+  left.totals.examples += right.totals.examples;
+  left.decree = std::max(left.decree, right.decree);
+}
+
+TableCuts uncut(const Layout& layout) { return cut_tables(layout, 1); }
+
+}  // namespace
+
+AllReduce::AllReduce(Channel& channel, const Group& group, const Layout& layout, TableCuts cuts, const Options& options)
+    : channel_(channel),
+      group_(group),
+      layout_(layout),
+      cuts_(std::move(cuts)),
+      whole_(uncut(layout)),
+      options_(options),
+      table_sums_(layout.size()) {
+  check(group_.rank < group_.size, "AllReduce: the member is in its group");
+  check(cuts_.size() == layout_.size(), "AllReduce: every table is cut");
+  for (const auto& cut : cuts_) check(cut.size() == group_.size + 1, "AllReduce: every member has a range");
+}
+
+const std::vector<ContributionPart>& AllReduce::operator()(std::uint64_t round, const Contribution& contribution,
+                                                           std::uint64_t decree, const Wait& wait) {
+  held_.clear();
+  if (group_.size == 1) {
+    sums_.assign(1, part_of(contribution, layout_, whole_, 0, decree));
+    return sums_;
+  }
+  retire(wait);
+  options_.pattern == Pattern::kLeader ? leader(round, contribution, decree, wait)
+                                       : scatter_reduce(round, contribution, decree, wait);
+  finished_before_ = std::exchange(finished_, round);
+  return sums_;
+}
+
+void AllReduce::scatter_reduce(std::uint64_t round, const Contribution& contribution, std::uint64_t decree,
+                               const Wait& wait) {
+  const auto me = group_.rank;
+  std::vector<std::uint32_t> others;
+  for (std::uint32_t r = 0; r < group_.size; ++r) {
+    if (r != me) others.push_back(r);
+  }
+  inputs_.resize(group_.size);
+  sums_.resize(group_.size);
+
+  // Merge: hand out the ranges of the others, sum the own one.
+  std::vector<ContributionPart> parts;
+  for (const auto r : others) parts.push_back(part_of(contribution, layout_, cuts_, r, decree));
+  send(round, options_.phase, parts, others, MessageKind::kContribution, wait);
+  std::vector<MessageKey> keys;
+  for (const auto r : others) keys.push_back(message_key(group_, round, options_.phase, r, me));
+  receive(MessageKind::kContribution, keys, cuts_, true, inputs_, wait);
+  inputs_[me] = part_of(contribution, layout_, cuts_, me, decree);
+  sum_inputs(sums_[me]);
+
+  // Update: hand out the sum, collect the sums of the others.
+  const auto update = static_cast<Phase>(options_.phase + 1);
+  const std::uint32_t everybody = kEverybody;
+  send(round, update, {&sums_[me], 1}, {&everybody, 1}, MessageKind::kSum, wait);
+  keys.clear();
+  for (const auto r : others) keys.push_back(message_key(group_, round, update, r, kEverybody));
+  receive(MessageKind::kSum, keys, cuts_, false, sums_, wait);
+  for (const auto& part : sums_) {
+    if (part.scalars != sums_[me].scalars) {
+      throw Error(ErrorKind::kCorrupt, "the members of a group disagree on the totals of a round",
+                  "they run different programs or different jobs");
+    }
+  }
+}
+
+void AllReduce::leader(std::uint64_t round, const Contribution& contribution, std::uint64_t decree, const Wait& wait) {
+  constexpr std::uint32_t kLeader = 0;
+  const auto update = static_cast<Phase>(options_.phase + 1);
+  sums_.resize(1);
+  if (group_.rank != kLeader) {
+    const auto own = part_of(contribution, layout_, whole_, 0, decree);
+    const auto to = kLeader;
+    send(round, options_.phase, {&own, 1}, {&to, 1}, MessageKind::kContribution, wait);
+    const auto key = message_key(group_, round, update, kLeader, kEverybody);
+    receive(MessageKind::kSum, {&key, 1}, whole_, false, sums_, wait);
+    return;
+  }
+  inputs_.resize(group_.size);
+  std::vector<MessageKey> keys;
+  for (std::uint32_t r = 1; r < group_.size; ++r) {
+    keys.push_back(message_key(group_, round, options_.phase, r, kLeader));
+  }
+  receive(MessageKind::kContribution, keys, whole_, true, inputs_, wait);
+  inputs_[kLeader] = part_of(contribution, layout_, whole_, 0, decree);
+  sum_inputs(sums_[0]);
+  const std::uint32_t everybody = kEverybody;
+  send(round, update, {sums_.data(), 1}, {&everybody, 1}, MessageKind::kSum, wait);
+}
+
+/// Sums inputs_, which are one range of all members.
+void AllReduce::sum_inputs(ContributionPart& sum) {
+  std::vector<SumScalars> scalars;
+  for (const auto& input : inputs_) scalars.push_back(input.scalars);
+  tree_sum(std::span(scalars), add);
+  sum.scalars = scalars[0];
+  sum.tables.resize(layout_.size());
+  std::vector<SparsePart> sparse;
+  std::vector<std::span<const float>> whole;
+  for (std::size_t t = 0; t < layout_.size(); ++t) {
+    sum.tables[t].first = inputs_[0].tables[t].first;
+    if (layout_[t].sparse) {
+      sparse.clear();
+      for (const auto& input : inputs_) sparse.push_back(input.tables[t].rows);
+      sum.tables[t].rows = table_sums_[t].sparse(sparse, layout_[t].width);
+    } else {
+      whole.clear();
+      for (const auto& input : inputs_) whole.push_back(input.tables[t].rows.values);
+      sum.tables[t].rows = {{}, table_sums_[t].whole(whole)};
+    }
+  }
+}
+
+void AllReduce::send(std::uint64_t round, Phase phase, std::span<const ContributionPart> parts,
+                     std::span<const std::uint32_t> destinations, MessageKind kind, const Wait& wait) {
+  Outbox outbox(group_);
+  if (storage_.size() < parts.size()) storage_.resize(parts.size());
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    outbox.add(round, phase, destinations[i], kind, parts[i].scalars.totals.weight,
+               encode_part(parts[i], layout_, storage_[i]));
+  }
+  const auto bytes = outbox.put(channel_, wait);
+  traffic_.messages_put += parts.size();
+  traffic_.bytes_put += bytes;
+  unretired_bytes_ += bytes;
+}
+
+/// parts[source] of each key. `own_range`: all are of the range that this member sums, else each of its source's.
+void AllReduce::receive(MessageKind kind, std::span<const MessageKey> keys, const TableCuts& cuts, bool own_range,
+                        std::vector<ContributionPart>& parts, const Wait& wait) {
+  const auto range = [&](std::uint32_t source) -> std::uint32_t {
+    if (options_.pattern == Pattern::kLeader) return 0;
+    return own_range ? group_.rank : source;
+  };
+  const auto take = [&](const MessageKey& key, const SharedBytes& message) {
+    const auto opened = open_message(message, key, kind);
+    const auto what = "a contribution (" + to_string(key) + ")";
+    decode_part(opened.body, layout_, cuts, range(key.source), what, parts[parts.size() == 1 ? 0 : key.source]);
+    held_.push_back(message);
+    ++traffic_.messages_got;
+    traffic_.bytes_got += message.size();
+  };
+  channel_.get(keys, take, wait);
+}
+
+void AllReduce::retire(const Wait& wait) {
+  // This member has finished its last round, and so heard of all others in it: they have left the rounds before.
+  if (!finished_before_) return;
+  if (unretired_bytes_ < kMostUnretiredBytes && ++unretired_rounds_ < kMostUnretiredRounds) return;
+  channel_.retire(group_.view, group_.id, group_.rank, *finished_before_, wait);
+  unretired_bytes_ = unretired_rounds_ = 0;
+}
+
+}  // namespace virga

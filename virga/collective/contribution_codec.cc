@@ -1,0 +1,198 @@
+#include "virga/collective/contribution_codec.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "virga/base/bytes.h"
+#include "virga/base/error.h"
+
+namespace virga {
+namespace {
+
+constexpr std::size_t kAlignment = 16;
+constexpr std::array<std::byte, kAlignment> kZeros{};
+
+enum class Form : std::uint8_t { kNothing = 0, kSparse = 1, kWhole = 2 };
+
+std::size_t padding(std::size_t bytes) noexcept { return (kAlignment - bytes % kAlignment) % kAlignment; }
+
+[[noreturn]] void throw_corrupt(std::string_view what, std::string_view why) {
+  throw Error(ErrorKind::kCorrupt, std::string(what) + ": " + std::string(why),
+              "the members of the job run different programs or different jobs");
+}
+
+/// The first key as it is, then the differences, less 1: keys ascend strictly.
+void put_keys(std::span<const std::uint32_t> keys, Bytes& out) {
+  // Written through a pointer: nearly all differences of busy tables take one byte.
+  const auto before = out.size();
+  out.resize(before + 5 * keys.size());
+  auto* to = out.data() + before;
+  std::uint32_t next = 0;
+  for (const auto key : keys) {
+    auto value = key - next;
+    for (; value >= 0x80; value >>= 7) *to++ = static_cast<std::byte>(value | 0x80);
+    *to++ = static_cast<std::byte>(value);
+    next = key + 1;
+  }
+  out.resize(static_cast<std::size_t>(to - out.data()));
+}
+
+std::uint64_t get_key_difference(const std::byte*& at, const std::byte* end, std::string_view what) {
+  std::uint64_t value = 0;
+  for (unsigned shift = 0; shift < 35; shift += 7) {
+    if (at == end) throw_corrupt(what, "its keys end too early");
+    const auto byte = std::to_integer<std::uint64_t>(*at++);
+    value |= (byte & 0x7f) << shift;
+    if (byte < 0x80) return value;
+  }
+  throw_corrupt(what, "a key is too large");
+}
+
+void get_keys(ByteView bytes, std::size_t count, std::uint64_t first, std::uint64_t last, std::string_view what,
+              std::vector<std::uint32_t>& keys) {
+  if (count > bytes.size()) throw_corrupt(what, "it has more keys than bytes for them");
+  keys.resize(count);
+  const auto* at = bytes.data();
+  const auto* const end = at + bytes.size();
+  std::uint64_t next = 0;
+  for (auto& key : keys) {
+    const auto value = next + get_key_difference(at, end, what);
+    if (value >= last) throw_corrupt(what, "a key is beyond the member's range");
+    key = static_cast<std::uint32_t>(value);
+    next = value + 1;
+  }
+  if (at != end) throw_corrupt(what, "there are bytes after its keys");
+  if (!keys.empty() && keys[0] < first) throw_corrupt(what, "a key is before the member's range");
+}
+
+struct TableHead {
+  Form form = Form::kNothing;
+  std::uint32_t count = 0;  // keys, or elements
+  std::uint32_t key_bytes = 0;
+};
+
+}  // namespace
+
+TableCuts cut_tables(const Layout& layout, std::uint32_t members,
+                     std::span<const std::vector<std::uint64_t>> row_weights) {
+  TableCuts cuts(layout.size());
+  for (std::size_t t = 0; t < layout.size(); ++t) {
+    const auto size = layout[t].sparse ? std::uint64_t{layout[t].rows} : std::uint64_t{layout[t].size()};
+    auto& cut = cuts[t];
+    if (layout[t].sparse && t < row_weights.size() && !row_weights[t].empty()) {
+      const auto& weights = row_weights[t];
+      std::uint64_t total = 0;
+      for (const auto weight : weights) total += weight;
+      std::uint64_t before = 0;
+      cut.push_back(0);
+      for (std::size_t s = 0; s < weights.size(); ++s) {
+        before += weights[s];
+        while (cut.size() < members && before * members >= total * cut.size() && total > 0) {
+          cut.push_back(size * (s + 1) / weights.size());
+        }
+      }
+      while (cut.size() <= members) cut.push_back(size);
+      continue;
+    }
+    constexpr std::uint64_t kElements = 16;  // a cache line
+    for (std::uint32_t m = 0; m <= members; ++m) {
+      const auto even = size * m / members;
+      cut.push_back(m == members       ? size
+                    : layout[t].sparse ? even
+                                       : std::min(size, (even + kElements - 1) / kElements * kElements));
+    }
+  }
+  return cuts;
+}
+
+ContributionPart part_of(const Contribution& contribution, const Layout& layout, const TableCuts& cuts,
+                         std::uint32_t member, std::uint64_t decree) {
+  check(contribution.tables.size() == layout.size(), "a contribution has all tables");
+  ContributionPart part;
+  part.scalars = {{contribution.weight, contribution.loss, contribution.examples}, decree};
+  for (std::size_t t = 0; t < layout.size(); ++t) {
+    const auto& table = contribution.tables[t];
+    const auto first = cuts[t][member], last = cuts[t][member + 1];
+    if (layout[t].sparse) {
+      check(table.values.size() == table.keys.size() * layout[t].width, "a sparse contribution is [keys x width]");
+      part.tables.push_back({first, key_range({table.keys, table.values}, layout[t].width, first, last)});
+    } else {
+      check(table.values.empty() || table.values.size() == layout[t].size(), "a whole table has all rows or none");
+      const std::span<const float> values(table.values);
+      part.tables.push_back({first, {{}, values.empty() ? values : values.subspan(first, last - first)}});
+    }
+  }
+  return part;
+}
+
+std::vector<ByteView> encode_part(const ContributionPart& part, const Layout& layout, Bytes& storage) {
+  storage.clear();
+  ByteWriter out(storage);
+  out.put(part.scalars.totals.weight);
+  out.put(part.scalars.totals.loss);
+  out.put(part.scalars.totals.examples);
+  out.put(part.scalars.decree);
+  out.put(static_cast<std::uint32_t>(layout.size()));
+  Bytes keys;
+  for (std::size_t t = 0; t < layout.size(); ++t) {
+    const auto& rows = part.tables[t].rows;
+    const auto before = keys.size();
+    if (layout[t].sparse) put_keys(rows.keys, keys);
+    const auto form = layout[t].sparse ? Form::kSparse : rows.values.empty() ? Form::kNothing : Form::kWhole;
+    out.put(form);
+    out.put(static_cast<std::uint32_t>(layout[t].sparse ? rows.keys.size() : rows.values.size()));
+    out.put(static_cast<std::uint32_t>(keys.size() - before));
+  }
+  storage.insert(storage.end(), keys.begin(), keys.end());
+  storage.resize(storage.size() + padding(storage.size()));
+  std::vector<ByteView> body = {storage};
+  for (const auto& table : part.tables) {
+    if (table.rows.values.empty()) continue;
+    const auto bytes = std::as_bytes(table.rows.values);
+    body.push_back(bytes);
+    if (const auto pad = padding(bytes.size()); pad > 0) body.push_back(ByteView(kZeros).first(pad));
+  }
+  return body;
+}
+
+void decode_part(ByteView body, const Layout& layout, const TableCuts& cuts, std::uint32_t member,
+                 std::string_view what, ContributionPart& part) {
+  ByteReader in(body, what);
+  auto& totals = part.scalars.totals;
+  totals.weight = in.get<double>();
+  totals.loss = in.get<double>();
+  totals.examples = in.get<std::uint64_t>();
+  part.scalars.decree = in.get<std::uint64_t>();
+  if (in.get<std::uint32_t>() != layout.size()) throw_corrupt(what, "it has another number of tables");
+  std::vector<TableHead> heads(layout.size());
+  for (auto& head : heads) {
+    head.form = in.get<Form>();
+    head.count = in.get<std::uint32_t>();
+    head.key_bytes = in.get<std::uint32_t>();
+  }
+  part.tables.resize(layout.size());
+  part.key_storage.resize(layout.size());
+  for (std::size_t t = 0; t < layout.size(); ++t) {
+    const auto& head = heads[t];
+    const auto first = cuts[t][member], last = cuts[t][member + 1];
+    const bool fits = layout[t].sparse ? head.form == Form::kSparse
+                      : head.form == Form::kWhole
+                          ? head.count == last - first && head.count > 0 && head.key_bytes == 0
+                          : head.form == Form::kNothing && head.count == 0 && head.key_bytes == 0;
+    if (!fits) throw_corrupt(what, "a table has another form or size");
+    auto& keys = part.key_storage[t];
+    get_keys(in.take(head.key_bytes), layout[t].sparse ? head.count : 0, first, last, what, keys);
+    part.tables[t] = {first, {keys, {}}};
+  }
+  (void)in.take(padding(body.size() - in.remaining()));
+  for (std::size_t t = 0; t < layout.size(); ++t) {
+    const auto size = std::size_t{heads[t].count} * (layout[t].sparse ? layout[t].width : 1);
+    const auto bytes = in.take(size * sizeof(float));
+    part.tables[t].rows.values = {reinterpret_cast<const float*>(bytes.data()), size};
+    (void)in.take(padding(bytes.size()));
+  }
+  if (in.remaining() > 0) throw_corrupt(what, "there are bytes after its end");
+}
+
+}  // namespace virga

@@ -1,0 +1,55 @@
+#include "virga/exchange/check_contribution.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <span>
+
+#include <fmt/format.h>
+
+#include "virga/base/error.h"
+
+namespace virga {
+namespace {
+
+bool all_finite(std::span<const float> values) noexcept {
+  constexpr std::uint32_t kExponent = 0x7f800000U;
+  std::uint32_t bad = 0;
+  for (const float value : values) bad |= (std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent ? 1U : 0U;
+  return bad == 0;
+}
+
+}  // namespace
+
+void check_shape(const Contribution& contribution, const Layout& layout, Round round, unsigned rank) {
+  if (!std::isfinite(contribution.loss) || !std::isfinite(contribution.weight)) {
+    throw Error(ErrorKind::kDiverged, fmt::format("round {}, rank {}: the loss is not finite", round, rank),
+                kDivergedRemedy);
+  }
+  check(contribution.weight >= 0, "the weight of a contribution is not negative");
+  check(contribution.tables.size() == layout.size(), "a contribution has all tables");
+  for (std::size_t t = 0; t < layout.size(); ++t) {
+    const auto& part = contribution.tables[t];
+    if (layout[t].sparse) {
+      check(part.values.size() == part.keys.size() * layout[t].width, "a sparse contribution is [keys x width]");
+      check(part.keys.empty() || part.keys.back() < layout[t].rows, "the keys of a contribution are rows of the table");
+    } else {
+      check(part.values.empty() || part.values.size() == layout[t].size(), "a whole contribution has all rows or none");
+    }
+  }
+}
+
+void check_finite(const Contribution& contribution, const Layout& layout, Round round, unsigned rank) {
+  for (std::size_t t = 0; t < layout.size(); ++t) {
+    const auto& part = contribution.tables[t];
+    if (all_finite(part.values)) continue;
+    const auto bad = std::ranges::find_if(part.values, [](float value) { return !std::isfinite(value); });
+    const auto row = static_cast<std::size_t>(bad - part.values.begin()) / layout[t].width;
+    throw Error(ErrorKind::kDiverged,
+                fmt::format("round {}, rank {}: the gradient of '{}' is not finite in row {}", round, rank,
+                            layout[t].name, part.whole ? row : part.keys[row]),
+                kDivergedRemedy);
+  }
+}
+
+}  // namespace virga
