@@ -1,6 +1,7 @@
 // What every Channel does, whatever it is made of. A new one is a line at the end.
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <map>
 #include <numeric>
 #include <stop_token>
@@ -8,12 +9,22 @@
 #include <thread>
 #include <vector>
 
+#include <unistd.h>
+
 #include <gmock/gmock.h>
 
 #include "virga/base/error.h"
 #include "virga/base/threads.h"
+#include "virga/channel/chunked_channel.h"
 #include "virga/channel/contract_testing.h"
+#include "virga/channel/directory_channel.h"
 #include "virga/channel/memory_channel.h"
+#include "virga/channel/metered_channel.h"
+#include "virga/channel/ps_channel.h"
+#include "virga/channel/retrying_channel.h"
+#include "virga/channel/shaped_channel.h"
+#include "virga/channel/temporary_folder_testing.h"
+#include "virga/ps/server.h"
 
 namespace virga {
 namespace {
@@ -256,6 +267,129 @@ class MemoryPair final : public ChannelPair {
 INSTANTIATE_TEST_SUITE_P(Memory, ChannelContract,
                          testing::Values(ChannelCase{"memory", [] { return std::make_unique<MemoryPair>(); }}),
                          name_of_case<ChannelCase>);
+
+/// Two channels on one folder, as two processes have them.
+class DirectoryPair final : public ChannelPair {
+ public:
+  DirectoryPair() {
+    first = std::make_shared<DirectoryChannel>(folder_.path());
+    second = std::make_shared<DirectoryChannel>(folder_.path());
+  }
+
+ private:
+  const TemporaryFolder folder_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Directory, ChannelContract,
+                         testing::Values(ChannelCase{"directory", [] { return std::make_unique<DirectoryPair>(); }}),
+                         name_of_case<ChannelCase>);
+
+/// Makes a decorator, as each end has its own.
+using Decorate = std::function<std::shared_ptr<Channel>(Channel& inner)>;
+
+/// A store with decorators around each of its ends, from the innermost.
+class DecoratedPair final : public ChannelPair {
+ public:
+  DecoratedPair(std::unique_ptr<ChannelPair> store, const std::vector<Decorate>& decorators)
+      : store_(std::move(store)) {
+    first = store_->first;
+    second = store_->second;
+    for (const auto& decorate : decorators) {
+      for (auto* end : {&first, &second}) {
+        inner_.push_back(*end);
+        *end = decorate(**end);
+      }
+    }
+  }
+  ~DecoratedPair() override {
+    first.reset();
+    second.reset();
+    while (!inner_.empty()) inner_.pop_back();
+  }
+
+ private:
+  const std::unique_ptr<ChannelPair> store_;
+  std::vector<std::shared_ptr<Channel>> inner_;  // what the decorators borrow
+};
+
+std::unique_ptr<ChannelPair> small_messages_in_memory() {
+  auto pair = std::make_unique<MemoryPair>();
+  pair->first = pair->second = std::make_shared<MemoryChannel>(/*max_message_bytes=*/1000);
+  return pair;
+}
+
+std::unique_ptr<ChannelPair> small_messages_in_directory() {
+  class SmallPair final : public ChannelPair {
+   public:
+    SmallPair() {
+      first = std::make_shared<DirectoryChannel>(folder_.path(), /*max_message_bytes=*/100'000);
+      second = std::make_shared<DirectoryChannel>(folder_.path(), /*max_message_bytes=*/100'000);
+    }
+
+   private:
+    const TemporaryFolder folder_;
+  };
+  return std::make_unique<SmallPair>();
+}
+
+std::shared_ptr<Channel> metered(Channel& inner) { return std::make_shared<MeteredChannel>(inner); }
+std::shared_ptr<Channel> chunked(Channel& inner) { return std::make_shared<ChunkedChannel>(inner); }
+std::shared_ptr<Channel> retrying(Channel& inner) {
+  return std::make_shared<RetryingChannel>(inner,
+                                           RetryOptions{.attempts = 30, .first_pause = 20us, .longest_pause = 1ms});
+}
+std::shared_ptr<Channel> slow(Channel& inner) {
+  return std::make_shared<ShapedChannel>(
+      inner, Shape{.latency = 200us, .jitter = 100us, .bytes_per_second = std::uint64_t{1} << 30});
+}
+std::shared_ptr<Channel> refusing(Channel& inner) {
+  const Faults faults{.throttled = 0.15, .cut_off = 0.15, .doubled = 0.1, .get_cut_off = 0.2};
+  return std::make_shared<ShapedChannel>(inner, Shape{.faults = faults, .seed = 7});
+}
+
+ChannelCase decorated(const std::string& name, const std::function<std::unique_ptr<ChannelPair>()>& store,
+                      const std::vector<Decorate>& decorators) {
+  return {name, [=] { return std::make_unique<DecoratedPair>(store(), decorators); }};
+}
+
+std::unique_ptr<ChannelPair> memory() { return std::make_unique<MemoryPair>(); }
+
+INSTANTIATE_TEST_SUITE_P(Decorated, ChannelContract,
+                         testing::Values(decorated("metered_memory", memory, {metered}),
+                                         decorated("chunked_memory", small_messages_in_memory, {chunked}),
+                                         decorated("retrying_refusing_memory", memory, {refusing, retrying}),
+                                         decorated("slow_memory", memory, {slow}),
+                                         decorated("metered_retrying_chunked_directory", small_messages_in_directory,
+                                                   {chunked, retrying, metered})),
+                         name_of_case<ChannelCase>);
+
+/// A data store of this process, and two clients.
+class PsPair final : public ChannelPair {
+ public:
+  explicit PsPair(const std::string& address) : server_({.listen = {address}}) {
+    first = client();
+    second = client();
+  }
+
+ private:
+  [[nodiscard]] std::shared_ptr<Channel> client() const {
+    const PsClientOptions options = {.address = server_.addresses()[0], .token = {}, .job = "contract"};
+    return std::make_shared<PsChannel>(std::make_shared<PsClient>(options));
+  }
+  PsServer server_;
+};
+
+/// Servers of tests that run at the same time listen at different paths.
+std::string unix_address() {
+  static std::atomic<int> count = 0;
+  return "unix:" + testing::TempDir() + "virga-channel-" + std::to_string(::getpid()) + "-" + std::to_string(++count);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Ps, ChannelContract,
+    testing::Values(ChannelCase{"ps_unix", [] { return std::make_unique<PsPair>(unix_address()); }},
+                    ChannelCase{"ps_tcp", [] { return std::make_unique<PsPair>("tcp:127.0.0.1:0"); }}),
+    name_of_case<ChannelCase>);
 
 }  // namespace
 }  // namespace virga

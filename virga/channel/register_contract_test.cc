@@ -5,12 +5,18 @@
 #include <thread>
 #include <vector>
 
+#include <unistd.h>
+
 #include <gmock/gmock.h>
 
 #include "virga/base/error.h"
 #include "virga/base/threads.h"
 #include "virga/channel/contract_testing.h"
+#include "virga/channel/directory_register.h"
 #include "virga/channel/memory_register.h"
+#include "virga/channel/ps_register.h"
+#include "virga/channel/temporary_folder_testing.h"
+#include "virga/ps/server.h"
 
 namespace virga {
 namespace {
@@ -162,6 +168,50 @@ class MemoryPair final : public RegisterPair {
 INSTANTIATE_TEST_SUITE_P(Memory, RegisterContract,
                          testing::Values(RegisterCase{"memory", [] { return std::make_unique<MemoryPair>(); }}),
                          name_of_case<RegisterCase>);
+
+/// Two objects on one folder, as two processes have them.
+class DirectoryPair final : public RegisterPair {
+ public:
+  DirectoryPair() {
+    first = std::make_shared<DirectoryRegister>(folder_.path());
+    second = std::make_shared<DirectoryRegister>(folder_.path());
+  }
+
+ private:
+  const TemporaryFolder folder_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Directory, RegisterContract,
+                         testing::Values(RegisterCase{"directory", [] { return std::make_unique<DirectoryPair>(); }}),
+                         name_of_case<RegisterCase>);
+
+/// A data store of this process, and two clients.
+class PsPair final : public RegisterPair {
+ public:
+  explicit PsPair(const std::string& address) : server_({.listen = {address}}) {
+    first = client();
+    second = client();
+  }
+
+ private:
+  [[nodiscard]] std::shared_ptr<Register> client() const {
+    const PsClientOptions options = {.address = server_.addresses()[0], .token = {}, .job = "contract"};
+    return std::make_shared<PsRegister>(std::make_shared<PsClient>(options));
+  }
+  PsServer server_;
+};
+
+/// Servers of tests that run at the same time listen at different paths.
+std::string unix_address() {
+  static std::atomic<int> count = 0;
+  return "unix:" + testing::TempDir() + "virga-register-" + std::to_string(::getpid()) + "-" + std::to_string(++count);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Ps, RegisterContract,
+    testing::Values(RegisterCase{"ps_unix", [] { return std::make_unique<PsPair>(unix_address()); }},
+                    RegisterCase{"ps_tcp", [] { return std::make_unique<PsPair>("tcp:127.0.0.1:0"); }}),
+    name_of_case<RegisterCase>);
 
 }  // namespace
 }  // namespace virga

@@ -42,11 +42,11 @@ class Display final : public TrainObserver {
     base_loss_ = plan.constant_loss;
     epochs_ = plan.epochs;
     progress_.milestone(
-        fmt::format("{} on {} rows x {} features{}; batch {}, {} rounds an epoch, {} worker{} (threads, {})",
+        fmt::format("{} on {} rows x {} features{}; batch {}, {} rounds an epoch, {} worker{} ({}, {})",
                     to_string(plan.model.kind), format_count(start.manifest.train.rows),
                     format_count(start.manifest.encoding.features), start.has_validation ? "" : ", no validation rows",
                     format_count(plan.batch_size), format_count(start.rounds_per_epoch), plan.workers,
-                    plan.workers == 1 ? "" : "s", start.simd),
+                    plan.workers == 1 ? "" : "s", start.engine == "single" ? "threads" : "functions", start.simd),
         "started",
         {{"run", start.run_id},
          {"model", to_string(plan.model.kind)},
@@ -166,7 +166,12 @@ int train(const Train& train, Session& session) {
   }
   auto settings = load_settings(session, is_job ? train.what : "", std::move(flags));
   std::vector<std::string> warnings;
-  TrainRequest request{make_job(settings, warnings), settings, session.home(), usable_cores(), memory_limit() / 4};
+  TrainRequest request{make_job(settings, warnings),
+                       settings,
+                       session.home(),
+                       usable_cores(),
+                       memory_limit() / 4,
+                       std::filesystem::read_symlink("/proc/self/exe").replace_filename("virga-function")};
   for (const auto& warning : warnings) session.warn(warning);
   if (request.job.data.train.empty()) {
     throw Error(ErrorKind::kUsage, fmt::format("{} does not say what to train on", train.what),

@@ -74,34 +74,19 @@ struct TableHead {
 
 }  // namespace
 
-TableCuts cut_tables(const Layout& layout, std::uint32_t members,
-                     std::span<const std::vector<std::uint64_t>> row_weights) {
+TableCuts cut_tables(const Layout& layout, std::uint32_t members, std::span<const std::uint32_t> key_quantiles) {
+  constexpr std::uint64_t kElements = 16;  // a cache line
   TableCuts cuts(layout.size());
   for (std::size_t t = 0; t < layout.size(); ++t) {
     const auto size = layout[t].sparse ? std::uint64_t{layout[t].rows} : std::uint64_t{layout[t].size()};
-    auto& cut = cuts[t];
-    if (layout[t].sparse && t < row_weights.size() && !row_weights[t].empty()) {
-      const auto& weights = row_weights[t];
-      std::uint64_t total = 0;
-      for (const auto weight : weights) total += weight;
-      std::uint64_t before = 0;
-      cut.push_back(0);
-      for (std::size_t s = 0; s < weights.size(); ++s) {
-        before += weights[s];
-        while (cut.size() < members && before * members >= total * cut.size() && total > 0) {
-          cut.push_back(size * (s + 1) / weights.size());
-        }
-      }
-      while (cut.size() <= members) cut.push_back(size);
-      continue;
-    }
-    constexpr std::uint64_t kElements = 16;  // a cache line
-    for (std::uint32_t m = 0; m <= members; ++m) {
-      const auto even = size * m / members;
-      cut.push_back(m == members       ? size
-                    : layout[t].sparse ? even
-                                       : std::min(size, (even + kElements - 1) / kElements * kElements));
-    }
+    const auto cut = [&](std::uint64_t member) -> std::uint64_t {
+      if (member == 0 || member == members) return member == 0 ? 0 : size;
+      const auto even = size * member / members;
+      if (!layout[t].sparse) return std::min(size, (even + kElements - 1) / kElements * kElements);
+      if (key_quantiles.size() < 2) return even;
+      return std::min<std::uint64_t>(size, key_quantiles[(key_quantiles.size() - 1) * member / members]);
+    };
+    for (std::uint32_t m = 0; m <= members; ++m) cuts[t].push_back(cut(m));
   }
   return cuts;
 }

@@ -33,12 +33,12 @@ std::string refusal(ByteView body, const Layout& layout, const TableCuts& cuts, 
   return "accepted";
 }
 
-TEST(CutTables, CoversAllRowsAndElementsWhateverTheWeights) {
+TEST(CutTables, CoversAllRowsAndElementsWhateverTheQuantiles) {
   const auto layout = testing_layout(1000, 3);
   for (const std::uint32_t members : {1U, 2U, 3U, 8U}) {
-    for (const auto& weights : std::vector<std::vector<std::uint64_t>>{
-             {}, {1, 1, 1, 1}, {1000, 1, 1, 1, 1, 1, 1, 1, 1, 1}, {0, 0, 7}, {0, 0}, {5}}) {
-      const auto cuts = cut_tables(layout, members, std::vector<std::vector<std::uint64_t>>{weights});
+    for (const auto& quantiles :
+         std::vector<std::vector<std::uint32_t>>{{}, {0}, {0, 1000}, {0, 1, 2, 3, 4, 900, 1000}, {5, 5, 5}, {0, 9999}}) {
+      const auto cuts = cut_tables(layout, members, quantiles);
       for (std::size_t t = 0; t < layout.size(); ++t) {
         ASSERT_EQ(cuts[t].size(), members + 1);
         EXPECT_EQ(cuts[t].front(), 0U);
@@ -49,11 +49,12 @@ TEST(CutTables, CoversAllRowsAndElementsWhateverTheWeights) {
   }
 }
 
-TEST(CutTables, GivesRareRowsToFewMembersLess) {
+TEST(CutTables, GivesFewFrequentRowsToOneMember) {
   const auto layout = testing_layout(1000, 1);
-  // The first tenth of the rows occurs as often as all others together.
-  const std::vector<std::uint64_t> weights = {9, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-  EXPECT_THAT(cut_tables(layout, 2, std::vector<std::vector<std::uint64_t>>{weights})[0], ElementsAre(0, 100, 1000));
+  const std::vector<std::uint32_t> quantiles = {0, 10, 100, 400, 1000};
+  EXPECT_THAT(cut_tables(layout, 2, quantiles)[0], ElementsAre(0, 100, 1000));
+  EXPECT_THAT(cut_tables(layout, 4, quantiles)[0], ElementsAre(0, 10, 100, 400, 1000));
+  EXPECT_THAT(cut_tables(layout, 2)[0], ElementsAre(0, 500, 1000));
 }
 
 TEST(ContributionCodec, GivesBackEachMembersRange) {

@@ -1,15 +1,11 @@
 #include "virga/driver/single_engine.h"
 
 #include <algorithm>
-#include <cmath>
 #include <exception>
 #include <limits>
 #include <memory>
 #include <utility>
 
-#include <fmt/format.h>
-
-#include "virga/base/error.h"
 #include "virga/base/threads.h"
 #include "virga/data/loader.h"
 #include "virga/exchange/memory_exchange.h"
@@ -24,7 +20,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr auto kReportInterval = std::chrono::milliseconds(100);
-constexpr double kHopeless = 3;  // times the loss of the best constant prediction
 
 /// How long the best model may exist in memory alone.
 constexpr auto kCheckpointInterval = std::chrono::seconds(10);
@@ -49,13 +44,11 @@ class Training {
   class RoundReporter;
   class BestModelCheckpoint;
 
-  double find_rate();
   [[nodiscard]] double rate_of(std::uint32_t epoch) const;
   [[nodiscard]] Tables start_parameters() const;
   void run_rank(unsigned rank);
   std::optional<EndReason> between_epochs(Round completed, std::optional<EndReason> end);
   EpochReport evaluate(Round completed);
-  void check_hope(const EpochReport& report) const;
   [[nodiscard]] std::optional<EndReason> decide(const EpochReport& report);
   void completed_round(Round round);
 
@@ -116,28 +109,12 @@ class Training::BestModelCheckpoint final : public Checkpoint {
   Clock::time_point kept_ = Clock::now();
 };
 
-double Training::find_rate() {
-  if (plan_.learning_rate) return *plan_.learning_rate;
-  const RateSearch search{.model = plan_.model,
-                          .rule = plan_.rule,
-                          .mean_weight = plan_.mean_weight,
-                          .label_scale = plan_.label_scale,
-                          .label_mean = plan_.label_mean,
-                          .default_epsilon = plan_.default_epsilon,
-                          .seed = run_.seed,
-                          .threads = plan_.threads};
-  const auto trials = search_learning_rate(search, train_, kernels_, stop_);
-  const double rate = best_learning_rate(trials);
-  observer_.rate_found(rate, trials);
-  return rate;
-}
-
 double Training::rate_of(std::uint32_t epoch) const {
   return learning_rate_ * schedule_factor(plan_.schedule, epoch, plan_.epochs) * plan_.label_scale;
 }
 
 TrainingResult Training::run() {
-  learning_rate_ = find_rate();
+  learning_rate_ = find_learning_rate(run_, train_, kernels_, observer_, stop_);
   result_.learning_rate = learning_rate_;
   auto rule = plan_.rule;
   rule.learning_rate = rate_of(0);
@@ -205,18 +182,6 @@ EpochReport Training::evaluate(Round completed) {
   return report;
 }
 
-void Training::check_hope(const EpochReport& report) const {
-  const double loss = report.validation_loss.value_or(report.train_loss);
-  const bool finite = std::isfinite(loss) && std::isfinite(report.train_loss);
-  if (finite && loss <= kHopeless * std::max(plan_.constant_loss, plan_.start_loss)) return;
-  throw Error(ErrorKind::kDiverged,
-              finite ? fmt::format("after epoch {} the loss is {:.4g}, far above the {:.4g} of a constant prediction",
-                                   report.epoch, loss, plan_.constant_loss)
-                     : fmt::format("after epoch {} the loss is not finite", report.epoch),
-              fmt::format("lower the learning rate (it is {:g}; try --learning-rate {:g}), or leave it to be searched",
-                          learning_rate_, learning_rate_ / 10));
-}
-
 std::optional<EndReason> Training::decide(const EpochReport& report) {
   const double loss = report.validation_loss.value_or(report.train_loss);
   if (report.best) {
@@ -231,7 +196,7 @@ std::optional<EndReason> Training::decide(const EpochReport& report) {
 
 std::optional<EndReason> Training::between_epochs(Round completed, std::optional<EndReason> end) {
   auto report = evaluate(completed);
-  check_hope(report);
+  check_hope(report, plan_, learning_rate_);
   // Without validation rows there is nothing to choose by: the last parameters are the model.
   report.best = !report.validation_loss || *report.validation_loss < best_loss_;
   if (report.best) {

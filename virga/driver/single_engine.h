@@ -1,72 +1,12 @@
 #pragma once
 
-#include <chrono>
-#include <cstdint>
-#include <optional>
 #include <stop_token>
-#include <vector>
 
-#include "virga/batch/table.h"
 #include "virga/data/group_cache.h"
+#include "virga/driver/training_run.h"
 #include "virga/math/kernels.h"
-#include "virga/training/epoch_control.h"
-#include "virga/training/learning_rate_search.h"
-#include "virga/training/plan.h"
 
 namespace virga {
-
-/// How far an epoch has come.
-struct TrainingProgress {
-  std::uint32_t epoch = 0;     ///< from 0
-  std::uint64_t examples = 0;  ///< training rows seen since the start
-  std::uint64_t total = 0;     ///< if all epochs are run
-  double train_loss = 0;       ///< mean of the epoch so far, each row at the moment of its round
-};
-
-/// One evaluation, between epochs or where a run was stopped.
-struct EpochReport {
-  std::uint32_t epoch = 0;  ///< epochs completed (a stopped one counts)
-  Round round = 0;          ///< rounds completed
-  std::uint64_t examples = 0;
-  double learning_rate = 0;
-  double train_loss = 0;
-  std::optional<double> validation_loss;
-  std::chrono::nanoseconds elapsed{};  ///< since the first round
-  bool best = false;                   ///< the best so far: its parameters are kept
-};
-
-struct TrainingResult {
-  Tables parameters;  ///< of the best evaluation
-  EpochReport best;
-  EpochReport last;
-  double learning_rate = 0;
-  EndReason reason = EndReason::kEpochs;
-  std::chrono::nanoseconds elapsed{};  ///< from the first round to the last evaluation
-};
-
-/// Learns how a run goes. Its members are called by one thread at a time, not always the same; they should return soon.
-class TrainingObserver {
- public:
-  TrainingObserver() = default;
-  TrainingObserver(const TrainingObserver&) = delete;
-  TrainingObserver& operator=(const TrainingObserver&) = delete;
-  virtual ~TrainingObserver() = default;
-
-  virtual void rate_found(double learning_rate, const std::vector<RateTrial>& trials) = 0;
-  virtual void progressed(const TrainingProgress& progress) = 0;
-  virtual void evaluated(const EpochReport& report) = 0;
-  /// The best parameters so far should be made to outlive this process; now and then in long runs.
-  virtual void keep(const TrainingResult& so_far) = 0;
-};
-
-struct TrainingRun {
-  TrainingPlan plan;
-  std::uint64_t seed = 1;
-  std::optional<double> target_loss;
-  std::uint32_t patience = 0;  ///< epochs without improvement; 0: never
-  std::optional<std::chrono::nanoseconds> time_limit;
-  std::optional<Tables> start;  ///< parameters to start from
-};
 
 /// Trains with ranks as threads of this process: `plan.workers` ranks run the worker's loop over a shared replica. The
 /// validation rows come from `validation`, which may be the cache of another set with the same encoding; null: the

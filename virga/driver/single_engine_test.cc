@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 
 #include <unistd.h>
 
@@ -10,9 +9,9 @@
 
 #include "virga/base/error.h"
 #include "virga/base/random.h"
-#include "virga/data/import.h"
 #include "virga/data/schedule.h"
 #include "virga/driver/data_set.h"
+#include "virga/driver/planted_set_testing.h"
 
 namespace virga {
 namespace {
@@ -20,34 +19,14 @@ namespace {
 using testing::ElementsAreArray;
 using testing::HasSubstr;
 
-constexpr std::uint32_t kRows = 3'000;
-constexpr std::uint32_t kFeatures = 40;
+constexpr auto kRows = kPlantedRows;
+constexpr auto kFeatures = kPlantedFeatures;
 
-/// A planted logistic model on random sparse rows, as an imported set in a folder of its own.
 class SingleEngineTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     folder() = std::filesystem::path(testing::TempDir()) / ("virga_single_engine_test." + std::to_string(::getpid()));
-    std::filesystem::create_directories(folder());
-    std::ofstream text(folder() / "rows.libsvm");
-    const Random random(3, Purpose::kTest);
-    for (std::uint32_t row = 0; row < kRows; ++row) {
-      double score = -0.5;
-      std::string features;
-      for (std::uint32_t f = 0; f < kFeatures; ++f) {
-        if (random.uniform(0, row, f) > 3.0 / (f + 3)) continue;  // some frequent, some rare
-        const double value = 0.5 + random.uniform(1, row, f);
-        score += value * (random.uniform(2, f) - 0.5) * 4;
-        features += " " + std::to_string(f + 1) + ":" + std::to_string(value);
-      }
-      text << (random.uniform(3, row) < 1 / (1 + std::exp(-score)) ? "+1" : "-1") << features << "\n";
-    }
-    text.close();
-    ImportOptions options;
-    options.train = {(folder() / "rows.libsvm").string()};
-    options.to = (folder() / "set").string();
-    options.rows_per_group = 100;
-    import_set(options);
+    make_planted_set(folder());
   }
   static void TearDownTestSuite() { std::filesystem::remove_all(folder()); }
   static std::filesystem::path& folder() {

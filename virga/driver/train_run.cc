@@ -13,6 +13,7 @@
 #include "virga/base/file.h"
 #include "virga/base/version.h"
 #include "virga/data/schedule.h"
+#include "virga/driver/functions_run.h"
 #include "virga/driver/run_record.h"
 #include "virga/training/evaluate.h"
 #include "virga/training/evaluation_report.h"
@@ -105,6 +106,27 @@ TrainingRun run_of(const TrainRequest& request, const DataSet& data) {
   return run;
 }
 
+/// As a process in another folder would say it.
+std::string absolute_uri(const std::string& uri) {
+  return uri.starts_with("file://") ? uri : std::filesystem::absolute(uri).string();
+}
+
+FunctionsPlace functions_place(const TrainRequest& request, const JobData& data, const RunRecord& record,
+                               bool validates, unsigned workers) {
+  const auto& job = request.job;
+  FunctionsPlace place;
+  place.run_id = record.id();
+  place.folder = std::filesystem::absolute(record.folder()) / "functions";
+  place.program = request.function_program;
+  place.data = absolute_uri(data.train.uri);
+  if (data.validation) place.validation = absolute_uri(data.validation->uri);
+  place.validates = validates;
+  place.pattern = job.exchange.pattern == "leader" ? Pattern::kLeader : Pattern::kScatterReduce;
+  place.lifetime = std::chrono::duration_cast<std::chrono::milliseconds>(job.functions.lifetime);
+  place.cache_bytes = request.cache_bytes / workers;
+  return place;
+}
+
 std::optional<Evaluation> evaluate_test(const ModelFile& model, const JobData& data, const TrainRequest& request,
                                         const std::stop_token& stop) {
   if (data.test_file) {
@@ -160,14 +182,19 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
     auto* validation_cache = other ? &*other : own_split ? &cache : nullptr;
     const auto split = other ? SplitName::kTrain : SplitName::kValidation;
     observer.started(
-        {record.id(), std::string(to_string(level)), run.plan, data.manifest,
+        {record.id(), job.functions.engine, std::string(to_string(level)), run.plan, data.manifest,
          Schedule(data.manifest.train, data.manifest.rows_per_group, run.seed, run.plan.batch_size).rounds_per_epoch(),
          validation_cache != nullptr});
 
     Recorder recorder(record, observer, [&](const TrainingResult& so_far) {
       write_model_file(record.model_path(), make_model_file(request, data, run.plan, so_far));
     });
-    auto result = train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
+    auto result =
+        job.functions.engine == "process"
+            ? train_on_processes(
+                  run, functions_place(request, job_data, record, validation_cache != nullptr, run.plan.workers), cache,
+                  kernels(level), recorder, stop)
+            : train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
     const auto model = make_model_file(request, data, run.plan, result);
     const auto bytes = encode_model(model);
     write_file_atomically(record.model_path(), bytes);

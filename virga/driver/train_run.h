@@ -19,12 +19,14 @@ struct TrainRequest {
   Settings settings;  ///< what the job was made from; kept in the run's record
   std::filesystem::path home;
   unsigned cores = 1;
-  std::uint64_t cache_bytes = 0;  ///< most memory for decoded rows
+  std::uint64_t cache_bytes = 0;                ///< most memory for decoded rows
+  std::filesystem::path function_program = {};  ///< virga-function, for engines that start processes
 };
 
 /// What was decided before the first round.
 struct TrainStart {
   std::string run_id;
+  std::string engine;
   std::string simd;  ///< level of the kernels
   const TrainingPlan& plan;
   const Manifest& manifest;

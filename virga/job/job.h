@@ -59,13 +59,14 @@ struct Job {
   struct Functions {
     std::string engine = "single";
     std::uint32_t workers = 0;  ///< 0: auto
+    std::chrono::nanoseconds lifetime = std::chrono::minutes(15);
     bool operator==(const Functions&) const = default;
   } functions;
   struct Exchange {
     std::string algorithm = "gradient-averaging";
     std::string protocol = "bsp";
-    std::string pattern = "tree";
-    std::string channel = "memory";
+    std::string pattern = "auto";
+    std::string channel = "auto";
     bool operator==(const Exchange&) const = default;
   } exchange;
   struct Output {

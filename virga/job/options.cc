@@ -27,7 +27,8 @@ void store_class_weight(Job& job, const Value& value) {
 constexpr Range kPositive{.min = 0, .max = 1e15, .above_min = true};
 constexpr Range kCount{.min = 1, .max = 4294967295.0};
 constexpr Range kDecay{.min = 0, .max = 1, .below_max = true};
-constexpr std::string_view kOnlySingle = "engine \"single\" works: all cores of this machine, one process";
+constexpr std::string_view kOnlySingle =
+    "engines \"single\" (all cores of this machine, one process) and \"process\" work";
 
 std::vector<Option> data_options() {
   return {
@@ -334,6 +335,7 @@ std::vector<Option> function_options() {
        .fallback = "single",
        .placeholder = "NAME",
        .choices = {{"single", "all cores of this machine, one process, no functions"},
+                   {"process", "functions as plain processes of this machine, which share nothing but a channel"},
                    {"local", "", kOnlySingle},
                    {"lambda", "", kOnlySingle},
                    {"http", "", kOnlySingle},
@@ -355,15 +357,22 @@ std::vector<Option> function_options() {
              job.functions.workers = static_cast<std::uint32_t>(maybe<std::uint64_t>(v).value_or(0));
            }},
       {.section = "functions", .key = "memory", .help = "Memory of a function", .instead = kOnlySingle},
-      {.section = "functions", .key = "lifetime", .help = "Longest life of a function", .instead = kOnlySingle},
+      {.section = "functions",
+       .key = "lifetime",
+       .type = OptionType::kTime,
+       .fallback = "15min",
+       .placeholder = "TIME",
+       .range = {.min = 0.1, .max = 1e6},
+       .help = "Longest life of a function: before that it leaves a checkpoint, from which the next one goes on",
+       .store = [](Job& job, const Value& v) { job.functions.lifetime = std::get<std::chrono::nanoseconds>(v); }},
   };
 }
 
 std::vector<Option> exchange_options() {
   constexpr std::string_view kAlgorithm = "algorithm \"gradient-averaging\" works";
   constexpr std::string_view kProtocol = "protocol \"bsp\" works";
-  constexpr std::string_view kPattern = "pattern \"tree\" works";
-  constexpr std::string_view kChannel = "channel \"memory\" works";
+  constexpr std::string_view kPattern = "patterns \"scatter-reduce\" and \"leader\" work";
+  constexpr std::string_view kChannel = "channel \"directory\" works";
   return {
       {.section = "exchange",
        .key = "algorithm",
@@ -390,27 +399,27 @@ std::vector<Option> exchange_options() {
       {.section = "exchange",
        .key = "pattern",
        .type = OptionType::kChoice,
-       .fallback = "tree",
+       .fallback = "auto",
        .placeholder = "NAME",
-       .choices = {{"tree", "sums over the balanced tree of adjacent workers"},
-                   {"leader", "", kPattern},
-                   {"scatter-reduce", "", kPattern},
+       .choices = {{"auto", "scatter-reduce"},
+                   {"scatter-reduce", "each worker sums its own range of the parameters and hands the sum out"},
+                   {"leader", "one worker sums all and hands the sum out"},
                    {"pipelined", "", kPattern}},
-       .help = "How contributions are summed",
+       .help = "How functions sum their contributions: all patterns give the same bits",
        .store = [](Job& job, const Value& v) { job.exchange.pattern = text(v); }},
       {.section = "exchange",
        .key = "channel",
        .type = OptionType::kChoice,
-       .fallback = "memory",
+       .fallback = "auto",
        .placeholder = "NAME",
-       .choices = {{"memory", "the memory that the workers share"},
-                   {"directory", "", kChannel},
+       .choices = {{"auto", "directory; engine \"single\" needs none"},
+                   {"directory", "files in a folder of the run, for engine \"process\""},
                    {"ps", "", kChannel},
                    {"s3", "", kChannel},
                    {"redis", "", kChannel},
                    {"memcached", "", kChannel},
                    {"dynamodb", "", kChannel}},
-       .help = "What contributions travel through",
+       .help = "What the contributions of functions travel through",
        .store = [](Job& job, const Value& v) { job.exchange.channel = text(v); }},
   };
 }

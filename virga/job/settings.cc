@@ -71,6 +71,9 @@ void warn_of_idle(const Settings& settings, const Job& job, std::vector<std::str
       {"optimizer", "beta2", name == "adam", "optimizer " + name},
       {"optimizer", "epsilon", has_epsilon, "optimizer " + name},
       {"data", "validation_fraction", !job.data.validation, "data.validation"},
+      {"functions", "lifetime", job.functions.engine != "single", "engine single"},
+      {"exchange", "pattern", job.functions.engine != "single", "engine single"},
+      {"exchange", "channel", job.functions.engine != "single", "engine single"},
   };
   for (const auto& [section, key, used, because] : uses) {
     const auto& setting = settings.get(section, key);

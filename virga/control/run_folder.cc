@@ -1,0 +1,82 @@
+#include "virga/control/run_folder.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "virga/base/error.h"
+
+namespace virga {
+namespace {
+
+using nlohmann::json;
+
+template <typename Read>
+auto parsed(std::string_view text, std::string_view what, const Read& read) {
+  try {
+    return read(json::parse(text));
+  } catch (const json::exception& error) {
+    throw Error(ErrorKind::kCorrupt, fmt::format("{} cannot be read: {}", what, error.what()));
+  }
+}
+
+}  // namespace
+
+std::string checkpoint_object(std::uint64_t round) { return fmt::format("checkpoints/{:012}", round); }
+std::string snapshot_object(std::uint32_t epoch) { return fmt::format("snapshots/{:06}", epoch); }
+std::string evaluation_object(std::uint32_t epoch) { return fmt::format("evaluations/{:06}", epoch); }
+std::string worker_register(WorkerId worker) { return fmt::format("workers/{}", worker); }
+
+std::optional<std::uint64_t> number_of(std::string_view object, std::string_view prefix) {
+  if (!object.starts_with(prefix)) return std::nullopt;
+  object.remove_prefix(prefix.size());
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(object.data(), object.data() + object.size(), number);
+  if (error != std::errc() || end != object.data() + object.size()) return std::nullopt;
+  return number;
+}
+
+std::string encode_view(const ViewRecord& record) {
+  auto members = json::array();
+  for (const auto& member : record.view.members) members.push_back({member.worker, member.generation});
+  return json{{"view", record.view.number}, {"members", members}, {"start_round", record.start_round}}.dump();
+}
+
+ViewRecord decode_view(std::string_view text) {
+  return parsed(text, "the view of a run", [](const json& j) {
+    ViewRecord record;
+    record.view.number = j.at("view");
+    for (const auto& member : j.at("members")) record.view.members.push_back({member.at(0), member.at(1)});
+    record.start_round = j.at("start_round");
+    return record;
+  });
+}
+
+std::string encode_progress(const ProgressRecord& record) {
+  return json{{"round", record.round},
+              {"epoch", record.epoch},
+              {"examples", record.examples},
+              {"loss", record.loss},
+              {"weight", record.weight}}
+      .dump();
+}
+
+ProgressRecord decode_progress(std::string_view text) {
+  return parsed(text, "the progress of a run", [](const json& j) {
+    return ProgressRecord{j.at("round"), j.at("epoch"), j.at("examples"), j.at("loss"), j.at("weight")};
+  });
+}
+
+std::string encode_life(const LifeRecord& record) {
+  return json{{"generation", record.generation}, {"view", record.view}, {"round", record.round}}.dump();
+}
+
+LifeRecord decode_life(std::string_view text) {
+  return parsed(text, "a worker's sign of life", [](const json& j) {
+    return LifeRecord{j.at("generation"), j.at("view"), j.at("round")};
+  });
+}
+
+}  // namespace virga

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "virga/base/view.h"
+
+namespace virga {
+
+// What lies at a run's URI while functions work on it (docs/formats/run-folder.md). Objects are written once (a twin
+// writes the same bytes); registers are the view, the control record and signs of life.
+
+inline constexpr std::string_view kJobObject = "job.json";
+inline constexpr std::string_view kStartObject = "start";
+inline constexpr std::string_view kStoppedObject = "stopped";  ///< a snapshot in the middle of an epoch
+inline constexpr std::string_view kViewRegister = "view";
+inline constexpr std::string_view kControlRegister = "control";
+inline constexpr std::string_view kDriverRegister = "driver";      ///< driver epoch and heartbeat
+inline constexpr std::string_view kProgressRegister = "progress";  ///< of rank 0
+
+[[nodiscard]] std::string checkpoint_object(std::uint64_t round);  ///< "checkpoints/000000000017"
+[[nodiscard]] std::string snapshot_object(std::uint32_t epoch);    ///< "snapshots/000003"
+[[nodiscard]] std::string evaluation_object(std::uint32_t epoch);  ///< "evaluations/000003.json"
+[[nodiscard]] std::string worker_register(WorkerId worker);        ///< "workers/2"
+/// The number at the end of such a name.
+[[nodiscard]] std::optional<std::uint64_t> number_of(std::string_view object, std::string_view prefix);
+
+/// What the register "view" holds: who takes part, and from where. Rounds before `start_round` are done; its state is
+/// in checkpoint_object(start_round), or, for 0, the job's start.
+struct ViewRecord {
+  View view;
+  std::uint64_t start_round = 0;
+  bool operator==(const ViewRecord&) const = default;
+};
+[[nodiscard]] std::string encode_view(const ViewRecord& record);
+/// Throws Error(kCorrupt).
+[[nodiscard]] ViewRecord decode_view(std::string_view text);
+
+/// What rank 0 says of itself now and then.
+struct ProgressRecord {
+  std::uint64_t round = 0;
+  std::uint32_t epoch = 0;
+  std::uint64_t examples = 0;
+  double loss = 0;
+  double weight = 0;
+};
+[[nodiscard]] std::string encode_progress(const ProgressRecord& record);
+[[nodiscard]] ProgressRecord decode_progress(std::string_view text);
+
+/// A worker's last sign of life.
+struct LifeRecord {
+  Generation generation = 0;
+  std::uint32_t view = 0;
+  std::uint64_t round = 0;
+};
+[[nodiscard]] std::string encode_life(const LifeRecord& record);
+[[nodiscard]] LifeRecord decode_life(std::string_view text);
+
+/// What a member says instead of a control record's number when its time is nearly over: all members leave together,
+/// after the same round.
+inline constexpr std::uint64_t kLeave = ~std::uint64_t{0};
+
+}  // namespace virga

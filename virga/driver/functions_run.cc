@@ -1,0 +1,355 @@
+#include "virga/driver/functions_run.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "virga/base/error.h"
+#include "virga/base/file.h"
+#include "virga/channel/directory_register.h"
+#include "virga/channel/open_channel.h"
+#include "virga/control/run_folder.h"
+#include "virga/data/schedule.h"
+#include "virga/policy/supervisor.h"
+#include "virga/storage/object_store.h"
+#include "virga/training/function_worker.h"
+#include "virga/training/state_file.h"
+
+namespace virga {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kLookInterval = 20ms;  // for snapshots and checkpoints
+constexpr auto kHeartbeat = 500ms;
+constexpr auto kKeepInterval = 10s;  // how long the best model may exist in memory alone
+constexpr std::size_t kCheckpointsKept = 2;
+constexpr std::size_t kLogLines = 3;
+
+Wait request_time() { return {Deadline::in(30s)}; }
+
+/// Both kinds of snapshot under one number: an epoch's, and where the run was stopped.
+struct SnapshotName {
+  std::uint32_t epoch = 0;
+  bool stopped = false;
+  auto operator<=>(const SnapshotName&) const = default;
+};
+std::string object_of(const SnapshotName& name) {
+  return name.stopped ? std::string(kStoppedObject) : snapshot_object(name.epoch);
+}
+
+std::string last_lines(const std::filesystem::path& log) {
+  std::string text;
+  try {
+    const auto bytes = read_file(log, std::uint64_t{1} << 20);
+    text = as_text(bytes);
+  } catch (const Error&) {
+    return "";
+  }
+  while (text.ends_with('\n')) text.pop_back();
+  std::size_t begin = text.size();
+  for (std::size_t line = 0; line < kLogLines && begin != std::string::npos && begin > 0; ++line) {
+    begin = text.rfind('\n', begin - 1);
+  }
+  if (begin != std::string::npos && begin < text.size()) text = text.substr(begin + 1);
+  return text.empty() ? "" : "; it said: " + text;
+}
+
+WorkerEnded::How how_of(const std::string& end) {
+  for (const auto& [word, how] : {std::pair{WorkerEnd::kDone, WorkerEnded::How::kDone},
+                                  {WorkerEnd::kContinue, WorkerEnded::How::kContinue},
+                                  {WorkerEnd::kSuperseded, WorkerEnded::How::kSuperseded},
+                                  {WorkerEnd::kOrphaned, WorkerEnded::How::kOrphaned}}) {
+    if (end == to_string(word)) return how;
+  }
+  return WorkerEnded::How::kCrashed;
+}
+
+ErrorKind error_kind(const std::string& word) {
+  for (int kind = 0; kind <= static_cast<int>(ErrorKind::kInternal); ++kind) {
+    if (word == to_string(static_cast<ErrorKind>(kind))) return static_cast<ErrorKind>(kind);
+  }
+  return ErrorKind::kInternal;
+}
+
+/// Performs what the supervisor decides, and tells it what happens.
+class FunctionsRun {
+ public:
+  FunctionsRun(const TrainingRun& run, const FunctionsPlace& place, const Manifest& manifest, double learning_rate,
+               TrainingObserver& observer, const std::stop_token& stop)
+      : run_(run),
+        place_(place),
+        schedule_(manifest.train, manifest.rows_per_group, run.seed, run.plan.batch_size),
+        learning_rate_(learning_rate),
+        observer_(observer),
+        stop_(stop),
+        store_(open_object_store(place.folder.string())),
+        registers_((place.folder / "registers").string()),
+        engine_({.program = place.program, .folder = place.folder / "logs"}),
+        supervisor_({.workers = run.plan.workers,
+                     .epochs = run.plan.epochs,
+                     .validates = place.validates,
+                     .target_loss = run.target_loss,
+                     .patience = run.patience,
+                     .patience_after = run.plan.patience_after}) {
+    result_.learning_rate = learning_rate;
+    write_job(manifest_checksum(manifest));
+  }
+
+  TrainingResult run(FunctionsReport* report) {
+    started_ = last_event_ = kept_ = Clock::now();
+    beat();
+    tell(Begin{});
+    while (!finished_) {
+      for (const auto& ended : engine_.wait(kLookInterval)) on_ended(ended);
+      if (place_.watch) place_.watch(engine_);
+      if (finished_) break;
+      beat();
+      look();
+      if (stop_.stop_requested()) tell_stop(EndReason::kStopped);
+      if (run_.time_limit && Clock::now() - started_ >= *run_.time_limit) tell_stop(EndReason::kSeconds);
+      tell(Tick{std::chrono::duration<double>(Clock::now() - last_event_).count()});
+    }
+    report_.messages_left = channel_->contents(request_time()).messages;
+    channel_->sweep(kEverybody, request_time());
+    if (report != nullptr) *report = report_;
+    if (!chosen_) throw Error(ErrorKind::kInterrupted, "the run was stopped before its first evaluation");
+    result_.elapsed = result_.last.elapsed;
+    return std::move(result_);
+  }
+
+ private:
+  void write_job(std::uint32_t data_checksum) {
+    WorkerJob job;
+    job.run = place_.run_id;
+    job.data = place_.data;
+    job.data_checksum = data_checksum;
+    job.channel = "directory:" + (place_.folder / "channel").string();
+    job.pattern = place_.pattern;
+    job.plan = run_.plan;
+    job.plan.learning_rate = learning_rate_;
+    job.seed = run_.seed;
+    job.has_start = run_.start.has_value();
+    job.validation = place_.validation;
+    job.validates = place_.validates;
+    job.checkpoint_interval = place_.checkpoint_interval;
+    job.patience = place_.patience;
+    job.orphan_timeout = place_.orphan_timeout;
+    job.cache_bytes = place_.cache_bytes;
+    if (run_.start) {
+      Snapshot start;
+      start.parameters = *run_.start;
+      store_->put(kStartObject, encode_snapshot(start));
+    }
+    store_->put(kJobObject, as_bytes(encode_worker_job(job)));
+    channel_ = open_channel(job.channel, job.run, "");
+  }
+
+  void beat() {
+    const auto now = Clock::now();
+    if (now - beaten_ < kHeartbeat) return;
+    beaten_ = now;
+    registers_.write(kDriverRegister, as_bytes("{}"), request_time());
+  }
+
+  void tell_stop(EndReason why) {
+    if (!std::exchange(stop_told_, true)) tell(StopWanted{why});
+  }
+
+  void tell(const SupervisorEvent& event) {
+    if (!std::holds_alternative<Tick>(event)) last_event_ = Clock::now();
+    for (const auto& command : supervisor_.handle(event)) {
+      std::visit([&](const auto& c) { perform(c); }, command);
+    }
+  }
+
+  // What the supervisor wants.
+
+  void perform(const OpenView& command) {
+    ++report_.views;
+    registers_.write(kViewRegister, as_bytes(encode_view({command.view, command.start_round})), request_time());
+    view_start_ = command.start_round;
+  }
+  void perform(const InvokeWorker& command) {
+    const auto invocation =
+        engine_.invoke({.run = place_.folder.string(),
+                        .task = "worker",
+                        .member = command.member,
+                        .epoch = 0,
+                        .lifetime = place_.lifetime},
+                       fmt::format("worker-{}-{}", command.member.worker, command.member.generation));
+    workers_[invocation] = command.member;
+    ++report_.invocations;
+  }
+  void perform(const KillWorker& command) {
+    for (const auto& [invocation, member] : workers_) {
+      if (member == command.member) engine_.kill(invocation);
+    }
+  }
+  void perform(const InvokeEvaluation& command) {
+    const auto invocation =
+        engine_.invoke({.run = place_.folder.string(),
+                        .task = "evaluate",
+                        .member = {},
+                        .epoch = command.stopped ? 0 : command.epoch,
+                        .lifetime = place_.lifetime},
+                       command.stopped ? "evaluate-stopped" : fmt::format("evaluate-{}", command.epoch));
+    evaluations_[invocation] = {command.epoch, command.stopped};
+    ++report_.invocations;
+  }
+  void perform(const Evaluated& command) {
+    const SnapshotName name{command.epoch, command.stopped};
+    auto report = reports_.at(name);
+    if (place_.validates) report.validation_loss = command.loss.value_or(NAN);
+    check_hope(report, run_.plan, learning_rate_);
+    report.best = command.best;
+    report.elapsed = Clock::now() - started_;
+    if (command.best) {
+      result_.parameters = decode_snapshot(store_->get(object_of(name))).parameters;
+      result_.best = report;
+      chosen_ = unkept_ = true;
+    }
+    result_.last = report;
+    observer_.evaluated(report);
+    store_->remove(object_of(name));
+    if (unkept_ && Clock::now() - kept_ >= kKeepInterval) {
+      observer_.keep(result_);
+      kept_ = Clock::now();
+      unkept_ = false;
+    }
+  }
+  void perform(const WriteStop&) { registers_.write(kControlRegister, as_bytes("{\"stop\":true}"), request_time()); }
+  void perform(const Finish& command) {
+    result_.reason = command.why;
+    finished_ = true;
+  }
+  [[noreturn]] void perform(const Fail& command) { throw Error(command.kind, command.text, command.remedy); }
+
+  // What happens.
+
+  void on_ended(const ProcessEngine::Ended& ended) {
+    if (const auto at = evaluations_.find(ended.invocation); at != evaluations_.end()) {
+      const auto name = at->second;
+      evaluations_.erase(at);
+      on_evaluation(name, ended);
+      return;
+    }
+    const auto at = workers_.find(ended.invocation);
+    if (at == workers_.end()) return;
+    WorkerEnded event{.member = at->second, .text = "", .remedy = ""};
+    workers_.erase(at);
+    look();  // what it left behind counts before its end does
+    if (finished_) return;
+    if (!ended.answer) {
+      event.how = WorkerEnded::How::kCrashed;
+      event.text = ended.death + last_lines(ended.log);
+    } else if (!ended.answer->error_kind.empty()) {
+      event.how = WorkerEnded::How::kFailed;
+      event.error = error_kind(ended.answer->error_kind);
+      event.text = ended.answer->message;
+      event.remedy = ended.answer->remedy;
+    } else {
+      event.how = how_of(ended.answer->end);
+      event.text = "it ended as " + ended.answer->end;
+    }
+    tell(event);
+  }
+
+  void on_evaluation(const SnapshotName& name, const ProcessEngine::Ended& ended) {
+    EvaluationEnded event{.epoch = name.epoch, .stopped = name.stopped, .loss = std::nullopt, .crash = ""};
+    if (!ended.answer) {
+      event.crash = ended.death + last_lines(ended.log);
+    } else if (!ended.answer->error_kind.empty()) {
+      event.crash = ended.answer->message;
+    } else {
+      event.loss = ended.answer->loss;
+    }
+    tell(event);
+  }
+
+  /// For what workers have put at the run's URI.
+  void look() {
+    auto checkpoints = store_->list("checkpoints/");
+    if (!checkpoints.empty()) {
+      if (const auto round = number_of(checkpoints.back().name, "checkpoints/")) tell(CheckpointSeen{*round});
+      for (std::size_t i = 0; i + kCheckpointsKept < checkpoints.size(); ++i) {
+        if (checkpoints[i].name != checkpoint_object(view_start_)) store_->remove(checkpoints[i].name);
+      }
+    }
+    std::vector<SnapshotName> found;
+    for (const auto& object : store_->list("snapshots/")) {
+      if (const auto epoch = number_of(object.name, "snapshots/"))
+        found.push_back({static_cast<std::uint32_t>(*epoch)});
+    }
+    for (const auto& name : found) see(name);
+    if (!finished_ && store_->exists(kStoppedObject)) see({.epoch = 0, .stopped = true});
+    if (const auto value = registers_.read(kProgressRegister, request_time()); value && value->version != progress_) {
+      progress_ = value->version;
+      const auto p = decode_progress(as_text(value->bytes.view()));
+      observer_.progressed({.epoch = p.epoch,
+                            .examples = p.examples,
+                            .total = schedule_.rows() * run_.plan.epochs,
+                            .train_loss = p.weight > 0 ? p.loss / p.weight : 0});
+    }
+  }
+
+  void see(SnapshotName name) {
+    if (finished_ || seen_.contains(name)) return;
+    seen_.insert(name);
+    const auto snapshot = decode_snapshot(store_->get(object_of(name)));
+    name.epoch = snapshot.epoch;
+    const auto& sums = snapshot.sums;
+    const EpochReport report{.epoch = snapshot.epoch,
+                             .round = snapshot.round,
+                             .examples = sums.examples,
+                             .learning_rate = snapshot.learning_rate,
+                             .train_loss = sums.weight > 0 ? sums.loss / sums.weight : 0};
+    reports_[name] = report;
+    tell(SnapshotSeen{snapshot.epoch, name.stopped, report.train_loss});
+  }
+
+  const TrainingRun& run_;
+  const FunctionsPlace& place_;
+  const Schedule schedule_;
+  const double learning_rate_;
+  TrainingObserver& observer_;
+  const std::stop_token stop_;
+  const std::unique_ptr<ObjectStore> store_;
+  DirectoryRegister registers_;
+  std::unique_ptr<Channel> channel_;
+  ProcessEngine engine_;
+  Supervisor supervisor_;
+
+  std::map<ProcessEngine::Invocation, Member> workers_;
+  std::map<ProcessEngine::Invocation, SnapshotName> evaluations_;
+  std::set<SnapshotName> seen_;
+  std::map<SnapshotName, EpochReport> reports_;
+  std::uint64_t view_start_ = 0;
+  std::uint64_t progress_ = 0;
+  bool stop_told_ = false;
+  bool finished_ = false;
+  bool chosen_ = false;
+  bool unkept_ = false;
+  Clock::time_point started_, last_event_, kept_, beaten_{};
+  TrainingResult result_;
+  FunctionsReport report_;
+};
+
+}  // namespace
+
+TrainingResult train_on_processes(const TrainingRun& run, const FunctionsPlace& place, GroupCache& train,
+                                  const Kernels& kernels, TrainingObserver& observer, const std::stop_token& stop,
+                                  FunctionsReport* report) {
+  const auto rate = find_learning_rate(run, train, kernels, observer, stop);
+  auto result = FunctionsRun(run, place, train.manifest(), rate, observer, stop).run(report);
+  std::error_code ignored;
+  std::filesystem::remove_all(place.folder, ignored);
+  return result;
+}
+
+}  // namespace virga

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "virga/data/group_cache.h"
+#include "virga/driver/training_run.h"
+#include "virga/engine/process_engine.h"
+#include "virga/training/worker_job.h"
+
+namespace virga {
+
+/// Where and how a run's functions work.
+struct FunctionsPlace {
+  std::string run_id;
+  std::filesystem::path folder;           ///< the run's URI while it goes on: a folder of its own
+  std::filesystem::path program;          ///< virga-function
+  std::string data;                       ///< URI of the training set
+  std::optional<std::string> validation;  ///< of a set of its own
+  bool validates = false;
+  std::string channel = "directory";  ///< "directory" or "ps"
+  Pattern pattern = Pattern::kScatterReduce;
+  std::chrono::milliseconds lifetime{900'000};  ///< of an invocation
+  std::chrono::milliseconds checkpoint_interval{5000};
+  std::chrono::milliseconds patience{60'000};
+  std::chrono::milliseconds orphan_timeout{60'000};
+  std::uint64_t cache_bytes = std::uint64_t{64} << 20;
+  /// Called now and then with what runs; for tests that kill.
+  std::function<void(const ProcessEngine& engine)> watch = {};
+};
+
+/// What happened besides training.
+struct FunctionsReport {
+  std::uint32_t views = 0;
+  std::uint64_t invocations = 0;
+  std::uint64_t messages_left = 0;  ///< in the channel at the end, before it was swept: of the last rounds
+};
+
+/// Trains with functions that are processes of this machine, and supervises them; the folder is gone afterwards, unless
+/// it throws. The model is that of train_on_threads() with as many workers, bit for bit. Throws as train_on_threads(),
+/// and Error(kUnavailable) when workers die again and again.
+[[nodiscard]] TrainingResult train_on_processes(const TrainingRun& run, const FunctionsPlace& place, GroupCache& train,
+                                                const Kernels& kernels, TrainingObserver& observer,
+                                                const std::stop_token& stop, FunctionsReport* report = nullptr);
+
+}  // namespace virga

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "virga/base/random.h"
+#include "virga/data/import.h"
+
+namespace virga {
+
+constexpr std::uint32_t kPlantedRows = 3'000;
+constexpr std::uint32_t kPlantedFeatures = 40;
+
+/// A planted logistic model on random sparse rows, some features frequent, some rare, as an imported set in
+/// `folder`/set, whose URI it returns.
+inline std::string make_planted_set(const std::filesystem::path& folder) {
+  std::filesystem::create_directories(folder);
+  std::ofstream text(folder / "rows.libsvm");
+  const Random random(3, Purpose::kTest);
+  for (std::uint32_t row = 0; row < kPlantedRows; ++row) {
+    double score = -0.5;
+    std::string features;
+    for (std::uint32_t f = 0; f < kPlantedFeatures; ++f) {
+      if (random.uniform(0, row, f) > 3.0 / (f + 3)) continue;
+      const double value = 0.5 + random.uniform(1, row, f);
+      score += value * (random.uniform(2, f) - 0.5) * 4;
+      features += " " + std::to_string(f + 1) + ":" + std::to_string(value);
+    }
+    text << (random.uniform(3, row) < 1 / (1 + std::exp(-score)) ? "+1" : "-1") << features << "\n";
+  }
+  text.close();
+  ImportOptions options;
+  options.train = {(folder / "rows.libsvm").string()};
+  options.to = (folder / "set").string();
+  options.rows_per_group = 100;
+  import_set(options);
+  return options.to;
+}
+
+}  // namespace virga

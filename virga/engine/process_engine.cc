@@ -1,0 +1,183 @@
+#include "virga/engine/process_engine.h"
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <utility>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "virga/base/error.h"
+#include "virga/base/file.h"
+
+extern char** environ;  // NOLINT(readability-redundant-declaration): not declared everywhere
+
+namespace virga {
+namespace {
+
+constexpr std::size_t kMostAnswerBytes = 1 << 20;
+
+void close_quietly(int descriptor) noexcept {
+  if (descriptor >= 0) ::close(descriptor);
+}
+
+/// "NAME=value" of this process with `more` in place of what has the same name.
+std::vector<std::string> environment_with(const std::map<std::string, std::string>& more) {
+  std::vector<std::string> all;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    if (!more.contains(std::string(text.substr(0, text.find('='))))) all.emplace_back(text);
+  }
+  for (const auto& [name, value] : more) all.push_back(name + "=" + value);
+  return all;
+}
+
+std::vector<char*> pointers(std::vector<std::string>& texts) {
+  std::vector<char*> result;
+  for (auto& text : texts) result.push_back(text.data());
+  result.push_back(nullptr);
+  return result;
+}
+
+}  // namespace
+
+ProcessEngine::ProcessEngine(Options options) : options_(std::move(options)) {
+  std::error_code error;
+  std::filesystem::create_directories(options_.folder, error);
+  if (error) throw system_error("cannot create " + options_.folder.string(), error.value());
+  if (::access(options_.program.c_str(), X_OK) != 0) {
+    throw Error(ErrorKind::kNotFound, fmt::format("{}: not a program that can be run", options_.program.string()),
+                "build it (it lies beside virga), or keep both programs in one folder");
+  }
+}
+
+ProcessEngine::~ProcessEngine() {
+  for (auto& [invocation, process] : running_) {
+    ::kill(-process.pid, SIGKILL);
+    ::kill(process.pid, SIGKILL);
+    ::waitpid(process.pid, nullptr, 0);
+    close_quietly(process.pidfd);
+    close_quietly(process.output);
+  }
+}
+
+ProcessEngine::Invocation ProcessEngine::invoke(const Payload& payload, const std::string& name) {
+  const auto invocation = next_++;
+  const auto path = options_.folder / fmt::format("{}.json", name);
+  write_file_atomically(path, as_bytes(encode_payload(payload)), false);
+  Process process;
+  process.log = options_.folder / fmt::format("{}.log", name);
+
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) throw system_error("cannot make a pipe", errno);
+  const int log = ::open(process.log.c_str(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
+  if (log < 0) {
+    const int failed = errno;
+    close_quietly(ends[0]);
+    close_quietly(ends[1]);
+    throw system_error("cannot write " + process.log.string(), failed);
+  }
+  std::vector<std::string> arguments = {options_.program.string(), path.string()};
+  auto environment = environment_with(options_.environment);
+  auto argv = pointers(arguments);
+  auto envp = pointers(environment);
+  const auto parent = ::getpid();
+  process.pid = ::fork();
+  if (process.pid == 0) {
+    // Only what may be called between fork and exec.
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != parent) ::_exit(127);
+    ::setpgid(0, 0);
+    const int nothing = ::open("/dev/null", O_RDONLY);
+    ::dup2(nothing, STDIN_FILENO);
+    ::dup2(ends[1], STDOUT_FILENO);
+    ::dup2(log, STDERR_FILENO);
+    ::execve(argv[0], argv.data(), envp.data());
+    ::_exit(127);
+  }
+  const int failed = errno;
+  close_quietly(ends[1]);
+  close_quietly(log);
+  if (process.pid < 0) {
+    close_quietly(ends[0]);
+    throw system_error("cannot start " + options_.program.string(), failed);
+  }
+  process.output = ends[0];
+  ::fcntl(process.output, F_SETFL, O_NONBLOCK);
+  process.pidfd = static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0));
+  running_.emplace(invocation, std::move(process));
+  return invocation;
+}
+
+void ProcessEngine::read_output(Process& process) const {
+  char buffer[4096];
+  for (;;) {
+    const auto count = ::read(process.output, buffer, sizeof buffer);
+    if (count <= 0) return;
+    if (process.answer.size() < kMostAnswerBytes) process.answer.append(buffer, static_cast<std::size_t>(count));
+  }
+}
+
+ProcessEngine::Ended ProcessEngine::collect(Invocation invocation, Process& process) const {
+  int status = 0;
+  ::waitpid(process.pid, &status, 0);
+  read_output(process);
+  close_quietly(process.output);
+  close_quietly(process.pidfd);
+  Ended ended{.invocation = invocation, .answer = std::nullopt, .death = "", .log = process.log};
+  if (WIFSIGNALED(status)) {
+    ended.death = fmt::format("killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
+    return ended;
+  }
+  try {
+    if (!process.answer.empty()) ended.answer = decode_answer(process.answer);
+  } catch (const Error&) {
+    // An answer that was cut off is none.
+  }
+  if (!ended.answer) ended.death = fmt::format("exit status {}", WEXITSTATUS(status));
+  return ended;
+}
+
+std::vector<ProcessEngine::Ended> ProcessEngine::wait(std::chrono::milliseconds time) {
+  std::vector<Ended> ended;
+  std::vector<pollfd> polls;
+  std::vector<Invocation> order;
+  for (const auto& [invocation, process] : running_) {
+    polls.push_back({.fd = process.pidfd, .events = POLLIN, .revents = 0});
+    polls.push_back({.fd = process.output, .events = POLLIN, .revents = 0});
+    order.push_back(invocation);
+  }
+  const int ready = ::poll(polls.data(), polls.size(), static_cast<int>(time.count()));
+  if (ready <= 0) return ended;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    auto& process = running_.at(order[i]);
+    const auto output = polls[2 * i + 1].revents;
+    if ((output & POLLIN) != 0) read_output(process);
+    if ((output & (POLLHUP | POLLIN)) == POLLHUP) close_quietly(std::exchange(process.output, -1));
+    if (polls[2 * i].revents == 0) continue;
+    ended.push_back(collect(order[i], process));
+    running_.erase(order[i]);
+  }
+  return ended;
+}
+
+void ProcessEngine::kill(Invocation invocation) noexcept {
+  const auto at = running_.find(invocation);
+  if (at != running_.end()) ::kill(at->second.pid, SIGKILL);
+}
+
+std::vector<pid_t> ProcessEngine::processes() const {
+  std::vector<pid_t> all;
+  for (const auto& [invocation, process] : running_) all.push_back(process.pid);
+  return all;
+}
+
+}  // namespace virga

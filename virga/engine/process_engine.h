@@ -1,0 +1,66 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <sys/types.h>
+
+#include "virga/function/payload.h"
+
+namespace virga {
+
+/// Invokes functions as plain processes of this machine: `virga-function PAYLOAD`, each in a process group of its own,
+/// without limits. They die with the process that started them. For one thread.
+class ProcessEngine {
+ public:
+  using Invocation = std::uint64_t;
+  struct Ended {
+    Invocation invocation = 0;
+    std::optional<Answer> answer;  ///< none: it died without one
+    std::string death;             ///< then: "killed by signal 9 (Killed)", "exit status 3"
+    std::filesystem::path log;     ///< what it said on standard error
+  };
+  struct Options {
+    std::filesystem::path program;                        ///< virga-function
+    std::filesystem::path folder;                         ///< for payloads and logs; made if missing
+    std::map<std::string, std::string> environment = {};  ///< besides this process's own
+  };
+
+  explicit ProcessEngine(Options options);
+  /// Kills what still runs.
+  ~ProcessEngine();
+  ProcessEngine(const ProcessEngine&) = delete;
+  ProcessEngine& operator=(const ProcessEngine&) = delete;
+
+  /// Starts a process; `name` is that of its log. Throws Error(kIo, kNotFound).
+  Invocation invoke(const Payload& payload, const std::string& name);
+  /// Invocations that have ended since the last call; waits for one up to `time`.
+  [[nodiscard]] std::vector<Ended> wait(std::chrono::milliseconds time);
+  void kill(Invocation invocation) noexcept;
+
+  /// For tests that kill: process ids of what runs.
+  [[nodiscard]] std::vector<pid_t> processes() const;
+  [[nodiscard]] bool runs(Invocation invocation) const { return running_.contains(invocation); }
+
+ private:
+  struct Process {
+    pid_t pid = 0;
+    int pidfd = -1;
+    int output = -1;  // of its answer
+    std::string answer;
+    std::filesystem::path log;
+  };
+  void read_output(Process& process) const;
+  [[nodiscard]] Ended collect(Invocation invocation, Process& process) const;
+
+  const Options options_;
+  std::map<Invocation, Process> running_;
+  Invocation next_ = 1;
+};
+
+}  // namespace virga

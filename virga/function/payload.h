@@ -1,0 +1,40 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "virga/base/view.h"
+
+namespace virga {
+
+/// What an invocation is told; all else it finds at the run's URI. JSON below 64 KiB (docs/formats/payload.md).
+struct Payload {
+  std::string run;                              ///< URI
+  std::string task;                             ///< "worker" or "evaluate"
+  Member member;                                ///< worker
+  std::uint32_t epoch = 0;                      ///< evaluate: the snapshot's; 0: the one where the run was stopped
+  std::chrono::milliseconds lifetime{900'000};  ///< the invocation ends by itself before that
+  bool operator==(const Payload&) const = default;
+};
+
+constexpr std::size_t kMostPayloadBytes = 64 * 1024;
+
+[[nodiscard]] std::string encode_payload(const Payload& payload);
+/// Throws Error(kBadData), naming what is wrong.
+[[nodiscard]] Payload decode_payload(std::string_view text);
+
+/// What an invocation answers: how it ended, or an error.
+struct Answer {
+  std::string end;             ///< of a worker: to_string(WorkerEnd); of an evaluation: "evaluated"; else "error"
+  std::optional<double> loss;  ///< of an evaluation; none if it is not finite
+  std::string error_kind, message, remedy;
+  bool operator==(const Answer&) const = default;
+};
+[[nodiscard]] std::string encode_answer(const Answer& answer);
+/// Throws Error(kCorrupt).
+[[nodiscard]] Answer decode_answer(std::string_view text);
+
+}  // namespace virga

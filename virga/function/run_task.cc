@@ -1,0 +1,66 @@
+#include "virga/function/run_task.h"
+
+#include <cmath>
+#include <exception>
+#include <memory>
+
+#include "virga/base/error.h"
+#include "virga/channel/directory_register.h"
+#include "virga/channel/open_channel.h"
+#include "virga/control/run_folder.h"
+#include "virga/data/group_cache.h"
+#include "virga/data/manifest.h"
+#include "virga/math/kernels.h"
+#include "virga/storage/object_store.h"
+#include "virga/training/function_worker.h"
+#include "virga/training/split_loss.h"
+#include "virga/training/state_file.h"
+
+namespace virga {
+namespace {
+
+WorkerJob read_job(const ObjectStore& run) {
+  const auto bytes = run.get(kJobObject, std::uint64_t{64} << 20);
+  return decode_worker_job(as_text(bytes));
+}
+
+Answer work(const Payload& payload, ObjectStore& run, const std::string& token) {
+  // A margin in which the last round and its checkpoint fit.
+  const auto margin = std::min(payload.lifetime / 4, std::chrono::milliseconds(10'000));
+  const auto end_of_life = Deadline::in(payload.lifetime - margin);
+  const auto job = read_job(run);
+  DirectoryRegister registers(payload.run + "/registers");
+  const auto channel = open_channel(job.channel, job.run, token);
+  const WorkerPlace place{job, payload.member, run, registers, *channel, kernels(best_simd_level()), end_of_life};
+  return {.end = std::string(to_string(run_function_worker(place)))};
+}
+
+Answer evaluate(const Payload& payload, const ObjectStore& run) {
+  const auto job = read_job(run);
+  const auto object = payload.epoch == 0 ? std::string(kStoppedObject) : snapshot_object(payload.epoch);
+  const auto snapshot = decode_snapshot(run.get(object));
+  const auto store = open_object_store(job.validation.value_or(job.data));
+  const auto manifest = read_manifest(*store);
+  GroupCache cache(*store, manifest, job.cache_bytes / 4);
+  const auto split = job.validation ? SplitName::kTrain : SplitName::kValidation;
+  const auto loss = split_loss(cache, split, job.plan.model, snapshot.parameters, kernels(best_simd_level()), 1);
+  return {.end = "evaluated", .loss = std::isfinite(loss) ? std::optional(loss) : std::nullopt};
+}
+
+}  // namespace
+
+Answer run_task(const Payload& payload, const std::string& token) noexcept {
+  try {
+    const auto run = open_object_store(payload.run);
+    return payload.task == "worker" ? work(payload, *run, token) : evaluate(payload, *run);
+  } catch (const Error& error) {
+    return {.end = "error",
+            .error_kind = std::string(to_string(error.kind())),
+            .message = error.what(),
+            .remedy = error.remedy()};
+  } catch (const std::exception& error) {
+    return {.end = "error", .error_kind = "internal", .message = error.what()};
+  }
+}
+
+}  // namespace virga

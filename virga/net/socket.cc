@@ -1,0 +1,226 @@
+#include "virga/net/socket.h"
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <system_error>
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <fmt/format.h>
+
+#include "virga/base/error.h"
+
+namespace virga {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr int kSocketFlags = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
+/// Asked for; the system gives what it allows.
+constexpr int kUnixBufferBytes = 1 << 20;
+
+struct SocketAddress {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+  [[nodiscard]] const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
+  [[nodiscard]] int family() const noexcept { return storage.ss_family; }
+};
+
+SocketAddress unix_address(const std::string& path) {
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  check(path.size() < sizeof(name.sun_path), "a socket's path is too long");
+  std::memcpy(name.sun_path, path.data(), path.size());
+  SocketAddress address;
+  std::memcpy(&address.storage, &name, sizeof(name));
+  address.size = sizeof(name);
+  return address;
+}
+
+SocketAddress resolve(const Address& address, ErrorKind kind_of_failure) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const int error = ::getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found);
+  if (error != 0) {
+    throw Error(kind_of_failure,
+                fmt::format("{}: host {} is not known: {}", to_string(address), address.host, ::gai_strerror(error)),
+                "check the name of the host");
+  }
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(found, &::freeaddrinfo);
+  SocketAddress first;
+  std::memcpy(&first.storage, found->ai_addr, found->ai_addrlen);
+  first.size = found->ai_addrlen;
+  return first;
+}
+
+bool is_loopback(const SocketAddress& address) {
+  if (address.family() == AF_INET) {
+    sockaddr_in name{};
+    std::memcpy(&name, &address.storage, sizeof(name));
+    return (ntohl(name.sin_addr.s_addr) >> 24U) == 127;
+  }
+  sockaddr_in6 name{};
+  std::memcpy(&name, &address.storage, sizeof(name));
+  return IN6_IS_ADDR_LOOPBACK(&name.sin6_addr);
+}
+
+void set_option(int socket, int level, int option, int value) noexcept {
+  static_cast<void>(::setsockopt(socket, level, option, &value, sizeof(value)));
+}
+
+/// A hint only: a socket works without. TCP sizes its buffers itself.
+void tune(int socket, Address::Kind kind) noexcept {
+  if (kind == Address::Kind::kUnix) {
+    set_option(socket, SOL_SOCKET, SO_SNDBUF, kUnixBufferBytes);
+    return;
+  }
+  set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
+  set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, 30);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, 10);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, 3);
+}
+
+Error unavailable(const Address& address, int error_number) {
+  return {ErrorKind::kUnavailable,
+          fmt::format("{}: cannot connect: {}", to_string(address), std::generic_category().message(error_number)),
+          "check the address, and that a server runs there"};
+}
+
+/// Is nobody behind the socket at `name`, though its file is there?
+bool is_abandoned(const SocketAddress& name) {
+  const Descriptor probe(::socket(AF_UNIX, kSocketFlags, 0));
+  return probe && ::connect(probe.get(), name.get(), name.size) != 0 && errno == ECONNREFUSED;
+}
+
+}  // namespace
+
+WakeEvent::WakeEvent() : descriptor_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!descriptor_) throw system_error("cannot create an event", errno);
+}
+
+void WakeEvent::notify() const noexcept {
+  const std::uint64_t one = 1;
+  static_cast<void>(!::write(descriptor_.get(), &one, sizeof(one)));
+}
+
+void WakeEvent::clear() const noexcept {
+  std::uint64_t count = 0;
+  static_cast<void>(!::read(descriptor_.get(), &count, sizeof(count)));
+}
+
+Listener::Listener(const Address& address) : address_(address) {
+  if (address.kind == Address::Kind::kUnix) {
+    listen_on_unix();
+  } else {
+    listen_on_tcp();
+  }
+}
+
+Listener::~Listener() {
+  struct stat status {};
+  if (address_.kind != Address::Kind::kUnix || ::lstat(address_.path.c_str(), &status) != 0) return;
+  if (status.st_dev == device_ && status.st_ino == inode_) ::unlink(address_.path.c_str());
+}
+
+void Listener::listen_on_unix() {
+  const auto name = unix_address(address_.path);
+  const auto what = "cannot listen on " + to_string(address_);
+  socket_ = Descriptor(::socket(AF_UNIX, kSocketFlags, 0));
+  // The mode of the socket, less the mask, becomes that of its file.
+  if (!socket_ || ::fchmod(socket_.get(), S_IRUSR | S_IWUSR) != 0) throw system_error(what, errno);
+  struct stat status {};
+  if (::lstat(address_.path.c_str(), &status) == 0) {
+    if (!S_ISSOCK(status.st_mode) || !is_abandoned(name)) {
+      throw Error(ErrorKind::kConflict,
+                  what + (S_ISSOCK(status.st_mode) ? ": somebody listens there" : ": a file is there"),
+                  "choose another path, or remove what is there");
+    }
+    ::unlink(address_.path.c_str());
+  }
+  if (::bind(socket_.get(), name.get(), name.size) != 0) throw system_error(what, errno);
+  if (::lstat(address_.path.c_str(), &status) == 0) {
+    device_ = status.st_dev;
+    inode_ = status.st_ino;
+  }
+  if (::listen(socket_.get(), SOMAXCONN) != 0) throw system_error(what, errno);
+}
+
+void Listener::listen_on_tcp() {
+  const auto name = resolve(address_, ErrorKind::kUsage);
+  is_local_ = is_loopback(name);
+  const auto what = "cannot listen on " + to_string(address_);
+  socket_ = Descriptor(::socket(name.family(), kSocketFlags, 0));
+  if (!socket_) throw system_error(what, errno);
+  set_option(socket_.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+  if (::bind(socket_.get(), name.get(), name.size) != 0 || ::listen(socket_.get(), SOMAXCONN) != 0) {
+    if (errno == EADDRINUSE) {
+      throw Error(ErrorKind::kConflict, what + ": somebody listens there", "choose another port; 0 takes a free one");
+    }
+    throw system_error(what, errno);
+  }
+  SocketAddress bound;
+  bound.size = sizeof(bound.storage);
+  if (::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&bound.storage), &bound.size) != 0) {
+    throw system_error(what, errno);
+  }
+  sockaddr_in port{};  // stands at the same place for IPv6
+  std::memcpy(&port, &bound.storage, sizeof(port));
+  address_.port = ntohs(port.sin_port);
+}
+
+Descriptor Listener::accept() const noexcept {
+  Descriptor socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (socket) tune(socket.get(), address_.kind);
+  return socket;
+}
+
+Woken wait_ready(int socket, short events, const WakeEvent* stop, Deadline deadline) {
+  pollfd waited[] = {{socket, events, 0}, {stop != nullptr ? stop->descriptor() : -1, POLLIN, 0}};
+  for (;;) {
+    const auto left = deadline.remaining();
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
+    const timespec timeout = {.tv_sec = seconds.count(), .tv_nsec = (left - seconds).count()};
+    const int ready = ::ppoll(waited, 2, &timeout, nullptr);
+    if (ready < 0 && errno != EINTR) throw system_error("cannot wait for a socket", errno);
+    if (ready > 0) return waited[1].revents != 0 ? Woken::kStopped : Woken::kReady;
+    if (ready == 0) return Woken::kDeadline;
+  }
+}
+
+Descriptor connect_to(const Address& address, const WakeEvent* stop, Deadline deadline) {
+  const bool is_unix = address.kind == Address::Kind::kUnix;
+  const auto name = is_unix ? unix_address(address.path) : resolve(address, ErrorKind::kUnavailable);
+  Descriptor socket(::socket(name.family(), kSocketFlags, 0));
+  if (!socket) throw system_error("cannot create a socket", errno);
+  tune(socket.get(), address.kind);
+  while (::connect(socket.get(), name.get(), name.size) != 0) {
+    if (errno == EAGAIN) {
+      // The server's queue is full, and nothing tells when it no longer is.
+      const auto woken = wait_ready(-1, 0, stop, std::min(deadline, Deadline::in(5ms)));
+      if (woken == Woken::kStopped || deadline.passed()) return {};
+    } else if (errno == EINPROGRESS) {
+      if (wait_ready(socket.get(), POLLOUT, stop, deadline) != Woken::kReady) return {};
+      int error = 0;
+      socklen_t size = sizeof(error);
+      ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+      if (error != 0) throw unavailable(address, error);
+      break;
+    } else if (errno != EINTR) {
+      throw unavailable(address, errno);
+    }
+  }
+  return socket;
+}
+
+}  // namespace virga

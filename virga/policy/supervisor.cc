@@ -1,0 +1,191 @@
+#include "virga/policy/supervisor.h"
+
+#include <cmath>
+
+#include <fmt/format.h>
+
+namespace virga {
+
+Supervisor::Supervisor(Options options)
+    : options_(std::move(options)),
+      start_round_(options_.start_round),
+      epochs_seen_(options_.epochs_seen),
+      decided_(options_.epochs_seen) {
+  view_.number = options_.first_view - 1;
+  for (WorkerId worker = 0; worker < options_.workers; ++worker) {
+    const auto at = options_.generations.find(worker);
+    view_.members.push_back({worker, at == options_.generations.end() ? 0 : at->second});
+  }
+}
+
+std::vector<SupervisorCommand> Supervisor::handle(const SupervisorEvent& event) {
+  Commands out;
+  if (over_) return out;
+  std::visit([&](const auto& e) { on(e, out); }, event);
+  if (!over_) finish_if_over(out);
+  return out;
+}
+
+void Supervisor::on(const Begin&, Commands& out) { open_view(out); }
+
+/// A new view from the newest checkpoint; who is not alive comes as its next generation.
+void Supervisor::open_view(Commands& out) {
+  ++view_.number;
+  leaving_ = false;
+  done_.clear();
+  std::vector<Member> invited;
+  for (auto& member : view_.members) {
+    if (alive_.contains(member.worker)) continue;
+    ++member.generation;
+    alive_.insert(member.worker);
+    invited.push_back(member);
+  }
+  out.emplace_back(OpenView{view_, start_round_});
+  for (const auto& member : invited) out.emplace_back(InvokeWorker{member});
+}
+
+bool Supervisor::trained() const noexcept {
+  return epochs_seen_ >= options_.epochs || stopped_seen_ || done_.size() == view_.members.size();
+}
+
+void Supervisor::on(const WorkerEnded& event, Commands& out) {
+  const bool current = event.member.worker < view_.members.size() && view_.members[event.member.worker] == event.member;
+  if (!current) return;  // an older generation has gone
+  using How = WorkerEnded::How;
+  alive_.erase(event.member.worker);
+  switch (event.how) {
+    case How::kDone:
+      done_.insert(event.member.worker);
+      break;
+    case How::kContinue:
+      leaving_ = true;
+      restarts_ = 0;
+      break;
+    case How::kSuperseded:
+    case How::kOrphaned:
+    case How::kCrashed:
+      if (trained()) return;
+      restart(fmt::format("worker {}: {}", event.member.worker, event.text), event.remedy, out);
+      return;
+    case How::kFailed:
+      if (trained()) return;
+      // What another try may mend: the others were gone, the channel was.
+      if (is_retryable(event.error)) {
+        restart(fmt::format("worker {}: {}", event.member.worker, event.text), event.remedy, out);
+      } else {
+        fail(event.error, fmt::format("worker {}: {}", event.member.worker, event.text), event.remedy, out);
+      }
+      return;
+  }
+  // All have left, or left and finished: those that finished had no news of the rest.
+  if (alive_.empty() && !trained()) open_view(out);
+}
+
+void Supervisor::restart(const std::string& why, const std::string& remedy, Commands& out) {
+  if (++restarts_ > options_.most_restarts) {
+    fail(ErrorKind::kUnavailable,
+         fmt::format("{} restarts in a row without getting further; the last one: {}", options_.most_restarts, why),
+         remedy, out);
+    return;
+  }
+  open_view(out);
+}
+
+void Supervisor::fail(ErrorKind kind, const std::string& text, const std::string& remedy, Commands& out) {
+  over_ = true;
+  for (const auto worker : alive_) out.emplace_back(KillWorker{view_.members[worker]});
+  out.emplace_back(Fail{kind, text, remedy});
+}
+
+void Supervisor::on(const CheckpointSeen& event, Commands&) {
+  if (event.round <= start_round_) return;
+  start_round_ = event.round;
+  restarts_ = 0;
+}
+
+void Supervisor::on(const SnapshotSeen& event, Commands& out) {
+  if (event.stopped ? stopped_seen_ : event.epoch <= epochs_seen_) return;
+  restarts_ = 0;
+  if (event.stopped) {
+    stopped_seen_ = true;
+  } else {
+    epochs_seen_ = event.epoch;
+  }
+  if (!options_.validates) {
+    decide({.epoch = event.epoch, .stopped = event.stopped, .loss = event.train_loss, .crash = ""}, out);
+    return;
+  }
+  out.emplace_back(InvokeEvaluation{event.epoch, event.stopped});
+  ++evaluations_wanted_;
+}
+
+void Supervisor::on(const EvaluationEnded& event, Commands& out) {
+  if (!event.crash.empty()) {
+    if (++evaluation_crashes_ > options_.most_restarts) {
+      fail(ErrorKind::kUnavailable, "the evaluation of a snapshot fails again and again: " + event.crash, "", out);
+    } else {
+      out.emplace_back(InvokeEvaluation{event.epoch, event.stopped});
+    }
+    return;
+  }
+  evaluation_crashes_ = 0;
+  undecided_[event.stopped ? options_.epochs + 1 : event.epoch] = event;
+  while (!over_ && !undecided_.empty()) {
+    const auto next = undecided_.begin();
+    const bool in_order = next->second.stopped ? decided_ == epochs_seen_ : next->first == decided_ + 1;
+    if (!in_order) return;
+    const auto evaluation = next->second;
+    undecided_.erase(next);
+    decide(evaluation, out);
+  }
+}
+
+void Supervisor::decide(const EvaluationEnded& evaluation, Commands& out) {
+  if (!evaluation.stopped) decided_ = evaluation.epoch;
+  ++evaluations_decided_;
+  if (end_ && *end_ != EndReason::kStopped && *end_ != EndReason::kSeconds) return;  // the model is chosen
+  // Without validation rows there is nothing to choose by: the last parameters are the model.
+  const bool best = !options_.validates || (evaluation.loss && (!best_loss_ || *evaluation.loss < *best_loss_));
+  if (best) {
+    best_loss_ = evaluation.loss;
+    since_best_ = 0;
+  } else if (evaluation.epoch > options_.patience_after) {
+    ++since_best_;
+  }
+  out.emplace_back(Evaluated{evaluation.epoch, evaluation.stopped, evaluation.loss, best});
+  if (end_) return;
+  if (options_.target_loss && evaluation.loss && *evaluation.loss <= *options_.target_loss) {
+    end_ = EndReason::kTargetLoss;
+  } else if (options_.validates && options_.patience > 0 && since_best_ >= options_.patience) {
+    end_ = EndReason::kPatience;
+  }
+  if (end_ && !trained() && !stop_written_) {
+    stop_written_ = true;
+    out.emplace_back(WriteStop{});
+  }
+}
+
+void Supervisor::on(const StopWanted& event, Commands& out) {
+  if (!end_) end_ = event.why;
+  if (stop_written_ || trained()) return;
+  stop_written_ = true;
+  out.emplace_back(WriteStop{});
+}
+
+void Supervisor::on(const Tick& event, Commands& out) {
+  // Who has not left with the others is lost.
+  if (!leaving_ || alive_.empty() || event.idle_seconds < options_.leave_seconds) return;
+  for (const auto worker : alive_) out.emplace_back(KillWorker{view_.members[worker]});
+  alive_.clear();
+  open_view(out);
+}
+
+void Supervisor::finish_if_over(Commands& out) {
+  if (!trained() || !alive_.empty()) return;
+  const bool chosen = end_ == EndReason::kTargetLoss || end_ == EndReason::kPatience;
+  if (options_.validates && !chosen && evaluations_decided_ < evaluations_wanted_) return;
+  over_ = true;
+  out.emplace_back(Finish{end_.value_or(EndReason::kEpochs)});
+}
+
+}  // namespace virga

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <array>
+#include <functional>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include <sys/uio.h>
+
+#include "virga/base/deadline.h"
+#include "virga/base/shared_bytes.h"
+#include "virga/net/socket.h"
+#include "virga/ps/frame_reader.h"
+#include "virga/ps/protocol.h"
+
+namespace virga {
+
+/// One connection of a client to a data store. A request, then its replies to the end; who fails in between has fallen
+/// out of step and lets the connection go. For one thread at a time. Throws Error as PsClient does.
+class PsConnection {
+ public:
+  /// Connects, and says hello.
+  PsConnection(const Address& address, const PsHello& hello, const Wait& wait);
+  PsConnection(const PsConnection&) = delete;
+  PsConnection& operator=(const PsConnection&) = delete;
+
+  /// While it lives, the waits of the connection end with `wait`, shortly after its deadline.
+  class Turn {
+   public:
+    Turn(PsConnection& connection, const Wait& wait);
+    ~Turn();
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    PsConnection& connection_;
+    const std::stop_token stop_;
+    std::stop_callback<std::function<void()>> on_stop_;
+  };
+
+  /// Sends `parts`, one after the other, as one request.
+  void send(std::span<const ByteView> parts);
+  void send(const PsRequest& request);
+
+  /// The next reply, with its body. Throws what the store answers as an Error.
+  [[nodiscard]] PsReply receive(SharedBytes& body);
+  /// The next reply, which is to be a Reply.
+  template <typename Reply>
+  [[nodiscard]] Reply expect(SharedBytes& body) {
+    auto reply = receive(body);
+    if (auto* expected = std::get_if<Reply>(&reply)) return std::move(*expected);
+    fail_unexpected();
+  }
+  [[noreturn]] void fail_unexpected() const;
+
+  /// Is the last reply to the last request here?
+  [[nodiscard]] bool is_in_step() const noexcept { return in_step_; }
+  /// Has anything come back since the last request?
+  [[nodiscard]] bool has_heard() const noexcept { return heard_; }
+  /// Has the store ended an idle connection?
+  [[nodiscard]] bool is_stale() const noexcept;
+
+ private:
+  void wait_for(short events);
+  void receive_more();
+  [[noreturn]] void fail(ErrorKind kind, std::string_view what) const;
+  [[noreturn]] void fail_lost(int error_number) const;
+
+  const std::string address_;
+  WakeEvent stop_;
+  Descriptor socket_;
+  Deadline deadline_ = Deadline::in({});
+  bool stoppable_ = false;
+  FrameReader reader_;
+  std::array<std::byte, 16384> buffer_;
+  ByteView buffered_;  // of buffer_: what was received, but not read
+  std::vector<iovec> vectors_;
+  bool more_is_there_ = false;  // the last receive was not the end of what has come
+  bool in_step_ = true;
+  bool heard_ = false;
+};
+
+}  // namespace virga

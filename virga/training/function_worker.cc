@@ -1,0 +1,331 @@
+#include "virga/training/function_worker.h"
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "virga/base/crash_point.h"
+#include "virga/base/error.h"
+#include "virga/control/run_folder.h"
+#include "virga/data/group_cache.h"
+#include "virga/data/loader.h"
+#include "virga/data/manifest.h"
+#include "virga/exchange/bsp_exchange.h"
+#include "virga/optimizer/schedule.h"
+#include "virga/training/algorithm.h"
+#include "virga/training/defaults.h"
+#include "virga/training/state_file.h"
+#include "virga/training/worker.h"
+
+namespace virga {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = Deadline::Clock;
+
+constexpr auto kRequestTime = 30s;     // for one request to the run's URI
+constexpr auto kLookInterval = 250ms;  // for news at the run's URI, where waits cannot be pushed
+constexpr auto kReportInterval = 100ms;
+
+Wait request_time() { return {Deadline::in(kRequestTime)}; }
+
+/// Looks out for news on a thread of its own: a newer view and the silence of the driver end the view; a control record
+/// is noted.
+class Lookout {
+ public:
+  Lookout(Register& registers, std::chrono::milliseconds orphan_timeout)
+      : registers_(registers),
+        orphan_timeout_(orphan_timeout),
+        thread_([this](const std::stop_token& stop) { run(stop); }) {}
+
+  /// The newest view above `known`; none when the driver is silent for too long.
+  std::optional<ViewRecord> wait_for_view(std::uint32_t known) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return orphaned_ || error_ || (newest_ && newest_->view.number > known); });
+    if (error_) std::rethrow_exception(error_);
+    if (!newest_ || newest_->view.number <= known) return std::nullopt;
+    over_ = std::stop_source();
+    watched_ = newest_->view.number;
+    return newest_;
+  }
+  /// Ends the waits of the view that wait_for_view() gave last, once it is over.
+  std::stop_token over() {
+    const std::lock_guard lock(mutex_);
+    return over_.get_token();
+  }
+  [[nodiscard]] std::uint64_t control() const noexcept { return control_; }
+
+ private:
+  void run(const std::stop_token& stop) {
+    try {
+      look(stop);
+    } catch (const Error& error) {
+      if (stop.stop_requested()) return;
+      const std::lock_guard lock(mutex_);
+      error_ = std::current_exception();
+      over_.request_stop();
+      changed_.notify_all();
+    }
+  }
+
+  void look(const std::stop_token& stop) {
+    std::uint64_t version = 0;
+    std::uint64_t heartbeat = 0;
+    auto heard = Clock::now();
+    while (!stop.stop_requested()) {
+      try {
+        const auto value = registers_.wait_newer(kViewRegister, version, {Deadline::in(kLookInterval), stop});
+        version = value.version;
+        auto record = decode_view(as_text(value.bytes.view()));
+        const std::lock_guard lock(mutex_);
+        newest_ = std::move(record);
+        if (newest_->view.number > watched_) over_.request_stop();
+        changed_.notify_all();
+      } catch (const Error& error) {
+        if (error.kind() == ErrorKind::kInterrupted) return;
+        if (error.kind() != ErrorKind::kDeadlineExceeded) throw;
+      }
+      if (const auto control = registers_.read(kControlRegister, request_time())) control_ = control->version;
+      const auto driver = registers_.read(kDriverRegister, request_time());
+      if (driver && driver->version != heartbeat) {
+        heartbeat = driver->version;
+        heard = Clock::now();
+      }
+      if (Clock::now() - heard > orphan_timeout_) {
+        const std::lock_guard lock(mutex_);
+        orphaned_ = true;
+        over_.request_stop();
+        changed_.notify_all();
+        return;
+      }
+    }
+  }
+
+  Register& registers_;
+  const std::chrono::milliseconds orphan_timeout_;
+  std::atomic<std::uint64_t> control_ = 0;
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  std::optional<ViewRecord> newest_;
+  std::uint32_t watched_ = 0;
+  std::stop_source over_;
+  bool orphaned_ = false;
+  std::exception_ptr error_;
+  std::jthread thread_;  // last: ends before what it uses
+};
+
+/// A worker in one view: its part of the loop's control, reporter and checkpoint.
+class InView final : public Control, public Reporter, public Checkpoint {
+ public:
+  InView(const WorkerPlace& place, const Schedule& schedule, const Manifest& manifest, Lookout& lookout,
+         const ViewRecord& record, Rank rank)
+      : place_(place),
+        plan_(place.job.plan),
+        schedule_(schedule),
+        lookout_(lookout),
+        view_(record.view),
+        rank_(rank),
+        over_(lookout.over()) {
+    auto rule = plan_.rule;
+    rule.learning_rate = rate_of(0);
+    BspExchange::Options options;
+    options.group = {
+        .view = view_.number, .id = 0, .rank = rank, .size = view_.size(), .generation = place.me.generation};
+    options.all_reduce.pattern = place.job.pattern;
+    options.patience = place.job.patience;
+    options.stop = over_;
+    std::optional<WorkerCheckpoint> from;
+    if (record.start_round > 0) {
+      from = decode_checkpoint(place.run.get(checkpoint_object(record.start_round)));
+      rule.learning_rate = from->learning_rate;
+    }
+    exchange_ = std::make_unique<BspExchange>(
+        place.channel, options, from ? from->rule.parameters : start_parameters(), rule,
+        cut_tables(layout_of(plan_.model), view_.size(), manifest.key_quantiles), from ? from->position : Position());
+    if (!from) return;
+    exchange_->rule().load(from->position.step, from->rule);
+    sums_ = from->sums;
+  }
+
+  WorkerEnd run(BatchSource& data, Algorithm& algorithm) {
+    run_worker(exchange_->position().round, data, *exchange_, algorithm, *this, *this, *this);
+    return end_;
+  }
+
+  [[nodiscard]] const BspExchange& exchange() const noexcept { return *exchange_; }
+
+  bool may_run(Round round) override {
+    if (over_.stop_requested()) throw Error(ErrorKind::kInterrupted, "the view is over");
+    const auto total = schedule_.rounds_per_epoch() * plan_.epochs;
+    if (round >= total) return false;
+    if (exchange_->decree() == kLeave) {
+      save();
+      end_ = WorkerEnd::kContinue;
+      return false;
+    }
+    if (exchange_->decree() > 0) {  // every control record is one to stop
+      if (schedule_.step_of(round) > 0) publish(std::string(kStoppedObject), schedule_.epoch_of(round) + 1, true);
+      return false;
+    }
+    exchange_->set_decree(place_.end_of_life.passed() ? kLeave : lookout_.control());
+    return true;
+  }
+
+  void round(Round round) override {
+    crash_point("round_done");
+    const auto& totals = exchange_->totals();
+    sums_.loss += totals.loss;
+    sums_.weight += totals.weight;
+    sums_.examples += totals.examples;
+    const auto now = Clock::now();
+    if (now - reported_ >= kReportInterval) {
+      reported_ = now;
+      place_.registers.write(worker_register(place_.me.worker),
+                             as_bytes(encode_life({place_.me.generation, view_.number, round})), request_time());
+      if (rank_ == 0) {
+        place_.registers.write(kProgressRegister,
+                               as_bytes(encode_progress({.round = round,
+                                                         .epoch = schedule_.epoch_of(round),
+                                                         .examples = sums_.examples,
+                                                         .loss = sums_.loss,
+                                                         .weight = sums_.weight})),
+                               request_time());
+      }
+      crash_point("reported");
+    }
+    if (schedule_.step_of(round + 1) == 0) end_epoch(schedule_.epoch_of(round));
+  }
+
+  void if_due(Round) override {
+    if (rank_ != 0 || Clock::now() - saved_ < place_.job.checkpoint_interval) return;
+    save();
+    saved_ = Clock::now();
+  }
+
+ private:
+  double rate_of(std::uint32_t epoch) const {
+    return *plan_.learning_rate * schedule_factor(plan_.schedule, epoch, plan_.epochs) * plan_.label_scale;
+  }
+
+  Tables start_parameters() const {
+    if (place_.job.has_start) return decode_snapshot(place_.run.get(kStartObject)).parameters;
+    return initial_parameters(plan_.model, plan_.label_mean);
+  }
+
+  void end_epoch(std::uint32_t epoch) {
+    const bool last = epoch + 1 == plan_.epochs;
+    publish(snapshot_object(epoch + 1), epoch + 1, last);
+    sums_.loss = sums_.weight = 0;
+    if (last) return;
+    const auto step = exchange_->position().step;
+    if (plan_.forget) exchange_->rule().scale_accumulators(step, default_adagrad_decay(epoch));
+    exchange_->rule().set_learning_rate(step, rate_of(epoch + 1));
+  }
+
+  void publish(const std::string& object, std::uint32_t epoch, bool last) {
+    if (rank_ != 0) return;
+    Snapshot snapshot{.round = exchange_->position().round,
+                      .epoch = epoch,
+                      .last = last,
+                      .learning_rate = exchange_->rule().options().learning_rate,
+                      .sums = sums_,
+                      .parameters = Tables(exchange_->rule().layout())};
+    exchange_->rule().copy_parameters(exchange_->position().step, snapshot.parameters);
+    crash_point("before_snapshot");
+    place_.run.put(object, encode_snapshot(snapshot));
+    crash_point("after_snapshot");
+  }
+
+  void save() {
+    if (rank_ != 0) return;
+    const auto position = exchange_->position();
+    crash_point("before_checkpoint");
+    place_.run.put(
+        checkpoint_object(position.round),
+        encode_checkpoint({position, exchange_->rule().options().learning_rate, sums_, exchange_->rule().save()}));
+    crash_point("after_checkpoint");
+  }
+
+  const WorkerPlace& place_;
+  const TrainingPlan& plan_;
+  const Schedule& schedule_;
+  Lookout& lookout_;
+  const View view_;
+  const Rank rank_;
+  const std::stop_token over_;
+  std::unique_ptr<BspExchange> exchange_;
+  EpochSums sums_;
+  WorkerEnd end_ = WorkerEnd::kDone;
+  Clock::time_point reported_{};
+  Clock::time_point saved_ = Clock::now();
+};
+
+/// What the others of a view said last: appended to an error about who is missing.
+std::string signs_of_life(const WorkerPlace& place, const View& view) {
+  std::string text;
+  for (const auto& member : view.members) {
+    if (member == place.me) continue;
+    const auto value = place.registers.read(worker_register(member.worker), request_time());
+    text += value ? fmt::format("; worker {} was last seen in round {}", member.worker,
+                                decode_life(as_text(value->bytes.view())).round)
+                  : fmt::format("; worker {} has not been seen", member.worker);
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string_view to_string(WorkerEnd end) noexcept {
+  switch (end) {
+    case WorkerEnd::kDone:
+      return "done";
+    case WorkerEnd::kContinue:
+      return "continue";
+    case WorkerEnd::kSuperseded:
+      return "superseded";
+    case WorkerEnd::kOrphaned:
+      return "orphaned";
+  }
+  return "";
+}
+
+WorkerEnd run_function_worker(const WorkerPlace& place) {
+  const auto& job = place.job;
+  const auto store = open_object_store(job.data);
+  const auto manifest = read_manifest(*store);
+  if (manifest_checksum(manifest) != job.data_checksum) {
+    throw Error(ErrorKind::kBadData, fmt::format("{}: not the data that the job was started on", job.data),
+                "start the job anew");
+  }
+  GroupCache cache(*store, manifest, job.cache_bytes);
+  const Schedule schedule(manifest.train, manifest.rows_per_group, job.seed, job.plan.batch_size);
+  Lookout lookout(place.registers, job.orphan_timeout);
+  std::uint32_t known = 0;
+  for (;;) {
+    const auto record = lookout.wait_for_view(known);
+    if (!record) return WorkerEnd::kOrphaned;
+    known = record->view.number;
+    const auto rank = record->view.rank_of(place.me);
+    if (!rank) return WorkerEnd::kSuperseded;
+    try {
+      InView in_view(place, schedule, manifest, lookout, *record, *rank);
+      BatchSource data(cache, schedule, {.rank = *rank, .world_size = record->view.size()});
+      GradientAveraging algorithm(make_model(job.plan.model, place.kernels), job.plan.mean_weight);
+      return in_view.run(data, algorithm);
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::kDeadlineExceeded) {
+        throw Error(error.kind(), error.what() + signs_of_life(place, record->view), error.remedy());
+      }
+      // What a view could not do for want of its members is no error once it is over.
+      const bool over = lookout.over().stop_requested();
+      if (error.kind() != ErrorKind::kInterrupted && !over) throw;
+    }
+  }
+}
+
+}  // namespace virga

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "virga/base/deadline.h"
+#include "virga/base/view.h"
+#include "virga/channel/channel.h"
+#include "virga/channel/register.h"
+#include "virga/math/kernels.h"
+#include "virga/storage/object_store.h"
+#include "virga/training/worker_job.h"
+
+namespace virga {
+
+/// How an invocation of a worker ended.
+enum class WorkerEnd : std::uint8_t {
+  kDone,        ///< the job's rounds are run, or it was told to stop
+  kContinue,    ///< its time is nearly over: a checkpoint is there, the next generation goes on
+  kSuperseded,  ///< the view goes on without it: another generation works in its place
+  kOrphaned,    ///< the driver gave no sign of life
+};
+[[nodiscard]] std::string_view to_string(WorkerEnd end) noexcept;
+
+/// What an invocation works with; everything is borrowed.
+struct WorkerPlace {
+  const WorkerJob& job;
+  Member me;
+  ObjectStore& run;     ///< the run's URI
+  Register& registers;  ///< at the run's URI
+  Channel& channel;
+  const Kernels& kernels;
+  Deadline end_of_life;  ///< leave before
+};
+
+/// The life of one invocation: takes its place in the newest view, trains from where that view starts, and takes its
+/// place in the next one when the view changes under it. Rank 0 of a view writes checkpoints and, at the end of each
+/// epoch, a snapshot. Whatever is interrupted where, the bits of the snapshots are those of an undisturbed run.
+///
+/// Throws Error: kDiverged, and what reading data, the channel or the run's URI throw; kDeadlineExceeded names who was
+/// waited for and their last signs of life.
+[[nodiscard]] WorkerEnd run_function_worker(const WorkerPlace& place);
+
+}  // namespace virga

@@ -1,0 +1,158 @@
+#include "virga/training/state_file.h"
+
+#include <string>
+
+#include "virga/base/error.h"
+#include "virga/base/hash.h"
+
+namespace virga {
+namespace {
+
+constexpr std::uint32_t kCheckpointMagic = 0x504b4356;  // "VCKP"
+constexpr std::uint32_t kSnapshotMagic = 0x504e5356;    // "VSNP"
+constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kMostTables = 64;
+constexpr std::uint32_t kMostName = 200;
+
+void put(const Tables& tables, ByteWriter& out) {
+  out.put(static_cast<std::uint32_t>(tables.layout.size()));
+  for (std::size_t t = 0; t < tables.layout.size(); ++t) {
+    const auto& spec = tables.layout[t];
+    out.put(static_cast<std::uint32_t>(spec.name.size()));
+    out.put_span(std::span<const char>(spec.name));
+    out.put(spec.rows);
+    out.put(spec.width);
+    out.put(static_cast<std::uint8_t>((spec.regularised ? 1 : 0) | (spec.sparse ? 2 : 0)));
+    out.put_span(std::span<const float>(tables.values[t]));
+  }
+}
+
+Tables get_tables(ByteReader& in) {
+  Tables tables;
+  const auto count = in.get<std::uint32_t>();
+  if (count > kMostTables) throw Error(ErrorKind::kCorrupt, std::string(in.what()) + ": too many tables");
+  for (std::uint32_t t = 0; t < count; ++t) {
+    TableSpec spec;
+    const auto length = in.get<std::uint32_t>();
+    if (length > kMostName) throw Error(ErrorKind::kCorrupt, std::string(in.what()) + ": a name is too long");
+    spec.name = as_text(in.take(length));
+    spec.rows = in.get<std::uint32_t>();
+    spec.width = in.get<std::uint32_t>();
+    const auto flags = in.get<std::uint8_t>();
+    spec.regularised = (flags & 1) != 0;
+    spec.sparse = (flags & 2) != 0;
+    if (flags > 3 || spec.size() > in.remaining() / sizeof(float)) {
+      throw Error(ErrorKind::kCorrupt, std::string(in.what()) + ": a table has an impossible size");
+    }
+    auto& values = tables.values.emplace_back(spec.size());
+    in.get_span(std::span<float>(values));
+    tables.layout.push_back(spec);
+  }
+  return tables;
+}
+
+void put(const EpochSums& sums, ByteWriter& out) {
+  out.put(sums.loss);
+  out.put(sums.weight);
+  out.put(sums.examples);
+}
+
+EpochSums get_sums(ByteReader& in) {
+  EpochSums sums;
+  sums.loss = in.get<double>();
+  sums.weight = in.get<double>();
+  sums.examples = in.get<std::uint64_t>();
+  return sums;
+}
+
+template <typename Fill>
+Bytes sealed(std::uint32_t magic, const Fill& fill) {
+  Bytes bytes;
+  ByteWriter out(bytes);
+  out.put(magic);
+  out.put(kVersion);
+  fill(out);
+  out.put(crc32c(bytes));
+  return bytes;
+}
+
+template <typename Read>
+auto opened(ByteView bytes, std::uint32_t magic, std::string_view what, const Read& read) {
+  constexpr std::size_t kLeast = 3 * sizeof(std::uint32_t);
+  ByteReader in(bytes, what);
+  if (bytes.size() < kLeast || in.get<std::uint32_t>() != magic || in.get<std::uint32_t>() != kVersion) {
+    throw Error(ErrorKind::kCorrupt, std::string(what) + ": not one, or of another version");
+  }
+  const auto body = bytes.first(bytes.size() - sizeof(std::uint32_t));
+  ByteReader tail(bytes.subspan(body.size()), what);
+  if (crc32c(body) != tail.get<std::uint32_t>())
+    throw Error(ErrorKind::kCorrupt, std::string(what) + ": the checksum is wrong");
+  ByteReader inner(body.subspan(2 * sizeof(std::uint32_t)), what);
+  auto result = read(inner);
+  if (inner.remaining() > 0) throw Error(ErrorKind::kCorrupt, std::string(what) + ": there are bytes after its end");
+  return result;
+}
+
+}  // namespace
+
+Bytes encode_checkpoint(const WorkerCheckpoint& checkpoint) {
+  return sealed(kCheckpointMagic, [&](ByteWriter& out) {
+    out.put(checkpoint.position.round);
+    out.put(checkpoint.position.step);
+    out.put(checkpoint.learning_rate);
+    put(checkpoint.sums, out);
+    put(checkpoint.rule.parameters, out);
+    put(checkpoint.rule.states, out);
+    for (const auto& steps : checkpoint.rule.steps) {
+      out.put(static_cast<std::uint32_t>(steps.size()));
+      out.put_span(std::span<const std::uint32_t>(steps));
+    }
+  });
+}
+
+WorkerCheckpoint decode_checkpoint(ByteView bytes) {
+  return opened(bytes, kCheckpointMagic, "a checkpoint", [](ByteReader& in) {
+    WorkerCheckpoint checkpoint;
+    checkpoint.position.round = in.get<std::uint64_t>();
+    checkpoint.position.step = in.get<std::uint64_t>();
+    checkpoint.learning_rate = in.get<double>();
+    checkpoint.sums = get_sums(in);
+    checkpoint.rule.parameters = get_tables(in);
+    checkpoint.rule.states = get_tables(in);
+    for (std::size_t t = 0; t < checkpoint.rule.parameters.layout.size(); ++t) {
+      const auto count = in.get<std::uint32_t>();
+      if (count > in.remaining() / sizeof(std::uint32_t)) {
+        throw Error(ErrorKind::kCorrupt, "a checkpoint: the steps of a table are cut off");
+      }
+      auto& steps = checkpoint.rule.steps.emplace_back(count);
+      in.get_span(std::span<std::uint32_t>(steps));
+    }
+    return checkpoint;
+  });
+}
+
+Bytes encode_snapshot(const Snapshot& snapshot) {
+  return sealed(kSnapshotMagic, [&](ByteWriter& out) {
+    out.put(snapshot.round);
+    out.put(snapshot.epoch);
+    out.put(static_cast<std::uint32_t>(snapshot.last ? 1 : 0));
+    out.put(snapshot.learning_rate);
+    put(snapshot.sums, out);
+    put(snapshot.parameters, out);
+  });
+}
+
+Snapshot decode_snapshot(ByteView bytes) {
+  return opened(bytes, kSnapshotMagic, "a snapshot", [](ByteReader& in) {
+    Snapshot snapshot;
+    snapshot.round = in.get<std::uint64_t>();
+    snapshot.epoch = in.get<std::uint32_t>();
+    snapshot.last = in.get<std::uint32_t>() != 0;
+    snapshot.learning_rate = in.get<double>();
+    snapshot.sums = get_sums(in);
+    snapshot.parameters = get_tables(in);
+    return snapshot;
+  });
+}
+
+}  // namespace virga

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "virga/collective/all_reduce.h"
+#include "virga/model/model.h"
+#include "virga/training/plan.h"
+
+namespace virga {
+
+/// What all workers of a job know about it: every input of its numbers, resolved. Written once, before the first worker
+/// is invoked.
+struct WorkerJob {
+  std::string run;   ///< id
+  std::string data;  ///< URI of the imported training set
+  std::uint32_t data_checksum = 0;
+  std::string channel;  ///< see open_channel()
+  Pattern pattern = Pattern::kScatterReduce;
+  TrainingPlan plan;  ///< with its learning rate
+  std::uint64_t seed = 1;
+  bool has_start = false;                               ///< the object "start" has the first parameters
+  std::optional<std::string> validation;                ///< URI of a set of its own
+  bool validates = false;                               ///< are there validation rows?
+  std::chrono::milliseconds checkpoint_interval{5000};  ///< 0: after every round
+  std::chrono::milliseconds patience{60'000};           ///< for other workers, in a round
+  std::chrono::milliseconds orphan_timeout{60'000};     ///< for a sign of life of the driver
+  std::uint64_t cache_bytes = std::uint64_t{64} << 20;  ///< for decoded rows, a worker
+};
+
+/// JSON (docs/formats/run-folder.md); numbers come back as they were.
+[[nodiscard]] std::string encode_worker_job(const WorkerJob& job);
+/// Throws Error(kCorrupt) for anything that encode_worker_job() does not write.
+[[nodiscard]] WorkerJob decode_worker_job(std::string_view text);
+
+}  // namespace virga
