@@ -23,9 +23,9 @@ struct SumScalars {
 /// of a sparse one, elements of any other.
 using TableCuts = std::vector<std::vector<std::uint64_t>>;
 
-/// Cuts that share the work. Whole tables evenly, in multiples of 16 elements. Sparse tables by how often rows occur, as
-/// `key_quantiles` (ascending) says: key_quantiles[i] is the row below which i / (n - 1) of all occurrences lie (Manifest);
-/// without it evenly.
+/// Cuts that share the work. Whole tables evenly, in multiples of 16 elements. Sparse tables by how often rows occur,
+/// as `key_quantiles` (ascending) says: key_quantiles[i] is the row below which i / (n - 1) of all occurrences lie
+/// (Manifest); without it evenly.
 [[nodiscard]] TableCuts cut_tables(const Layout& layout, std::uint32_t members,
                                    std::span<const std::uint32_t> key_quantiles = {});
 

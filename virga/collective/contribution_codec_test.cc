@@ -36,8 +36,8 @@ std::string refusal(ByteView body, const Layout& layout, const TableCuts& cuts, 
 TEST(CutTables, CoversAllRowsAndElementsWhateverTheQuantiles) {
   const auto layout = testing_layout(1000, 3);
   for (const std::uint32_t members : {1U, 2U, 3U, 8U}) {
-    for (const auto& quantiles :
-         std::vector<std::vector<std::uint32_t>>{{}, {0}, {0, 1000}, {0, 1, 2, 3, 4, 900, 1000}, {5, 5, 5}, {0, 9999}}) {
+    for (const auto& quantiles : std::vector<std::vector<std::uint32_t>>{
+             {}, {0}, {0, 1000}, {0, 1, 2, 3, 4, 900, 1000}, {5, 5, 5}, {0, 9999}}) {
       const auto cuts = cut_tables(layout, members, quantiles);
       for (std::size_t t = 0; t < layout.size(); ++t) {
         ASSERT_EQ(cuts[t].size(), members + 1);

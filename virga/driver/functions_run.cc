@@ -1,10 +1,14 @@
 #include "virga/driver/functions_run.h"
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <cmath>
 #include <map>
 #include <memory>
 #include <utility>
+
+#include <sys/random.h>
 
 #include <fmt/format.h>
 
@@ -15,6 +19,7 @@
 #include "virga/control/run_folder.h"
 #include "virga/data/schedule.h"
 #include "virga/policy/supervisor.h"
+#include "virga/ps/server.h"
 #include "virga/storage/object_store.h"
 #include "virga/training/function_worker.h"
 #include "virga/training/state_file.h"
@@ -77,6 +82,17 @@ ErrorKind error_kind(const std::string& word) {
   return ErrorKind::kInternal;
 }
 
+/// Opens the data store to this run's functions alone.
+std::string random_token() {
+  std::array<unsigned char, 32> bytes;
+  if (::getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
+    throw system_error("cannot make a token", errno);
+  }
+  std::string token;
+  for (const auto byte : bytes) token += fmt::format("{:02x}", byte);
+  return token;
+}
+
 /// Performs what the supervisor decides, and tells it what happens.
 class FunctionsRun {
  public:
@@ -90,7 +106,10 @@ class FunctionsRun {
         stop_(stop),
         store_(open_object_store(place.folder.string())),
         registers_((place.folder / "registers").string()),
-        engine_({.program = place.program, .folder = place.folder / "logs"}),
+        token_(random_token()),
+        engine_({.program = place.program,
+                 .folder = place.folder / "logs",
+                 .environment = {{"VIRGA_CHANNEL_TOKEN", token_}}}),
         supervisor_({.workers = run.plan.workers,
                      .epochs = run.plan.epochs,
                      .validates = place.validates,
@@ -129,7 +148,7 @@ class FunctionsRun {
     job.run = place_.run_id;
     job.data = place_.data;
     job.data_checksum = data_checksum;
-    job.channel = "directory:" + (place_.folder / "channel").string();
+    job.channel = start_channel();
     job.pattern = place_.pattern;
     job.plan = run_.plan;
     job.plan.learning_rate = learning_rate_;
@@ -147,7 +166,22 @@ class FunctionsRun {
       store_->put(kStartObject, encode_snapshot(start));
     }
     store_->put(kJobObject, as_bytes(encode_worker_job(job)));
-    channel_ = open_channel(job.channel, job.run, "");
+    channel_ = open_channel(job.channel, job.run, token_);
+  }
+
+  /// Its URI for the workers.
+  std::string start_channel() {
+    if (place_.channel == FunctionsPlace::ChannelKind::kDirectory) {
+      return "directory:" + (place_.folder / "channel").string();
+    }
+    // A Unix socket is faster, but its path must be short.
+    constexpr std::size_t kLongestPath = 100;
+    const auto path = (place_.folder / "ps.socket").string();
+    PsServerOptions options;
+    options.listen = {path.size() <= kLongestPath ? "unix:" + path : "tcp:127.0.0.1:0"};
+    options.token = token_;
+    server_ = std::make_unique<PsServer>(options);
+    return "ps:" + server_->addresses()[0];
   }
 
   void beat() {
@@ -321,6 +355,8 @@ class FunctionsRun {
   const std::stop_token stop_;
   const std::unique_ptr<ObjectStore> store_;
   DirectoryRegister registers_;
+  const std::string token_;
+  std::unique_ptr<PsServer> server_;
   std::unique_ptr<Channel> channel_;
   ProcessEngine engine_;
   Supervisor supervisor_;

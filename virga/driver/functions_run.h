@@ -22,7 +22,9 @@ struct FunctionsPlace {
   std::string data;                       ///< URI of the training set
   std::optional<std::string> validation;  ///< of a set of its own
   bool validates = false;
-  std::string channel = "directory";  ///< "directory" or "ps"
+  /// Directory: files in the run's folder. Data store: a virga-ps in this process.
+  enum class ChannelKind : std::uint8_t { kDirectory, kDataStore };
+  ChannelKind channel = ChannelKind::kDataStore;
   Pattern pattern = Pattern::kScatterReduce;
   std::chrono::milliseconds lifetime{900'000};  ///< of an invocation
   std::chrono::milliseconds checkpoint_interval{5000};

@@ -115,6 +115,7 @@ TEST_F(FunctionsRunTest, GivesTheBitsOfThreads) {
   for (const unsigned workers : {1U, 2U, 3U}) {
     for (const auto pattern : {Pattern::kLeader, Pattern::kScatterReduce}) {
       place_.pattern = pattern;
+      place_.channel = workers == 2 ? FunctionsPlace::ChannelKind::kDirectory : FunctionsPlace::ChannelKind::kDataStore;
       const auto run = run_of(3, workers);
       const auto expected = on_threads(run);
       expect_same(on_processes(run), expected);

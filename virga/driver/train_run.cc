@@ -121,6 +121,8 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
   place.data = absolute_uri(data.train.uri);
   if (data.validation) place.validation = absolute_uri(data.validation->uri);
   place.validates = validates;
+  place.channel = job.exchange.channel == "directory" ? FunctionsPlace::ChannelKind::kDirectory
+                                                      : FunctionsPlace::ChannelKind::kDataStore;
   place.pattern = job.exchange.pattern == "leader" ? Pattern::kLeader : Pattern::kScatterReduce;
   place.lifetime = std::chrono::duration_cast<std::chrono::milliseconds>(job.functions.lifetime);
   place.cache_bytes = request.cache_bytes / workers;

@@ -372,7 +372,7 @@ std::vector<Option> exchange_options() {
   constexpr std::string_view kAlgorithm = "algorithm \"gradient-averaging\" works";
   constexpr std::string_view kProtocol = "protocol \"bsp\" works";
   constexpr std::string_view kPattern = "patterns \"scatter-reduce\" and \"leader\" work";
-  constexpr std::string_view kChannel = "channel \"directory\" works";
+  constexpr std::string_view kChannel = "channels \"ps\" and \"directory\" work";
   return {
       {.section = "exchange",
        .key = "algorithm",
@@ -412,9 +412,9 @@ std::vector<Option> exchange_options() {
        .type = OptionType::kChoice,
        .fallback = "auto",
        .placeholder = "NAME",
-       .choices = {{"auto", "directory; engine \"single\" needs none"},
+       .choices = {{"auto", "ps; engine \"single\" needs none"},
+                   {"ps", "a data store (virga-ps) in the process that you start, for engine \"process\""},
                    {"directory", "files in a folder of the run, for engine \"process\""},
-                   {"ps", "", kChannel},
                    {"s3", "", kChannel},
                    {"redis", "", kChannel},
                    {"memcached", "", kChannel},
