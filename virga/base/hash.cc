@@ -25,15 +25,66 @@ std::uint32_t crc32c_table(ByteView bytes, std::uint32_t crc) noexcept {
   return crc;
 }
 
+/// What kStream zero bytes do to a checksum: a linear map of its 32 bits, by the four bytes of the checksum.
+constexpr unsigned kStreamBits = 10;
+constexpr std::size_t kStream = std::size_t{1} << kStreamBits;
+using Columns = std::array<std::uint32_t, 32>;
+
+constexpr std::uint32_t apply(const Columns& columns, std::uint32_t bits) {
+  std::uint32_t sum = 0;
+  for (unsigned i = 0; i < 32; ++i) {
+    if ((bits >> i & 1) != 0) sum ^= columns[i];
+  }
+  return sum;
+}
+
+constexpr std::array<std::array<std::uint32_t, 256>, 4> stream_table() {
+  Columns columns{};  // of one zero byte, then of twice as many, and again
+  for (unsigned i = 0; i < 32; ++i) {
+    const auto bit = std::uint32_t{1} << i;
+    columns[i] = (bit >> 8) ^ kCrcTable[bit & 0xFF];
+  }
+  for (unsigned doubling = 0; doubling < kStreamBits; ++doubling) {
+    Columns twice{};
+    for (unsigned i = 0; i < 32; ++i) twice[i] = apply(columns, columns[i]);
+    columns = twice;
+  }
+  std::array<std::array<std::uint32_t, 256>, 4> table{};
+  for (unsigned byte = 0; byte < 4; ++byte) {
+    for (std::uint32_t value = 0; value < 256; ++value) table[byte][value] = apply(columns, value << (8 * byte));
+  }
+  return table;
+}
+constexpr auto kStreamTable = stream_table();
+
+std::uint32_t past_a_stream(std::uint64_t crc) noexcept {
+  return kStreamTable[0][crc & 0xFF] ^ kStreamTable[1][crc >> 8 & 0xFF] ^ kStreamTable[2][crc >> 16 & 0xFF] ^
+         kStreamTable[3][crc >> 24 & 0xFF];
+}
+
+std::uint64_t word_at(const std::byte* data) noexcept {
+  std::uint64_t word;
+  std::memcpy(&word, data, sizeof word);
+  return word;
+}
+
 __attribute__((target("sse4.2"))) std::uint32_t crc32c_sse42(ByteView bytes, std::uint32_t crc) noexcept {
   std::uint64_t wide = crc;
   const auto* data = bytes.data();
   std::size_t size = bytes.size();
-  for (; size >= 8; size -= 8, data += 8) {
-    std::uint64_t word;
-    std::memcpy(&word, data, 8);
-    wide = _mm_crc32_u64(wide, word);
+  // The instruction takes three cycles and one may begin in each: three streams at once, joined as if each had been
+  // followed by zeros.
+  for (; size >= 3 * kStream; size -= 3 * kStream, data += 3 * kStream) {
+    std::uint64_t second = 0;
+    std::uint64_t third = 0;
+    for (std::size_t i = 0; i < kStream; i += 8) {
+      wide = _mm_crc32_u64(wide, word_at(data + i));
+      second = _mm_crc32_u64(second, word_at(data + kStream + i));
+      third = _mm_crc32_u64(third, word_at(data + 2 * kStream + i));
+    }
+    wide = past_a_stream(past_a_stream(wide) ^ second) ^ third;
   }
+  for (; size >= 8; size -= 8, data += 8) wide = _mm_crc32_u64(wide, word_at(data));
   auto narrow = static_cast<std::uint32_t>(wide);
   for (; size > 0; --size, ++data) narrow = _mm_crc32_u8(narrow, std::to_integer<unsigned char>(*data));
   return narrow;

@@ -13,6 +13,26 @@ TEST(Crc32c, GivesThePublishedCheckValues) {
 
 TEST(Crc32c, ContinuesWhereItStopped) { EXPECT_EQ(crc32c(as_bytes("56789"), crc32c(as_bytes("1234"))), 0xE3069283U); }
 
+TEST(Crc32c, IsThatOfTheDefinitionForLongInputs) {
+  const auto slow = [](ByteView bytes) {
+    std::uint32_t crc = ~0U;
+    for (const auto byte : bytes) {
+      crc ^= std::to_integer<std::uint32_t>(byte);
+      for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82F63B78U : 0U);
+    }
+    return ~crc;
+  };
+  Bytes bytes(20'000);
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * i / 7 + i);
+  for (const std::size_t size : {3071U, 3072U, 3073U, 6143U, 6144U, 9300U, 20'000U}) {
+    for (const std::size_t from : {0U, 1U, 5U}) {
+      const auto part = ByteView(bytes).subspan(from, size - from);
+      EXPECT_EQ(crc32c(part), slow(part)) << size << " from " << from;
+      EXPECT_EQ(crc32c(part.subspan(100), crc32c(part.first(100))), slow(part));
+    }
+  }
+}
+
 TEST(Murmur3, GivesThePublishedVectors) {
   EXPECT_EQ(murmur3_x86_32(""), 0U);
   EXPECT_EQ(murmur3_x86_32("", 1), 0x514E28B7U);
