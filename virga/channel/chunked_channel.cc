@@ -69,6 +69,23 @@ class Cutter {
   std::size_t done_ = 0;  // of the first buffer
 };
 
+/// Does `what` with a part; an error says which part it is about.
+template <typename What>
+auto naming_part(const Channel& channel, const MessageKey& part, const What& what) {
+  try {
+    return what();
+  } catch (const Error& error) {
+    throw Error(error.kind(), fmt::format("{}: {}: {}", channel.uri(), error.what(), to_string(part)), error.remedy());
+  }
+}
+
+/// How the message is cut, by its first part.
+MessageParts first_part(ByteView part) {
+  const auto parts = decode_header(part, kMostBytes);
+  (void)body_of_part(parts, 0, part);  // before memory is taken for what it announces
+  return parts;
+}
+
 /// A message of which some parts have come.
 class Arriving {
  public:
@@ -154,12 +171,14 @@ class ChunkedChannel::Getting {
   bool take(const MessageKey& key, ByteView part) {
     refused_ = true;
     const auto of = message_key(key);
-    const auto index = index_of(key);
-    const bool has_more = index == 0 && begin(of, part);
-    const auto at = arriving_.find(of);
-    check(at != arriving_.end(), "a part comes after the first");
-    at->second.add(index, part);
+    const bool has_more = naming_part(channel_, key, [&] {
+      const auto index = index_of(key);
+      if (index == 0) arriving_.emplace(of, first_part(part));
+      arriving_.at(of).add(index, part);
+      return index == 0 && want_the_rest(of);
+    });
     wanted_.erase(key);
+    const auto at = arriving_.find(of);
     if (const auto bytes = at->second.whole()) {
       arriving_.erase(at);
       missing_.erase(of);
@@ -170,12 +189,10 @@ class ChunkedChannel::Getting {
   }
 
  private:
-  bool begin(const MessageKey& of, ByteView first_part) {
-    const auto parts = decode_header(first_part, kMostBytes);
-    (void)body_of_part(parts, 0, first_part);  // before memory is taken for what it announces
-    arriving_.emplace(of, parts);
-    for (std::uint64_t i = 1; i < parts.count(); ++i) wanted_.insert(part_key(of, i));
-    return parts.count() > 1;
+  bool want_the_rest(const MessageKey& of) {
+    const auto count = arriving_.at(of).parts().count();
+    for (std::uint64_t i = 1; i < count; ++i) wanted_.insert(part_key(of, i));
+    return count > 1;
   }
 
   const ChunkedChannel& channel_;
@@ -210,14 +227,12 @@ std::optional<SharedBytes> ChunkedChannel::try_get(const MessageKey& key, const 
   check_key(*this, key);
   const auto first = inner_.try_get(part_key(key, 0), wait);
   if (!first) return std::nullopt;
-  const auto parts = decode_header(first->view(), kMostBytes);
-  (void)body_of_part(parts, 0, first->view());
-  Arriving arriving(parts);
+  Arriving arriving = naming_part(*this, part_key(key, 0), [&] { return Arriving(first_part(first->view())); });
   arriving.add(0, first->view());
-  for (std::uint64_t i = 1; i < parts.count(); ++i) {
+  for (std::uint64_t i = 1; i < arriving.parts().count(); ++i) {
     const auto part = inner_.try_get(part_key(key, i), wait);
     if (!part) return std::nullopt;
-    arriving.add(i, part->view());
+    naming_part(*this, part_key(key, i), [&] { arriving.add(i, part->view()); });
   }
   return arriving.whole();
 }

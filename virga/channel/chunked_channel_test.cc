@@ -155,6 +155,18 @@ TEST(ChunkedChannel, RefusesPartsThatMakeNoMessage) {
   EXPECT_THAT(kinds({part_text({.message_bytes = std::uint64_t{1} << 40, .body_bytes = 1 << 29}, "abcde")}), corrupt);
 }
 
+TEST(ChunkedChannel, NamesThePartThatItRefuses) {
+  MemoryChannel memory;
+  ChunkedChannel channel(memory);
+  const MessageParts parts{.message_bytes = 10, .body_bytes = 5};
+  put_text(memory, {.round = 17, .part = 0}, part_text(parts, "abcde"));
+  put_text(memory, {.round = 17, .part = 1}, part_text(parts, "fghi"));
+  const auto names_it =
+      AllOf(HasSubstr("memory:"), HasSubstr("4 bytes came"), HasSubstr("round 17"), HasSubstr("part 1"));
+  EXPECT_THAT(text_of_error([&] { (void)get_text(channel, {.round = 17}); }), names_it);
+  EXPECT_THAT(text_of_error([&] { (void)channel.try_get({.round = 17}, soon()); }), names_it);
+}
+
 TEST(ChunkedChannel, SaysHowMuchItTakes) {
   MemoryChannel tiny(MessageParts::kHeaderBytes);
   EXPECT_EQ(kind_of_error([&] { ChunkedChannel channel(tiny); }), ErrorKind::kUsage);

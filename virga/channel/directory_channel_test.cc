@@ -6,7 +6,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <set>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -259,11 +259,12 @@ TEST_F(DirectoryChannelTest, PutsWhileFoldersAreSweptAway) {
       while (putting > 0) channel.sweep(2, soon());
       return;
     }
+    const std::unique_ptr<std::atomic<unsigned>, void (*)(std::atomic<unsigned>*)> done(&putting,
+                                                                                        [](auto* count) { --*count; });
     for (std::uint64_t round = 0; round < kRounds; ++round) {
       put_text(channel, {.view = 1, .source = me, .round = round}, "swept");
       put_text(channel, {.view = 2, .source = me, .round = round}, "stays");
     }
-    --putting;
   });
   DirectoryChannel channel(root());
   channel.sweep(2, soon());

@@ -3,7 +3,6 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
-#include <filesystem>
 #include <memory>
 #include <system_error>
 #include <utility>
@@ -125,11 +124,14 @@ void remove_if_there(const std::string& path) {
 }
 
 void make_folders(const std::string& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  // ENOENT: one above it was removed just now; whoever needs it will see that it is missing.
-  if (error && error != std::errc::no_such_file_or_directory) {
-    throw directory_error("cannot create " + folder, error.value());
+  // Not create_directories(), which is confused by folders that a sweep removes meanwhile.
+  if (::mkdir(folder.c_str(), 0777) == 0 || errno == EEXIST) return;
+  if (errno != ENOENT) throw directory_error("cannot create " + folder, errno);
+  const auto parent = folder.rfind('/');
+  if (parent == std::string::npos || parent == 0) throw directory_error("cannot create " + folder, ENOENT);
+  make_folders(folder.substr(0, parent));
+  if (::mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST && errno != ENOENT) {
+    throw directory_error("cannot create " + folder, errno);
   }
 }
 

@@ -32,7 +32,7 @@ namespace virga {
 /// Deletes a file; what is not there, or not a file, is left.
 void remove_if_there(const std::string& path);
 
-/// Creates `folder` and what is missing above it.
+/// Creates `folder` and what is missing above it. It may have been removed again by somebody who sweeps.
 void make_folders(const std::string& folder);
 
 /// A new file of `parts`, closed, in `folder` (created if needed). Its name is unlike any other: '.', `prefix` and 16

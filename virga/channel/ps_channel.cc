@@ -32,6 +32,7 @@ void PsChannel::get(std::span<const MessageKey> keys, const OnMessage& on_messag
       converted, [&](std::size_t index, const SharedBytes& bytes) { on_message(keys[index], bytes); }, wait);
   if (indices.empty()) return;
   std::vector<MessageKey> missing;
+  missing.reserve(indices.size());
   for (const auto index : indices) missing.push_back(keys[index]);
   throw_missing(*this, missing);
 }

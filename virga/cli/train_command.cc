@@ -156,28 +156,14 @@ void tell(const TrainOutcome& outcome, const Session& session) {
   session.note(fmt::format("model: {}   run: {}", outcome.model.string(), outcome.run_id));
 }
 
-int train(const Train& train, Session& session) {
-  const StopOnSignal signals;
-  const bool is_job = is_job_file(train.what);
-  auto flags = train.flags.settings();
-  if (!is_job) {
-    flags.push_back(
-        {.option = find_option("data", "train"), .value = train.what, .source = Source::kFlag, .origin = "argument"});
-  }
-  auto settings = load_settings(session, is_job ? train.what : "", std::move(flags));
-  std::vector<std::string> warnings;
-  TrainRequest request{make_job(settings, warnings),
-                       settings,
-                       session.home(),
-                       usable_cores(),
-                       memory_limit() / 4,
-                       std::filesystem::read_symlink("/proc/self/exe").replace_filename("virga-function")};
-  for (const auto& warning : warnings) session.warn(warning);
-  if (request.job.data.train.empty()) {
-    throw Error(ErrorKind::kUsage, fmt::format("{} does not say what to train on", train.what),
-                "set train in its [data] section");
-  }
+/// Beside this program.
+std::filesystem::path function_program() {
+  auto path = std::filesystem::read_symlink("/proc/self/exe");
+  path.replace_filename("virga-function");
+  return path;
+}
 
+int run(const TrainRequest& request, Session& session, const StopOnSignal& signals) {
   check_can_write_file(request.job.output.model);
   const auto progress = session.make_progress();
   const auto data = open_job_data(request.job.data, request.job.seed, request.home, import_events(session, *progress),
@@ -189,10 +175,43 @@ int train(const Train& train, Session& session) {
     session.print_json(report_of(outcome));
   } else {
     tell(outcome, session);
+    const auto reason = outcome.result.reason;
+    const bool may_go_on = reason == EndReason::kStopped || reason == EndReason::kSeconds;
+    if (may_go_on && request.job.functions.engine == "process") {
+      session.note(fmt::format("to go on: virga resume {}", outcome.run_id));
+    }
   }
   if (outcome.result.reason == EndReason::kStopped) return 128 + signal_received();
   const bool short_of_target = request.job.stop.target_loss && outcome.result.reason != EndReason::kTargetLoss;
   return outcome.result.reason == EndReason::kSeconds && short_of_target ? exit_code(ErrorKind::kBudgetExhausted) : 0;
+}
+
+int train(const Train& train, Session& session) {
+  const StopOnSignal signals;
+  const bool is_job = is_job_file(train.what);
+  auto flags = train.flags.settings();
+  if (!is_job) {
+    flags.push_back(
+        {.option = find_option("data", "train"), .value = train.what, .source = Source::kFlag, .origin = "argument"});
+  }
+  auto settings = load_settings(session, is_job ? train.what : "", std::move(flags));
+  std::vector<std::string> warnings;
+  TrainRequest request{make_job(settings, warnings), settings,     session.home(),    usable_cores(),
+                       memory_limit() / 4,           std::nullopt, function_program()};
+  for (const auto& warning : warnings) session.warn(warning);
+  if (request.job.data.train.empty()) {
+    throw Error(ErrorKind::kUsage, fmt::format("{} does not say what to train on", train.what),
+                "set train in its [data] section");
+  }
+
+  return run(request, session, signals);
+}
+
+int resume(const std::string& which, Session& session) {
+  const StopOnSignal signals;
+  const auto request = resumed_request(find_run(session.home(), which, RunChoice::kOnly), session.home(),
+                                       usable_cores(), memory_limit() / 4, function_program());
+  return run(request, session, signals);
 }
 
 }  // namespace
@@ -214,6 +233,23 @@ void add_train_command(Program& program) {
       [state](Session& session) { return train(*state, session); });
   app.add_option("JOB|DATA", state->what, "Job file (*.toml), imported set or raw file")->required();
   state->flags.declare(app);
+}
+
+void add_resume_command(Program& program) {
+  auto which = std::make_shared<std::string>();
+  auto& app = program.add(
+      "Models",
+      {.name = "resume",
+       .arguments = "RUN",
+       .summary = "Goes on with a run on functions that was stopped or whose driver died",
+       .details =
+           "Everything is in the run's folder: workers go on from the newest checkpoint, with the same settings, "
+           "and the model is that of an undisturbed run, bit for bit. RUN is an id, its beginning, a name, or "
+           "\"last\". Runs of the engine \"single\" keep their best model, but cannot go on.",
+       .examples = {{"virga resume last", "the newest run"},
+                    {"virga resume 20261121-0955", "by the beginning of its id"}}},
+      [which](Session& session) { return resume(*which, session); });
+  app.add_option("RUN", *which, "Run: id, its beginning, name or \"last\"")->required();
 }
 
 }  // namespace virga

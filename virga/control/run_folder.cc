@@ -38,6 +38,33 @@ std::optional<std::uint64_t> number_of(std::string_view object, std::string_view
   return number;
 }
 
+std::string encode_evaluation(const EvaluationRecord& record) {
+  return json{{"epoch", record.epoch},
+              {"round", record.round},
+              {"examples", record.examples},
+              {"learning_rate", record.learning_rate},
+              {"train_loss", record.train_loss},
+              {"validation_loss", record.validation_loss ? json(*record.validation_loss) : json(nullptr)},
+              {"seconds", record.seconds},
+              {"best", record.best}}
+      .dump();
+}
+
+EvaluationRecord decode_evaluation(std::string_view text) {
+  return parsed(text, "an evaluation of a run", [](const json& j) {
+    EvaluationRecord record;
+    record.epoch = j.at("epoch");
+    record.round = j.at("round");
+    record.examples = j.at("examples");
+    record.learning_rate = j.at("learning_rate");
+    record.train_loss = j.at("train_loss");
+    if (!j.at("validation_loss").is_null()) record.validation_loss = j.at("validation_loss").get<double>();
+    record.seconds = j.at("seconds");
+    record.best = j.at("best");
+    return record;
+  });
+}
+
 std::string encode_view(const ViewRecord& record) {
   auto members = json::array();
   for (const auto& member : record.view.members) members.push_back({member.worker, member.generation});

@@ -13,6 +13,7 @@ namespace virga {
 // writes the same bytes); registers are the view, the control record and signs of life.
 
 inline constexpr std::string_view kJobObject = "job.json";
+inline constexpr std::string_view kSettingsObject = "settings.json";  ///< what the job was made from, for a resume
 inline constexpr std::string_view kStartObject = "start";
 inline constexpr std::string_view kStoppedObject = "stopped";  ///< a snapshot in the middle of an epoch
 inline constexpr std::string_view kViewRegister = "view";
@@ -26,6 +27,22 @@ inline constexpr std::string_view kProgressRegister = "progress";  ///< of rank 
 [[nodiscard]] std::string worker_register(WorkerId worker);        ///< "workers/2"
 /// The number at the end of such a name.
 [[nodiscard]] std::optional<std::uint64_t> number_of(std::string_view object, std::string_view prefix);
+
+/// One evaluation that was decided on: in the run's folder before it is used, so that a resumed run decides the same.
+struct EvaluationRecord {
+  std::uint32_t epoch = 0;
+  std::uint64_t round = 0;
+  std::uint64_t examples = 0;
+  double learning_rate = 0;
+  double train_loss = 0;
+  std::optional<double> validation_loss;
+  double seconds = 0;
+  bool best = false;
+  bool operator==(const EvaluationRecord&) const = default;
+};
+[[nodiscard]] std::string encode_evaluation(const EvaluationRecord& record);
+/// Throws Error(kCorrupt).
+[[nodiscard]] EvaluationRecord decode_evaluation(std::string_view text);
 
 /// What the register "view" holds: who takes part, and from where. Rounds before `start_round` are done; its state is
 /// in checkpoint_object(start_round), or, for 0, the job's start.

@@ -110,19 +110,14 @@ class FunctionsRun {
         engine_({.program = place.program,
                  .folder = place.folder / "logs",
                  .environment = {{"VIRGA_CHANNEL_TOKEN", token_}}}),
-        supervisor_({.workers = run.plan.workers,
-                     .epochs = run.plan.epochs,
-                     .validates = place.validates,
-                     .target_loss = run.target_loss,
-                     .patience = run.patience,
-                     .patience_after = run.plan.patience_after}) {
+        supervisor_(take_over()) {
     result_.learning_rate = learning_rate;
     write_job(manifest_checksum(manifest));
   }
 
   TrainingResult run(FunctionsReport* report) {
     started_ = last_event_ = kept_ = Clock::now();
-    beat();
+    started_ -= elapsed_before_;
     tell(Begin{});
     while (!finished_) {
       for (const auto& ended : engine_.wait(kLookInterval)) on_ended(ended);
@@ -143,6 +138,64 @@ class FunctionsRun {
   }
 
  private:
+  /// Claims the folder, and finds out how far another driver has come.
+  Supervisor::Options take_over() {
+    Supervisor::Options options{.workers = run_.plan.workers,
+                                .epochs = run_.plan.epochs,
+                                .validates = place_.validates,
+                                .target_loss = run_.target_loss,
+                                .patience = run_.patience,
+                                .patience_after = run_.plan.patience_after};
+    const auto driver = registers_.read(kDriverRegister, request_time());
+    driver_version_ = driver ? driver->version : 0;
+    beat();
+    if (!place_.resume) return options;
+    registers_.remove(kControlRegister, request_time());
+    store_->remove(kStoppedObject);
+    if (const auto value = registers_.read(kViewRegister, request_time())) {
+      const auto record = decode_view(as_text(value->bytes.view()));
+      options.first_view = record.view.number + 1;
+      for (const auto& member : record.view.members) options.generations[member.worker] = member.generation;
+    }
+    for (const auto& object : store_->list("checkpoints/")) {
+      if (const auto round = number_of(object.name, "checkpoints/")) options.start_round = *round;
+    }
+    view_start_ = options.start_round;
+    for (std::uint32_t epoch = 1; store_->exists(evaluation_object(epoch)); ++epoch) {
+      const auto bytes = store_->get(evaluation_object(epoch));
+      const auto record = decode_evaluation(as_text(bytes));
+      recall(record);
+      options.decided.push_back({.epoch = epoch,
+                                 .stopped = false,
+                                 .loss = place_.validates ? record.validation_loss : record.train_loss,
+                                 .crash = ""});
+    }
+    return options;
+  }
+
+  /// What another driver has decided on.
+  void recall(const EvaluationRecord& record) {
+    EpochReport report{.epoch = record.epoch,
+                       .round = record.round,
+                       .examples = record.examples,
+                       .learning_rate = record.learning_rate,
+                       .train_loss = record.train_loss,
+                       .validation_loss = record.validation_loss};
+    report.elapsed =
+        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(record.seconds));
+    report.best = record.best;
+    elapsed_before_ = std::chrono::duration_cast<Clock::duration>(report.elapsed);
+    seen_.insert({.epoch = record.epoch, .stopped = false});
+    if (record.best && store_->exists(snapshot_object(record.epoch))) {
+      best_object_ = snapshot_object(record.epoch);
+      result_.parameters = decode_snapshot(store_->get(best_object_)).parameters;
+      result_.best = report;
+      chosen_ = unkept_ = true;
+    }
+    result_.last = report;
+    if (!place_.reported.contains(record.round)) observer_.evaluated(report);
+  }
+
   void write_job(std::uint32_t data_checksum) {
     WorkerJob job;
     job.run = place_.run_id;
@@ -165,6 +218,7 @@ class FunctionsRun {
       start.parameters = *run_.start;
       store_->put(kStartObject, encode_snapshot(start));
     }
+    if (!place_.settings.empty()) store_->put(kSettingsObject, as_bytes(place_.settings));
     store_->put(kJobObject, as_bytes(encode_worker_job(job)));
     channel_ = open_channel(job.channel, job.run, token_);
   }
@@ -188,7 +242,12 @@ class FunctionsRun {
     const auto now = Clock::now();
     if (now - beaten_ < kHeartbeat) return;
     beaten_ = now;
-    registers_.write(kDriverRegister, as_bytes("{}"), request_time());
+    const auto version = registers_.compare_exchange(kDriverRegister, driver_version_, as_bytes("{}"), request_time());
+    if (!version) {
+      throw Error(ErrorKind::kConflict, fmt::format("another driver has taken over run {}", place_.run_id),
+                  "'virga runs' says how it goes on");
+    }
+    driver_version_ = *version;
   }
 
   void tell_stop(EndReason why) {
@@ -243,14 +302,28 @@ class FunctionsRun {
     check_hope(report, run_.plan, learning_rate_);
     report.best = command.best;
     report.elapsed = Clock::now() - started_;
+    // Before it is used, so that a resumed run decides the same. Where a run was stopped is for this driver alone.
+    if (!command.stopped) {
+      store_->put(evaluation_object(command.epoch),
+                  as_bytes(encode_evaluation({.epoch = report.epoch,
+                                              .round = report.round,
+                                              .examples = report.examples,
+                                              .learning_rate = report.learning_rate,
+                                              .train_loss = report.train_loss,
+                                              .validation_loss = report.validation_loss,
+                                              .seconds = std::chrono::duration<double>(report.elapsed).count(),
+                                              .best = report.best})));
+    }
+    auto unwanted = object_of(name);
     if (command.best) {
       result_.parameters = decode_snapshot(store_->get(object_of(name))).parameters;
       result_.best = report;
       chosen_ = unkept_ = true;
+      if (!command.stopped) unwanted = std::exchange(best_object_, unwanted);
     }
     result_.last = report;
     observer_.evaluated(report);
-    store_->remove(object_of(name));
+    if (!unwanted.empty()) store_->remove(unwanted);
     if (unkept_ && Clock::now() - kept_ >= kKeepInterval) {
       observer_.keep(result_);
       kept_ = Clock::now();
@@ -359,12 +432,14 @@ class FunctionsRun {
   std::unique_ptr<PsServer> server_;
   std::unique_ptr<Channel> channel_;
   ProcessEngine engine_;
-  Supervisor supervisor_;
 
   std::map<ProcessEngine::Invocation, Member> workers_;
   std::map<ProcessEngine::Invocation, SnapshotName> evaluations_;
   std::set<SnapshotName> seen_;
   std::map<SnapshotName, EpochReport> reports_;
+  std::uint64_t driver_version_ = 0;
+  std::string best_object_;           // a resumed run needs it
+  Clock::duration elapsed_before_{};  // of the drivers before this one
   std::uint64_t view_start_ = 0;
   std::uint64_t progress_ = 0;
   bool stop_told_ = false;
@@ -374,6 +449,7 @@ class FunctionsRun {
   Clock::time_point started_, last_event_, kept_, beaten_{};
   TrainingResult result_;
   FunctionsReport report_;
+  Supervisor supervisor_;  // last: what it starts from is found out with the others
 };
 
 }  // namespace
@@ -383,8 +459,9 @@ TrainingResult train_on_processes(const TrainingRun& run, const FunctionsPlace& 
                                   FunctionsReport* report) {
   const auto rate = find_learning_rate(run, train, kernels, observer, stop);
   auto result = FunctionsRun(run, place, train.manifest(), rate, observer, stop).run(report);
+  const bool may_go_on = result.reason == EndReason::kStopped || result.reason == EndReason::kSeconds;
   std::error_code ignored;
-  std::filesystem::remove_all(place.folder, ignored);
+  if (!may_go_on) std::filesystem::remove_all(place.folder, ignored);
   return result;
 }
 

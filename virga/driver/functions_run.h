@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 
@@ -31,6 +32,10 @@ struct FunctionsPlace {
   std::chrono::milliseconds patience{60'000};
   std::chrono::milliseconds orphan_timeout{60'000};
   std::uint64_t cache_bytes = std::uint64_t{64} << 20;
+  std::string settings;  ///< settings_text() of the job, kept for a resume
+  /// Goes on with what is in the folder, which another driver has left.
+  bool resume = false;
+  std::set<Round> reported = {};  ///< resume: rounds whose evaluations the observer need not hear of again
   /// Called now and then with what runs; for tests that kill.
   std::function<void(const ProcessEngine& engine)> watch = {};
 };
@@ -42,9 +47,10 @@ struct FunctionsReport {
   std::uint64_t messages_left = 0;  ///< in the channel at the end, before it was swept: of the last rounds
 };
 
-/// Trains with functions that are processes of this machine, and supervises them; the folder is gone afterwards, unless
-/// it throws. The model is that of train_on_threads() with as many workers, bit for bit. Throws as train_on_threads(),
-/// and Error(kUnavailable) when workers die again and again.
+/// Trains with functions that are processes of this machine, and supervises them. The folder is gone afterwards, unless
+/// it throws or the run was stopped: then the run can be resumed. Only one driver works on a folder: one that finds
+/// that another has taken over throws Error(kConflict). The model is that of train_on_threads() with as many workers,
+/// bit for bit. Throws as train_on_threads(), and Error(kUnavailable) when workers die again and again.
 [[nodiscard]] TrainingResult train_on_processes(const TrainingRun& run, const FunctionsPlace& place, GroupCache& train,
                                                 const Kernels& kernels, TrainingObserver& observer,
                                                 const std::stop_token& stop, FunctionsReport* report = nullptr);

@@ -5,12 +5,15 @@
 #include <filesystem>
 #include <functional>
 
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <gmock/gmock.h>
 
 #include "virga/base/error.h"
 #include "virga/base/random.h"
+#include "virga/channel/directory_register.h"
+#include "virga/control/run_folder.h"
 #include "virga/driver/data_set.h"
 #include "virga/driver/planted_set_testing.h"
 #include "virga/driver/single_engine.h"
@@ -169,12 +172,63 @@ TEST_F(FunctionsRunTest, StopsAtTheFirstSnapshotThatMetTheTarget) {
   EXPECT_EQ(expected.reason, EndReason::kTargetLoss);
 }
 
+TEST_F(FunctionsRunTest, GoesOnAfterItWasStopped) {
+  const auto run = run_of(60, 2);
+  const auto expected = on_threads(run);
+  std::stop_source stop;
+  processes_.on_evaluated = [&] {
+    if (processes_.reports.size() == 4) stop.request_stop();
+  };
+  const auto stopped = on_processes(run, stop.get_token());
+  EXPECT_EQ(stopped.reason, EndReason::kStopped);
+  ASSERT_TRUE(std::filesystem::exists(place_.folder));
+  processes_.on_evaluated = nullptr;
+  place_.resume = true;
+  expect_same(on_processes(run), expected);
+}
+
+TEST_F(FunctionsRunTest, GoesOnAfterItsDriverWasKilledAgainAndAgain) {
+  const auto run = run_of(40, 2);
+  const auto expected = on_threads(run);
+  place_.checkpoint_interval = 0ms;
+  for (std::size_t death = 1; death <= 4; ++death) {
+    const auto driver = ::fork();
+    if (driver == 0) {
+      processes_.on_evaluated = [&] {
+        if (processes_.reports.size() == 3 * death) ::kill(::getpid(), SIGKILL);
+      };
+      (void)on_processes(run);
+      ::_exit(0);
+    }
+    int status = 0;
+    ::waitpid(driver, &status, 0);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "it died in the middle";
+    place_.resume = true;
+  }
+  expect_same(on_processes(run), expected);
+}
+
+TEST_F(FunctionsRunTest, LeavesTheRunToADriverThatTakesOver) {
+  const auto run = run_of(2000, 1);
+  DirectoryRegister registers((place_.folder / "registers").string());
+  place_.watch = [&](const ProcessEngine&) {
+    registers.write(kDriverRegister, as_bytes("{}"), {Deadline::in(20s)});  // as another driver would
+  };
+  try {
+    (void)on_processes(run);
+    FAIL() << "two drivers";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kConflict);
+    EXPECT_THAT(error.what(), HasSubstr("another driver has taken over"));
+  }
+}
+
 TEST_F(FunctionsRunTest, SaysWhyWorkersDieAgainAndAgain) {
   place_.watch = [](const ProcessEngine& engine) {
     for (const auto pid : engine.processes()) ::kill(pid, SIGKILL);
   };
   try {
-    (void)on_processes(run_of(3, 2));
+    (void)on_processes(run_of(5000, 2));
     FAIL() << "trained by the dead";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kUnavailable);

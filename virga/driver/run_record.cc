@@ -117,6 +117,22 @@ RunRecord::RunRecord(const std::filesystem::path& home, const Settings& settings
   write_file_atomically(folder_ / "status.json", as_bytes(to_text(running_status(), 2) + "\n"));
 }
 
+RunRecord::RunRecord(const Run& run) : id_(run.id), folder_(run.folder) {
+  if (run.state == RunState::kRunning) {
+    throw Error(ErrorKind::kConflict, fmt::format("run {} is still running", run.id), "stop it first");
+  }
+  config_ = to_text(read_run_config(run));
+  const auto path = folder_ / "history.jsonl";
+  // A line that was cut off is no line.
+  const auto history = read_file(path, std::uint64_t{64} << 20);
+  const auto whole = as_text(history).rfind('\n') + 1;  // 0 if there is none
+  history_ = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  if (history_ < 0 || ::ftruncate(history_, static_cast<off_t>(whole)) != 0) {
+    throw system_error("cannot write " + path.string(), errno);
+  }
+  write_file_atomically(folder_ / "status.json", as_bytes(to_text(running_status(), 2) + "\n"));
+}
+
 RunRecord::~RunRecord() {
   if (!finished_) {
     try {

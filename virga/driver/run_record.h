@@ -33,6 +33,8 @@ struct HistoryEntry {
 /// The loss that decides which entry is best: validation's, else training's; nothing if neither is there.
 [[nodiscard]] std::optional<double> deciding_loss(const HistoryEntry& entry) noexcept;
 
+struct Run;
+
 /// The record of a run while it runs: the folder $VIRGA_HOME/runs/<id>, described in docs/formats/run-record.md. Files
 /// are replaced atomically or appended to line by line, so that a reader, or a crash, never sees a half-written record
 /// but for the last line of the history. One thread at a time. Members throw Error(kIo).
@@ -40,6 +42,8 @@ class RunRecord {
  public:
   /// Opens a new run that started `now`. Its id is that time (UTC), in 65536ths of a second.
   RunRecord(const std::filesystem::path& home, const Settings& settings, std::chrono::system_clock::time_point now);
+  /// Goes on with the record of a run that is over, or whose process is gone.
+  explicit RunRecord(const Run& run);
   /// A record that was not finished says "failed".
   ~RunRecord();
   RunRecord(const RunRecord&) = delete;

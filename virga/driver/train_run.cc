@@ -12,12 +12,14 @@
 #include "virga/base/error.h"
 #include "virga/base/file.h"
 #include "virga/base/version.h"
+#include "virga/control/run_folder.h"
 #include "virga/data/schedule.h"
 #include "virga/driver/functions_run.h"
 #include "virga/driver/run_record.h"
 #include "virga/training/evaluate.h"
 #include "virga/training/evaluation_report.h"
 #include "virga/training/model_file.h"
+#include "virga/training/worker_job.h"
 
 namespace virga {
 namespace {
@@ -116,7 +118,12 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
   const auto& job = request.job;
   FunctionsPlace place;
   place.run_id = record.id();
-  place.folder = std::filesystem::absolute(record.folder()) / "functions";
+  place.folder = resume_folder(std::filesystem::absolute(record.folder()));
+  place.settings = settings_text(request.settings, std::filesystem::current_path());
+  place.resume = request.resume.has_value();
+  if (place.resume) {
+    for (const auto& entry : request.resume->history) place.reported.insert(entry.round);
+  }
   place.program = request.function_program;
   place.data = absolute_uri(data.train.uri);
   if (data.validation) place.validation = absolute_uri(data.validation->uri);
@@ -127,6 +134,15 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
   place.lifetime = std::chrono::duration_cast<std::chrono::milliseconds>(job.functions.lifetime);
   place.cache_bytes = request.cache_bytes / workers;
   return place;
+}
+
+/// What the first driver found out: the rate, and how many workers there are.
+void go_on(const Run& from, TrainingRun& run) {
+  const auto store = open_object_store(resume_folder(from.folder).string());
+  const auto bytes = store->get(kJobObject);
+  const auto job = decode_worker_job(as_text(bytes));
+  run.plan.workers = job.plan.workers;
+  run.plan.learning_rate = job.plan.learning_rate;
 }
 
 std::optional<Evaluation> evaluate_test(const ModelFile& model, const JobData& data, const TrainRequest& request,
@@ -144,6 +160,26 @@ std::optional<Evaluation> evaluate_test(const ModelFile& model, const JobData& d
 }
 
 }  // namespace
+
+std::filesystem::path resume_folder(const std::filesystem::path& run_folder) { return run_folder / "functions"; }
+
+TrainRequest resumed_request(const Run& run, const std::filesystem::path& home, unsigned cores,
+                             std::uint64_t cache_bytes, const std::filesystem::path& function_program) {
+  if (run.state == RunState::kRunning) {
+    throw Error(ErrorKind::kConflict, fmt::format("run {} is still running", run.id), "stop it first (Ctrl-C)");
+  }
+  const auto store = open_object_store(resume_folder(run.folder).string());
+  if (!store->exists(kJobObject) || !store->exists(kSettingsObject)) {
+    throw Error(ErrorKind::kNotFound,
+                fmt::format("run {} ({}) has left nothing to go on with", run.id, to_string(run.state)),
+                "runs with --engine process that were stopped or died can be resumed; start others anew");
+  }
+  const auto bytes = store->get(kSettingsObject);
+  auto settings = settings_from_text(as_text(bytes));
+  std::vector<std::string> told_before;
+  auto job = make_job(settings, told_before);
+  return {std::move(job), std::move(settings), home, cores, cache_bytes, run, function_program};
+}
 
 std::string_view word_for(EndReason reason) noexcept {
   switch (reason) {
@@ -166,8 +202,15 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
   const auto& data = job_data.train;
   const auto* validation = job_data.validation ? &*job_data.validation : nullptr;
   if (validation != nullptr) check_same_encoding(data, *validation);
-  const auto run = run_of(request, data);
-  RunRecord record(request.home, request.settings, std::chrono::system_clock::now());
+  auto run = run_of(request, data);
+  std::optional<RunRecord> own_record;
+  if (request.resume) {
+    go_on(*request.resume, run);
+    own_record.emplace(*request.resume);
+  } else {
+    own_record.emplace(request.home, request.settings, std::chrono::system_clock::now());
+  }
+  auto& record = *own_record;
   const auto& job = request.job;
   const auto level = best_simd_level();
   try {

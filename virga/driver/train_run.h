@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "virga/driver/data_set.h"
+#include "virga/driver/run_record.h"
 #include "virga/driver/single_engine.h"
 #include "virga/job/settings.h"
 #include "virga/training/metrics.h"
@@ -20,8 +21,16 @@ struct TrainRequest {
   std::filesystem::path home;
   unsigned cores = 1;
   std::uint64_t cache_bytes = 0;                ///< most memory for decoded rows
+  std::optional<Run> resume = std::nullopt;     ///< the run to go on with, which left resume_folder()
   std::filesystem::path function_program = {};  ///< virga-function, for engines that start processes
 };
+
+/// What a run on functions works in, and what a stopped or dead one leaves: all that is needed to go on.
+[[nodiscard]] std::filesystem::path resume_folder(const std::filesystem::path& run_folder);
+
+/// The job of such a run. Throws Error(kNotFound) if the run left nothing to go on with, kConflict while it runs.
+[[nodiscard]] TrainRequest resumed_request(const Run& run, const std::filesystem::path& home, unsigned cores,
+                                           std::uint64_t cache_bytes, const std::filesystem::path& function_program);
 
 /// What was decided before the first round.
 struct TrainStart {

@@ -158,6 +158,46 @@ Job make_job(const Settings& settings, std::vector<std::string>& warnings) {
   return job;
 }
 
+std::string settings_text(const Settings& settings, const std::filesystem::path& folder) {
+  auto list = nlohmann::json::array();
+  for (const auto& setting : settings.all()) {
+    auto text = value_text(*setting.option, setting.value);
+    const bool is_local = text.find("://") == std::string::npos;
+    if (setting.option->type == OptionType::kPath && !text.empty() && is_local) text = (folder / text).string();
+    list.push_back({{"section", setting.option->section},
+                    {"key", setting.option->key},
+                    {"text", text},
+                    {"source", static_cast<int>(setting.source)},
+                    {"origin", setting.origin}});
+  }
+  return list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+Settings settings_from_text(std::string_view text) {
+  Settings settings;
+  try {
+    std::vector<Setting> given;
+    for (const auto& entry : nlohmann::json::parse(text)) {
+      const auto* option = find_option(entry.at("section").get<std::string>(), entry.at("key").get<std::string>());
+      const auto source = entry.at("source").get<int>();
+      if (option == nullptr || option->store == nullptr || source < 0 || source > static_cast<int>(Source::kFlag)) {
+        throw Error(ErrorKind::kCorrupt, "the settings of a run have an option that this program does not know",
+                    "resume with the build that started the run");
+      }
+      const auto origin = entry.at("origin").get<std::string>();
+      const auto value = entry.at("text").get<std::string>();
+      // What a default leaves open has no text.
+      const bool open = value.empty() && static_cast<Source>(source) == Source::kDefault;
+      if (open) continue;
+      given.push_back({option, parse_value(*option, value, origin), static_cast<Source>(source), origin});
+    }
+    settings.set(std::move(given));
+  } catch (const nlohmann::json::exception& error) {
+    throw Error(ErrorKind::kCorrupt, fmt::format("the settings of a run cannot be read: {}", error.what()));
+  }
+  return settings;
+}
+
 nlohmann::json settings_json(const Settings& settings) {
   auto json = nlohmann::json::object();
   for (const auto& setting : settings.all()) {

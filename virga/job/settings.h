@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
@@ -57,6 +58,11 @@ class Settings {
 /// The job, all values in place. Throws Error(kUsage) for combinations that cannot be; what has no effect adds a line
 /// to `warnings`.
 [[nodiscard]] Job make_job(const Settings& settings, std::vector<std::string>& warnings);
+
+/// All settings, so that settings_from_text() gives them back; relative paths are taken from `folder`.
+[[nodiscard]] std::string settings_text(const Settings& settings, const std::filesystem::path& folder);
+/// Throws Error(kCorrupt) for what settings_text() does not write, and as parse_value.
+[[nodiscard]] Settings settings_from_text(std::string_view text);
 
 /// {"optimizer": {"learning_rate": {"value": 0.1, "source": "flag", "origin": "--learning-rate"}, ...}, "seed": {...}}
 [[nodiscard]] nlohmann::json settings_json(const Settings& settings);

@@ -5,17 +5,28 @@
 #include <fmt/format.h>
 
 namespace virga {
+namespace {
+
+/// Is the model chosen for good? A run that is stopped chooses among all it has evaluated.
+bool chosen(const std::optional<EndReason>& end) {
+  return end == EndReason::kTargetLoss || end == EndReason::kPatience;
+}
+
+}  // namespace
 
 Supervisor::Supervisor(Options options)
     : options_(std::move(options)),
       start_round_(options_.start_round),
-      epochs_seen_(options_.epochs_seen),
-      decided_(options_.epochs_seen) {
+      epochs_seen_(static_cast<std::uint32_t>(options_.decided.size())) {
   view_.number = options_.first_view - 1;
   for (WorkerId worker = 0; worker < options_.workers; ++worker) {
     const auto at = options_.generations.find(worker);
     view_.members.push_back({worker, at == options_.generations.end() ? 0 : at->second});
   }
+  Commands known;
+  for (const auto& evaluation : options_.decided) decide(evaluation, known);
+  evaluations_wanted_ = evaluations_decided_;
+  stop_written_ = false;
 }
 
 std::vector<SupervisorCommand> Supervisor::handle(const SupervisorEvent& event) {
@@ -26,7 +37,14 @@ std::vector<SupervisorCommand> Supervisor::handle(const SupervisorEvent& event) 
   return out;
 }
 
-void Supervisor::on(const Begin&, Commands& out) { open_view(out); }
+void Supervisor::on(const Begin&, Commands& out) {
+  if (trained() || end_) {
+    over_ = true;  // a resumed run that had nothing left to do but to end
+    out.emplace_back(Finish{end_.value_or(EndReason::kEpochs)});
+    return;
+  }
+  open_view(out);
+}
 
 /// A new view from the newest checkpoint; who is not alive comes as its next generation.
 void Supervisor::open_view(Commands& out) {
@@ -59,7 +77,6 @@ void Supervisor::on(const WorkerEnded& event, Commands& out) {
       break;
     case How::kContinue:
       leaving_ = true;
-      restarts_ = 0;
       break;
     case How::kSuperseded:
     case How::kOrphaned:
@@ -108,9 +125,12 @@ void Supervisor::on(const SnapshotSeen& event, Commands& out) {
   restarts_ = 0;
   if (event.stopped) {
     stopped_seen_ = true;
+    // Told to stop after an epoch, then lost: who went on from a checkpoint stopped before it.
+    if (event.epoch <= epochs_seen_) return;
   } else {
     epochs_seen_ = event.epoch;
   }
+  if (chosen(end_)) return;
   if (!options_.validates) {
     decide({.epoch = event.epoch, .stopped = event.stopped, .loss = event.train_loss, .crash = ""}, out);
     return;
@@ -120,6 +140,7 @@ void Supervisor::on(const SnapshotSeen& event, Commands& out) {
 }
 
 void Supervisor::on(const EvaluationEnded& event, Commands& out) {
+  if (chosen(end_)) return;
   if (!event.crash.empty()) {
     if (++evaluation_crashes_ > options_.most_restarts) {
       fail(ErrorKind::kUnavailable, "the evaluation of a snapshot fails again and again: " + event.crash, "", out);
@@ -143,7 +164,7 @@ void Supervisor::on(const EvaluationEnded& event, Commands& out) {
 void Supervisor::decide(const EvaluationEnded& evaluation, Commands& out) {
   if (!evaluation.stopped) decided_ = evaluation.epoch;
   ++evaluations_decided_;
-  if (end_ && *end_ != EndReason::kStopped && *end_ != EndReason::kSeconds) return;  // the model is chosen
+  if (chosen(end_)) return;
   // Without validation rows there is nothing to choose by: the last parameters are the model.
   const bool best = !options_.validates || (evaluation.loss && (!best_loss_ || *evaluation.loss < *best_loss_));
   if (best) {
@@ -177,13 +198,12 @@ void Supervisor::on(const Tick& event, Commands& out) {
   if (!leaving_ || alive_.empty() || event.idle_seconds < options_.leave_seconds) return;
   for (const auto worker : alive_) out.emplace_back(KillWorker{view_.members[worker]});
   alive_.clear();
-  open_view(out);
+  restart("workers did not leave with the others", "", out);
 }
 
 void Supervisor::finish_if_over(Commands& out) {
   if (!trained() || !alive_.empty()) return;
-  const bool chosen = end_ == EndReason::kTargetLoss || end_ == EndReason::kPatience;
-  if (options_.validates && !chosen && evaluations_decided_ < evaluations_wanted_) return;
+  if (options_.validates && !chosen(end_) && evaluations_decided_ < evaluations_wanted_) return;
   over_ = true;
   out.emplace_back(Finish{end_.value_or(EndReason::kEpochs)});
 }

@@ -111,7 +111,8 @@ class Supervisor {
     std::uint32_t first_view = 1;
     std::map<WorkerId, Generation> generations = {};  ///< those of a run that is resumed
     std::uint64_t start_round = 0;
-    std::uint32_t epochs_seen = 0;  ///< snapshots that are there already
+    /// Evaluations that a resumed run has decided on, from epoch 1 on.
+    std::vector<EvaluationEnded> decided = {};
   };
 
   explicit Supervisor(Options options);
@@ -145,14 +146,14 @@ class Supervisor {
   bool leaving_ = false;  // somebody left with a checkpoint: the others will
   std::uint64_t start_round_;
   std::uint32_t restarts_ = 0;
-  std::uint32_t epochs_seen_;
+  std::uint32_t epochs_seen_ = 0;
   bool stopped_seen_ = false;
   std::optional<EndReason> end_;  // decided, though workers may still be at it
   bool stop_written_ = false;
   bool over_ = false;
 
   // Evaluations, decided in order.
-  std::uint32_t decided_;
+  std::uint32_t decided_ = 0;
   std::map<std::uint32_t, EvaluationEnded> undecided_;  // stopped ones under epochs + 1
   std::uint32_t evaluations_wanted_ = 0;
   std::uint32_t evaluations_decided_ = 0;

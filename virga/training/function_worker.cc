@@ -169,6 +169,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
       return false;
     }
     if (exchange_->decree() > 0) {  // every control record is one to stop
+      save();
       if (schedule_.step_of(round) > 0) publish(std::string(kStoppedObject), schedule_.epoch_of(round) + 1, true);
       return false;
     }

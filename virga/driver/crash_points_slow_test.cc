@@ -1,0 +1,119 @@
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+#include <string>
+#include <tuple>
+
+#include <gmock/gmock.h>
+
+#include "virga/base/random.h"
+#include "virga/driver/functions_run_testing.h"
+
+namespace virga {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// Every function that is invoked meanwhile dies at the n-th passage of a crash point; it counts by itself.
+class CrashAt {
+ public:
+  explicit CrashAt(const std::string& point) {
+    ::setenv("VIRGA_CRASH_AT", point.c_str(), 1);  // NOLINT(concurrency-mt-unsafe): there is one thread
+  }
+  ~CrashAt() { ::unsetenv("VIRGA_CRASH_AT"); }  // NOLINT(concurrency-mt-unsafe): there is one thread
+  CrashAt(const CrashAt&) = delete;
+  CrashAt& operator=(const CrashAt&) = delete;
+};
+
+/// Is it there, and no zombie?
+bool runs(pid_t pid) { return ::kill(pid, 0) == 0; }
+
+/// A point, and a passage that comes after a generation has got further than the one before it.
+struct CrashPoint {
+  const char* name;
+  const char* at;
+  std::uint32_t epochs;
+};
+std::ostream& operator<<(std::ostream& out, const CrashPoint& point) { return out << point.name; }
+
+constexpr CrashPoint kCrashPoints[] = {
+    {"RoundDone", "round_done:50", 8},
+    {"Reported", "reported:4", 60},
+    {"BeforeSnapshot", "before_snapshot:2", 5},
+    {"AfterSnapshot", "after_snapshot:2", 5},
+    {"BeforeCheckpoint", "before_checkpoint:50", 8},
+    {"AfterCheckpoint", "after_checkpoint:50", 8},
+};
+
+class CrashPointsTest : public FunctionsFixture,
+                        public testing::WithParamInterface<std::tuple<CrashPoint, Pattern, unsigned>> {
+ protected:
+  /// Remembers all that ran.
+  void watch() {
+    place_.watch = [this](const ProcessEngine& engine) {
+      const auto processes = engine.processes();
+      all_.insert(processes.begin(), processes.end());
+    };
+  }
+  void expect_that_nothing_runs() const {
+    for (const auto pid : all_) EXPECT_FALSE(runs(pid)) << pid;
+  }
+  std::set<pid_t> all_;
+};
+
+TEST_P(CrashPointsTest, GivesTheBitsOfThreads) {
+  const auto& [point, pattern, workers] = GetParam();
+  const auto run = run_of(point.epochs, workers);
+  const auto expected = on_threads(run);
+  place_.pattern = pattern;
+  place_.channel = workers == 2 ? FunctionsPlace::ChannelKind::kDirectory : FunctionsPlace::ChannelKind::kDataStore;
+  watch();
+  const CrashAt crash(point.at);
+
+  expect_same(on_processes(run), expected);
+
+  EXPECT_GT(report_.views, 1U) << "nobody died";
+  expect_that_nothing_runs();
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CrashPointsTest,
+                         testing::Combine(testing::ValuesIn(kCrashPoints),
+                                          testing::Values(Pattern::kLeader, Pattern::kScatterReduce),
+                                          testing::Values(2U, 3U)),
+                         [](const auto& test) {
+                           return std::string(std::get<0>(test.param).name) +
+                                  (std::get<1>(test.param) == Pattern::kLeader ? "Leader" : "ScatterReduce") +
+                                  std::to_string(std::get<2>(test.param));
+                         });
+
+class RandomKillsTest : public FunctionsFixture, public testing::WithParamInterface<unsigned> {};
+
+TEST_P(RandomKillsTest, GiveTheBitsOfThreads) {
+  constexpr int kKills = 25;
+  const auto workers = GetParam();
+  const auto run = run_of(100, workers);
+  const auto expected = on_threads(run);
+  place_.pattern = workers % 2 == 0 ? Pattern::kScatterReduce : Pattern::kLeader;
+  const Random random(workers, Purpose::kTest);
+  std::uint64_t look = 0;
+  int kills = 0;
+  std::set<pid_t> all;
+  place_.watch = [&](const ProcessEngine& engine) {
+    const auto processes = engine.processes();
+    all.insert(processes.begin(), processes.end());
+    if (processes.empty() || kills == kKills || random.below(6, 0, look++) > 0) return;
+    ::kill(processes[random.below(processes.size(), 1, look)], SIGKILL);
+    ++kills;
+  };
+
+  expect_same(on_processes(run), expected);
+
+  EXPECT_EQ(kills, kKills);
+  for (const auto pid : all) EXPECT_FALSE(runs(pid)) << pid;
+}
+
+INSTANTIATE_TEST_SUITE_P(Workers, RandomKillsTest, testing::Values(1U, 2U, 3U, 4U));
+
+}  // namespace
+}  // namespace virga
