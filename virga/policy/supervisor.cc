@@ -74,6 +74,7 @@ void Supervisor::on(const WorkerEnded& event, Commands& out) {
   switch (event.how) {
     case How::kDone:
       done_.insert(event.member.worker);
+      leaving_ = true;  // perhaps from the view before, while this one counts on it
       break;
     case How::kContinue:
       leaving_ = true;
@@ -135,8 +136,18 @@ void Supervisor::on(const SnapshotSeen& event, Commands& out) {
     decide({.epoch = event.epoch, .stopped = event.stopped, .loss = event.train_loss, .crash = ""}, out);
     return;
   }
-  out.emplace_back(InvokeEvaluation{event.epoch, event.stopped});
+  waiting_.push_back({event.epoch, event.stopped});
   ++evaluations_wanted_;
+  start_evaluations(out);
+}
+
+/// Workers may be far ahead: not all of what they leave is evaluated at once.
+void Supervisor::start_evaluations(Commands& out) {
+  while (!waiting_.empty() && evaluations_running_ < options_.most_evaluations) {
+    out.emplace_back(waiting_.front());
+    waiting_.pop_front();
+    ++evaluations_running_;
+  }
 }
 
 void Supervisor::on(const EvaluationEnded& event, Commands& out) {
@@ -150,15 +161,18 @@ void Supervisor::on(const EvaluationEnded& event, Commands& out) {
     return;
   }
   evaluation_crashes_ = 0;
+  --evaluations_running_;
   undecided_[event.stopped ? options_.epochs + 1 : event.epoch] = event;
   while (!over_ && !undecided_.empty()) {
     const auto next = undecided_.begin();
     const bool in_order = next->second.stopped ? decided_ == epochs_seen_ : next->first == decided_ + 1;
-    if (!in_order) return;
+    if (!in_order) break;
     const auto evaluation = next->second;
     undecided_.erase(next);
     decide(evaluation, out);
   }
+  if (end_ == EndReason::kTargetLoss || end_ == EndReason::kPatience) waiting_.clear();  // the model is chosen
+  start_evaluations(out);
 }
 
 void Supervisor::decide(const EvaluationEnded& evaluation, Commands& out) {
@@ -195,7 +209,7 @@ void Supervisor::on(const StopWanted& event, Commands& out) {
 
 void Supervisor::on(const Tick& event, Commands& out) {
   // Who has not left with the others is lost.
-  if (!leaving_ || alive_.empty() || event.idle_seconds < options_.leave_seconds) return;
+  if (!leaving_ || alive_.empty() || trained() || event.idle_seconds < options_.leave_seconds) return;
   for (const auto worker : alive_) out.emplace_back(KillWorker{view_.members[worker]});
   alive_.clear();
   restart("workers did not leave with the others", "", out);

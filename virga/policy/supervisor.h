@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -104,10 +105,11 @@ class Supervisor {
     std::uint32_t epochs = 1;
     bool validates = true;  ///< else the last snapshot is the model, and nothing is evaluated
     std::optional<double> target_loss;
-    std::uint32_t patience = 0;        ///< evaluations without a better one; 0: never
-    std::uint32_t patience_after = 0;  ///< epochs that patience does not count
-    std::uint32_t most_restarts = 10;  ///< in a row, without a newer checkpoint or snapshot
-    double leave_seconds = 10;         ///< for all members to leave once one has
+    std::uint32_t patience = 0;          ///< evaluations without a better one; 0: never
+    std::uint32_t patience_after = 0;    ///< epochs that patience does not count
+    std::uint32_t most_evaluations = 4;  ///< at once
+    std::uint32_t most_restarts = 10;    ///< in a row, without a newer checkpoint or snapshot
+    double leave_seconds = 10;           ///< for all members to leave once one has
     std::uint32_t first_view = 1;
     std::map<WorkerId, Generation> generations = {};  ///< those of a run that is resumed
     std::uint64_t start_round = 0;
@@ -134,6 +136,7 @@ class Supervisor {
 
   void open_view(Commands& out);
   void restart(const std::string& why, const std::string& remedy, Commands& out);
+  void start_evaluations(Commands& out);
   void decide(const EvaluationEnded& evaluation, Commands& out);
   void finish_if_over(Commands& out);
   void fail(ErrorKind kind, const std::string& text, const std::string& remedy, Commands& out);
@@ -155,6 +158,8 @@ class Supervisor {
   // Evaluations, decided in order.
   std::uint32_t decided_ = 0;
   std::map<std::uint32_t, EvaluationEnded> undecided_;  // stopped ones under epochs + 1
+  std::deque<InvokeEvaluation> waiting_;
+  std::uint32_t evaluations_running_ = 0;
   std::uint32_t evaluations_wanted_ = 0;
   std::uint32_t evaluations_decided_ = 0;
   std::uint32_t evaluation_crashes_ = 0;

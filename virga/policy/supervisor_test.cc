@@ -196,6 +196,23 @@ TEST(Supervisor, KillsWhoDoesNotLeaveWithTheOthers) {
   EXPECT_EQ(run.tell(Tick{100}), "");
 }
 
+TEST(Supervisor, ReplacesWhoFinishedInTheViewBeforeWhileThisOneCountsOnHim) {
+  Trace run(options_of(2, 1));
+  (void)run.tell(Begin{});
+  (void)run.tell(CheckpointSeen{20});
+  EXPECT_EQ(run.tell(ended(0, 1, How::kCrashed)), "view 2 (0.2 1.1) from 20, invoke 0.2") << "before its last snapshot";
+  EXPECT_EQ(run.tell(ended(1, 1, How::kDone)), "") << "it had no news of that";
+  EXPECT_EQ(run.tell(Tick{100}), "kill 0.2, view 3 (0.3 1.2) from 20, invoke 0.3, invoke 1.2");
+}
+
+TEST(Supervisor, LetsWorkersEndInTheirTimeOnceTheLastSnapshotIsThere) {
+  Trace run(options_of(2, 1));
+  (void)run.tell(Begin{});
+  (void)run.tell(ended(1, 1, How::kDone));
+  (void)run.tell(snapshot(1));
+  EXPECT_EQ(run.tell(Tick{100}), "");
+}
+
 TEST(Supervisor, GivesUpWhenWorkersNeverLeaveAndNothingGetsFurther) {
   auto options = options_of(2, 2);
   options.most_restarts = 3;
@@ -291,10 +308,24 @@ TEST(Supervisor, DecidesOnEvaluationsInTheOrderOfEpochs) {
   EXPECT_EQ(run.tell(ended(0, 1, How::kDone)), "finish target");
 }
 
+TEST(Supervisor, HasFewSnapshotsEvaluatedAtOnce) {
+  auto options = options_of(1, 9);
+  options.most_evaluations = 2;
+  Trace run(options);
+  (void)run.tell(Begin{});
+  EXPECT_EQ(run.tell(snapshot(1)), "evaluate 1");
+  EXPECT_EQ(run.tell(snapshot(2)), "evaluate 2");
+  EXPECT_EQ(run.tell(snapshot(3)), "");
+  EXPECT_EQ(run.tell(snapshot(4)), "");
+  EXPECT_EQ(run.tell(loss(2, 0.4)), "evaluate 3");
+  EXPECT_EQ(run.tell(loss(1, 0.5)), "1: 0.5 best, 2: 0.4 best, evaluate 4");
+}
+
 TEST(Supervisor, LosesPatienceInTheOrderOfEpochs) {
   auto options = options_of(1, 9);
   options.patience = 2;
   options.patience_after = 2;
+  options.most_evaluations = 6;
   Trace run(options);
   (void)run.tell(Begin{});
   for (std::uint32_t epoch = 1; epoch <= 6; ++epoch) (void)run.tell(snapshot(epoch));
