@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "virga/base/crash_point.h"
 #include "virga/base/error.h"
 #include "virga/collective/outbox.h"
 #include "virga/collective/tree_sum.h"
@@ -142,7 +143,9 @@ void AllReduce::send(std::uint64_t round, Phase phase, std::span<const Contribut
     outbox.add(round, phase, destinations[i], kind, parts[i].scalars.totals.weight,
                encode_part(parts[i], layout_, storage_[i]));
   }
+  crash_point("before_put");
   const auto bytes = outbox.put(channel_, wait);
+  crash_point("after_put");
   traffic_.messages_put += parts.size();
   traffic_.bytes_put += bytes;
   unretired_bytes_ += bytes;
@@ -163,7 +166,9 @@ void AllReduce::receive(MessageKind kind, std::span<const MessageKey> keys, cons
     ++traffic_.messages_got;
     traffic_.bytes_got += message.size();
   };
+  crash_point("before_get");
   channel_.get(keys, take, wait);
+  crash_point("after_get");
 }
 
 void AllReduce::retire(const Wait& wait) {

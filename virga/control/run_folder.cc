@@ -26,7 +26,7 @@ auto parsed(std::string_view text, std::string_view what, const Read& read) {
 
 std::string checkpoint_object(std::uint64_t round) { return fmt::format("checkpoints/{:012}", round); }
 std::string snapshot_object(std::uint32_t epoch) { return fmt::format("snapshots/{:06}", epoch); }
-std::string evaluation_object(std::uint32_t epoch) { return fmt::format("evaluations/{:06}", epoch); }
+std::string evaluation_object(std::uint32_t epoch) { return fmt::format("evaluations/{:06}.json", epoch); }
 std::string worker_register(WorkerId worker) { return fmt::format("workers/{}", worker); }
 
 std::optional<std::uint64_t> number_of(std::string_view object, std::string_view prefix) {

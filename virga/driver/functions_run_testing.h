@@ -37,7 +37,7 @@ class FunctionsFixture : public testing::Test {
     place_.data = set_.uri;
     place_.validates = true;
     place_.checkpoint_interval = std::chrono::milliseconds(0);
-    place_.patience = std::chrono::seconds(20);
+    place_.patience = std::chrono::seconds(10);
   }
   ~FunctionsFixture() override { std::filesystem::remove_all(place_.folder); }
 

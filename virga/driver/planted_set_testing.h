@@ -13,9 +13,12 @@ namespace virga {
 constexpr std::uint32_t kPlantedRows = 3'000;
 constexpr std::uint32_t kPlantedFeatures = 40;
 
-/// A planted logistic model on random sparse rows, some features frequent, some rare, as an imported set in
-/// `folder`/set, whose URI it returns.
-inline std::string make_planted_set(const std::filesystem::path& folder) {
+enum class PlantedLabels { kBinary, kClasses, kValues };
+
+/// A planted linear model on random sparse rows, some features frequent, some rare, as an imported set in `folder`/set,
+/// whose URI it returns. Labels: drawn by the logistic function; three classes, by the score; or the score and noise.
+inline std::string make_planted_set(const std::filesystem::path& folder,
+                                    PlantedLabels labels = PlantedLabels::kBinary) {
   std::filesystem::create_directories(folder);
   std::ofstream text(folder / "rows.libsvm");
   const Random random(3, Purpose::kTest);
@@ -28,7 +31,19 @@ inline std::string make_planted_set(const std::filesystem::path& folder) {
       score += value * (random.uniform(2, f) - 0.5) * 4;
       features += " " + std::to_string(f + 1) + ":" + std::to_string(value);
     }
-    text << (random.uniform(3, row) < 1 / (1 + std::exp(-score)) ? "+1" : "-1") << features << "\n";
+    const double noise = random.uniform(3, row);
+    switch (labels) {
+      case PlantedLabels::kBinary:
+        text << (noise < 1 / (1 + std::exp(-score)) ? "+1" : "-1");
+        break;
+      case PlantedLabels::kClasses:
+        text << (score + noise < -1 ? 0 : score + noise < 1 ? 1 : 2);
+        break;
+      case PlantedLabels::kValues:
+        text << std::to_string(score + noise);
+        break;
+    }
+    text << features << "\n";
   }
   text.close();
   ImportOptions options;

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "virga/base/crash_point.h"
 #include "virga/base/error.h"
 #include "virga/exchange/check_contribution.h"
 #include "virga/exchange/mean.h"
@@ -39,7 +40,9 @@ void BspExchange::write(Round round, const Contribution& contribution) {
   decree_ = sums[0].scalars.decree;
   ++position_.round;
   if (totals_.weight == 0) return;
+  crash_point("before_apply");
   for (const auto& sum : sums) apply(sum);
+  crash_point("after_apply");
   ++position_.step;
 }
 

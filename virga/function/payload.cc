@@ -15,14 +15,18 @@ constexpr int kVersion = 1;
 }  // namespace
 
 std::string encode_payload(const Payload& payload) {
-  return json{{"version", kVersion},
-              {"run", payload.run},
-              {"task", payload.task},
-              {"worker", payload.member.worker},
-              {"generation", payload.member.generation},
-              {"epoch", payload.epoch},
-              {"lifetime_ms", payload.lifetime.count()}}
-      .dump();
+  const json j = {{"version", kVersion},
+                  {"run", payload.run},
+                  {"task", payload.task},
+                  {"worker", payload.member.worker},
+                  {"generation", payload.member.generation},
+                  {"epoch", payload.epoch},
+                  {"lifetime_ms", payload.lifetime.count()}};
+  try {
+    return j.dump();
+  } catch (const json::exception&) {
+    throw Error(ErrorKind::kUnsupported, "the place of a run on functions is not valid UTF-8");
+  }
 }
 
 Payload decode_payload(std::string_view text) {

@@ -112,7 +112,11 @@ std::string encode_worker_job(const WorkerJob& job) {
                   {"patience_ms", job.patience.count()},
                   {"orphan_timeout_ms", job.orphan_timeout.count()},
                   {"cache_bytes", job.cache_bytes}};
-  return j.dump();
+  try {
+    return j.dump();
+  } catch (const json::exception&) {
+    throw Error(ErrorKind::kUnsupported, "a path of a run on functions is not valid UTF-8");
+  }
 }
 
 WorkerJob decode_worker_job(std::string_view text) {

@@ -1,0 +1,131 @@
+#include "virga/function/payload.h"
+
+#include <cmath>
+#include <limits>
+
+#include <gmock/gmock.h>
+
+#include "virga/base/error.h"
+
+namespace virga {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+Payload some_payload() {
+  return {.run = "/runs/7", .task = "worker", .member = {2, 5}, .epoch = 3, .lifetime = 60'000ms};
+}
+constexpr std::string_view kSomePayload =
+    R"({"epoch":3,"generation":5,"lifetime_ms":60000,"run":"/runs/7","task":"worker","version":1,"worker":2})";
+
+std::string without(std::string text, const std::string& part, const std::string& replacement = "") {
+  const auto at = text.find(part);
+  EXPECT_NE(at, std::string::npos) << part;
+  return text.replace(at, part.size(), replacement);
+}
+
+/// The message that refuses it.
+std::string refusal(std::string_view text) {
+  try {
+    (void)decode_payload(text);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kBadData);
+    return error.what();
+  }
+  return "not refused";
+}
+
+TEST(Payload, HoldsItsBytes) {
+  EXPECT_EQ(encode_payload(some_payload()), kSomePayload);
+  EXPECT_EQ(decode_payload(kSomePayload), some_payload());
+}
+
+TEST(Payload, ComesBackAsItWas) {
+  Payload payload;
+  payload.run = "file:///a \"b\"\\\n\xc3\xa9";
+  payload.task = "evaluate";
+  payload.member = {~0U, ~0U};
+  payload.epoch = ~0U;
+  payload.lifetime = std::chrono::milliseconds(std::numeric_limits<std::int64_t>::max());
+  EXPECT_EQ(decode_payload(encode_payload(payload)), payload);
+  EXPECT_EQ(decode_payload(encode_payload({.run = "", .task = "worker"})), (Payload{.run = "", .task = "worker"}));
+}
+
+TEST(Payload, IsRefusedWhenItIsTooLarge) {
+  auto payload = some_payload();
+  payload.run = std::string(kMostPayloadBytes - kSomePayload.size() + payload.run.size(), 'r');
+  const auto largest = encode_payload(payload);
+  EXPECT_EQ(decode_payload(largest), payload);
+  EXPECT_THAT(refusal(largest + " "), HasSubstr("65537 bytes, but 65536 is the most"));
+}
+
+TEST(Payload, IsRefusedInAnotherVersionOrForAnotherTask) {
+  const std::string text(kSomePayload);
+  EXPECT_THAT(refusal(without(text, "\"version\":1", "\"version\":2")), HasSubstr("version 2"));
+  EXPECT_THAT(refusal(without(text, "\"worker\",", "\"cook\",")), HasSubstr("task is \"cook\""));
+}
+
+TEST(Payload, IsRefusedWhenItIsDamaged) {
+  const std::string text(kSomePayload);
+  for (std::size_t size = 0; size < text.size(); ++size) {
+    EXPECT_THAT(refusal(text.substr(0, size)), HasSubstr("cannot be read"));
+  }
+  EXPECT_THAT(refusal(text + "x"), HasSubstr("cannot be read"));
+  EXPECT_THAT(refusal("[]"), HasSubstr("cannot be read"));
+  EXPECT_THAT(refusal("\xff"), HasSubstr("cannot be read"));
+  for (const auto* part : {"\"epoch\":3,", "\"generation\":5,", "\"lifetime_ms\":60000,", "\"run\":\"/runs/7\",",
+                           "\"task\":\"worker\",", "\"version\":1,", ",\"worker\":2"}) {
+    EXPECT_THAT(refusal(without(text, part)), HasSubstr("cannot be read")) << part;
+  }
+  EXPECT_THAT(refusal(without(text, "\"worker\":2", "\"worker\":\"2\"")), HasSubstr("cannot be read"));
+}
+
+TEST(Payload, IsAnErrorIfItsRunIsNoText) {
+  auto payload = some_payload();
+  payload.run = "/runs/\xff";
+  EXPECT_THROW((void)encode_payload(payload), Error);
+}
+
+TEST(Answer, HoldsItsBytes) {
+  const Answer evaluated{.end = "evaluated", .loss = 0.1};
+  EXPECT_EQ(encode_answer(evaluated), R"({"end":"evaluated","loss":0.1,"version":1})");
+  const Answer failed{.end = "error", .error_kind = "not_found", .message = "no set", .remedy = "import it"};
+  EXPECT_EQ(encode_answer(failed),
+            R"({"end":"error","error":{"code":"not_found","message":"no set","remedy":"import it"},)"
+            R"("loss":null,"version":1})");
+}
+
+TEST(Answer, ComesBackAsItWas) {
+  const std::optional<double> losses[] = {std::nullopt,           0.0, 0.1, 1.0 / 3, 5e-324, 1.7976931348623157e308,
+                                          std::nextafter(0.25, 1)};
+  for (const auto& loss : losses) {
+    const Answer answer{.end = "evaluated", .loss = loss};
+    EXPECT_EQ(decode_answer(encode_answer(answer)), answer);
+  }
+  const Answer failed{.end = "error", .error_kind = "io", .message = "\"a\"\n", .remedy = ""};
+  EXPECT_EQ(decode_answer(encode_answer(failed)), failed);
+}
+
+TEST(Answer, ToleratesAMessageThatIsNoText) {
+  const Answer failed{.end = "error", .error_kind = "bad_data", .message = "row \xff", .remedy = ""};
+  EXPECT_EQ(decode_answer(encode_answer(failed)).message, "row \xef\xbf\xbd");
+}
+
+TEST(Answer, IsRefusedWhenItIsDamaged) {
+  const auto text = encode_answer({.end = "error", .error_kind = "io", .message = "m", .remedy = "r"});
+  for (std::size_t size = 0; size < text.size(); ++size) {
+    try {
+      (void)decode_answer(text.substr(0, size));
+      FAIL() << size;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kCorrupt);
+    }
+  }
+  for (const auto* part : {"\"end\":\"error\",", "\"code\":\"io\",", "\"message\":\"m\",", "\"loss\":null,"}) {
+    EXPECT_THROW((void)decode_answer(without(text, part)), Error) << part;
+  }
+}
+
+}  // namespace
+}  // namespace virga
