@@ -230,7 +230,8 @@ class FunctionsRun {
     }
     // A Unix socket is faster, but its path must be short.
     constexpr std::size_t kLongestPath = 100;
-    const auto path = (place_.folder / "ps.socket").string();
+    // One of its own for each driver: what another one started may hold that one's for a moment after its death.
+    const auto path = (place_.folder / fmt::format("ps-{}.socket", driver_version_)).string();
     PsServerOptions options;
     options.listen = {path.size() <= kLongestPath ? "unix:" + path : "tcp:127.0.0.1:0"};
     options.token = token_;
@@ -383,7 +384,8 @@ class FunctionsRun {
   void look() {
     auto checkpoints = store_->list("checkpoints/");
     if (!checkpoints.empty()) {
-      if (const auto round = number_of(checkpoints.back().name, "checkpoints/")) tell(CheckpointSeen{*round});
+      const auto round = number_of(checkpoints.back().name, "checkpoints/").value_or(0);
+      if (round > checkpoint_) tell(CheckpointSeen{checkpoint_ = round});
       for (std::size_t i = 0; i + kCheckpointsKept < checkpoints.size(); ++i) {
         if (checkpoints[i].name != checkpoint_object(view_start_)) store_->remove(checkpoints[i].name);
       }
@@ -441,6 +443,7 @@ class FunctionsRun {
   std::string best_object_;           // a resumed run needs it
   Clock::duration elapsed_before_{};  // of the drivers before this one
   std::uint64_t view_start_ = 0;
+  std::uint64_t checkpoint_ = 0;  // the newest that the supervisor knows
   std::uint64_t progress_ = 0;
   bool stop_told_ = false;
   bool finished_ = false;

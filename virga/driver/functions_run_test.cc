@@ -136,7 +136,7 @@ TEST_F(FunctionsRunTest, GivesTheSameBitsWhenWorkersAreKilledAgainAndAgain) {
   std::uint64_t look = 0, kills = 0;
   place_.watch = [&](const ProcessEngine& engine) {
     const auto processes = engine.processes();
-    if (processes.empty() || kills >= 12 || random.below(4, 0, look++) > 0) return;
+    if (processes.empty() || kills >= 9 || random.below(4, 0, look++) > 0) return;
     ::kill(processes[random.below(processes.size(), 1, look)], SIGKILL);
     ++kills;
   };

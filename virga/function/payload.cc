@@ -68,6 +68,10 @@ std::string encode_answer(const Answer& answer) {
 Answer decode_answer(std::string_view text) {
   try {
     const auto j = json::parse(text);
+    if (j.at("version") != kVersion) {
+      throw Error(ErrorKind::kCorrupt, "a function's answer has another version than this program knows",
+                  "use one build of Virga for the driver and its functions");
+    }
     Answer answer;
     answer.end = j.at("end");
     if (!j.at("loss").is_null()) answer.loss = j.at("loss").get<double>();
