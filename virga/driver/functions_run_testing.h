@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -58,9 +59,13 @@ class FunctionsFixture : public testing::Test {
    public:
     void rate_found(double, const std::vector<RateTrial>&) override {}
     void progressed(const TrainingProgress&) override {}
-    void evaluated(const EpochReport& report) override { reports.push_back(report); }
+    void evaluated(const EpochReport& report) override {
+      reports.push_back(report);
+      if (on_evaluated) on_evaluated(reports.size());
+    }
     void keep(const TrainingResult&) override {}
     std::vector<EpochReport> reports;
+    std::function<void(std::size_t evaluations)> on_evaluated;
   };
   struct Outcome {
     TrainingResult result;
@@ -74,10 +79,13 @@ class FunctionsFixture : public testing::Test {
         train_on_threads(run, cache, &cache, SplitName::kValidation, kernels(best_simd_level()), recorder, {});
     return {std::move(result), recorder.reports};
   }
-  [[nodiscard]] Outcome on_processes(const TrainingRun& run) {
+  [[nodiscard]] Outcome on_processes(const TrainingRun& run,
+                                     const std::function<void(std::size_t evaluations)>& on_evaluated = {},
+                                     const std::stop_token& stop = {}) {
     GroupCache cache(*set_.store, set_.manifest, 1U << 24);
     Recorder recorder;
-    auto result = train_on_processes(run, place_, cache, kernels(best_simd_level()), recorder, {}, &report_);
+    recorder.on_evaluated = on_evaluated;
+    auto result = train_on_processes(run, place_, cache, kernels(best_simd_level()), recorder, stop, &report_);
     return {std::move(result), recorder.reports};
   }
 
