@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include <malloc.h>
+#include <sys/resource.h>
 #include <sys/sysinfo.h>
 
 namespace virga {
@@ -24,6 +25,15 @@ void keep_freed_memory() noexcept {
   ::mallopt(M_TRIM_THRESHOLD, 256 << 20);
   ::mallopt(M_TOP_PAD, 4 << 20);
   // NOLINTEND(concurrency-mt-unsafe)
+}
+
+ProcessUsage process_usage() noexcept {
+  struct rusage usage {};
+  if (::getrusage(RUSAGE_SELF, &usage) != 0) return {};
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  return {seconds(usage.ru_utime) + seconds(usage.ru_stime), static_cast<std::uint64_t>(usage.ru_maxrss) * 1024};
 }
 
 }  // namespace virga

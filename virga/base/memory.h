@@ -11,4 +11,11 @@ namespace virga {
 /// whose buffers come and go by the thousand. To be called by main().
 void keep_freed_memory() noexcept;
 
+/// What this process has used so far.
+struct ProcessUsage {
+  double cpu_seconds = 0;               ///< user and system, all threads
+  std::uint64_t peak_memory_bytes = 0;  ///< resident
+};
+[[nodiscard]] ProcessUsage process_usage() noexcept;
+
 }  // namespace virga

@@ -4,9 +4,18 @@
 
 #include <fmt/format.h>
 
+#include "virga/base/crash_point.h"
 #include "virga/base/error.h"
 
 namespace virga {
+
+void Channel::put_and_get(std::span<const Outgoing> messages, std::span<const MessageKey> keys,
+                          const OnMessage& on_message, const Wait& wait) {
+  put(messages, wait);
+  crash_point("after_put");
+  crash_point("before_get");
+  get(keys, on_message, wait);
+}
 
 void throw_missing(const Channel& channel, std::span<const MessageKey> missing) {
   constexpr std::size_t kMostNamed = 3;

@@ -59,6 +59,10 @@ class Channel {
   /// kDeadlineExceeded names keys that are missing. What `on_message` throws ends the call.
   virtual void get(std::span<const MessageKey> keys, const OnMessage& on_message, const Wait& wait) = 0;
 
+  /// put(), then get(): where a store takes both in one request, it saves a journey.
+  virtual void put_and_get(std::span<const Outgoing> messages, std::span<const MessageKey> keys,
+                           const OnMessage& on_message, const Wait& wait);
+
   /// The message, if it is there already.
   [[nodiscard]] virtual std::optional<SharedBytes> try_get(const MessageKey& key, const Wait& wait) = 0;
 

@@ -16,25 +16,43 @@ PsKey ps_key(const MessageKey& key) {
           .part = key.part};
 }
 
-}  // namespace
-
-void PsChannel::put(std::span<const Outgoing> messages, const Wait& wait) {
-  std::vector<PsOutgoing> converted;
-  converted.reserve(messages.size());
-  for (const auto& message : messages) converted.push_back({ps_key(message.key), message.parts});
-  client_->put(converted, wait);
+std::vector<PsOutgoing> converted(std::span<const Outgoing> messages) {
+  std::vector<PsOutgoing> result;
+  result.reserve(messages.size());
+  for (const auto& message : messages) result.push_back({ps_key(message.key), message.parts});
+  return result;
 }
 
-void PsChannel::get(std::span<const MessageKey> keys, const OnMessage& on_message, const Wait& wait) {
-  std::vector<PsKey> converted(keys.size());
-  std::ranges::transform(keys, converted.begin(), ps_key);
-  const auto indices = client_->get(
-      converted, [&](std::size_t index, const SharedBytes& bytes) { on_message(keys[index], bytes); }, wait);
+std::vector<PsKey> converted(std::span<const MessageKey> keys) {
+  std::vector<PsKey> result(keys.size());
+  std::ranges::transform(keys, result.begin(), ps_key);
+  return result;
+}
+
+PsClient::OnArrival hand_on(std::span<const MessageKey> keys, const OnMessage& on_message) {
+  return [keys, &on_message](std::size_t index, const SharedBytes& bytes) { on_message(keys[index], bytes); };
+}
+
+void throw_if_missing(const Channel& channel, std::span<const MessageKey> keys, std::span<const std::size_t> indices) {
   if (indices.empty()) return;
   std::vector<MessageKey> missing;
   missing.reserve(indices.size());
   for (const auto index : indices) missing.push_back(keys[index]);
-  throw_missing(*this, missing);
+  throw_missing(channel, missing);
+}
+
+}  // namespace
+
+void PsChannel::put(std::span<const Outgoing> messages, const Wait& wait) { client_->put(converted(messages), wait); }
+
+void PsChannel::get(std::span<const MessageKey> keys, const OnMessage& on_message, const Wait& wait) {
+  throw_if_missing(*this, keys, client_->get(converted(keys), hand_on(keys, on_message), wait));
+}
+
+void PsChannel::put_and_get(std::span<const Outgoing> messages, std::span<const MessageKey> keys,
+                            const OnMessage& on_message, const Wait& wait) {
+  throw_if_missing(*this, keys,
+                   client_->put_and_get(converted(messages), converted(keys), hand_on(keys, on_message), wait));
 }
 
 std::optional<SharedBytes> PsChannel::try_get(const MessageKey& key, const Wait& wait) {

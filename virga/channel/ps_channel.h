@@ -17,6 +17,8 @@ class PsChannel final : public Channel {
 
   void put(std::span<const Outgoing> messages, const Wait& wait) override;
   void get(std::span<const MessageKey> keys, const OnMessage& on_message, const Wait& wait) override;
+  void put_and_get(std::span<const Outgoing> messages, std::span<const MessageKey> keys, const OnMessage& on_message,
+                   const Wait& wait) override;
   [[nodiscard]] std::optional<SharedBytes> try_get(const MessageKey& key, const Wait& wait) override;
   void retire(std::uint32_t view, std::uint32_t group, std::uint32_t source, std::uint64_t round,
               const Wait& wait) override;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <memory>
 
@@ -8,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "virga/base/error.h"
+#include "virga/base/phase_clock.h"
 #include "virga/base/units.h"
 #include "virga/cli/commands.h"
 #include "virga/cli/output.h"
@@ -135,6 +137,26 @@ std::string test_lines(const json& test) {
   return text;
 }
 
+/// What functions.json says of the time and the traffic of the functions.
+std::string functions_lines(const json& functions) {
+  const auto number = [&](const char* name) { return functions.value(name, 0.0); };
+  auto text = fmt::format(
+      "\nFunctions: {} invocations of {:.1f} s in all, CPU {:.1f} s, at most {} of memory each\n"
+      "  {} in {} messages were sent\n  workers' time:",
+      number("invocations"), number("invocation_seconds"), number("cpu_seconds"),
+      format_bytes(functions.value("peak_memory_bytes", std::uint64_t{0})),
+      format_bytes(functions.value("bytes_put", std::uint64_t{0})), number("messages_put"));
+  const auto phases = functions.value("phase_seconds", json::object());
+  double total = 0;
+  for (const auto& seconds : phases) total += seconds.get<double>();
+  for (std::size_t i = 0; i < kWorkPhases; ++i) {
+    const auto word = to_string(static_cast<WorkPhase>(i));
+    const auto share = 100 * phases.value(word, 0.0) / std::max(total, 1e-9);
+    if (share >= 0.5) text += fmt::format(" {} {:.0f} %", word, share);
+  }
+  return text + "\n";
+}
+
 int show(const std::string& which, Session& session) {
   const auto run = find_run(session.home(), which, RunChoice::kNewest);
   if (run.state == RunState::kDamaged) {
@@ -158,6 +180,7 @@ int show(const std::string& which, Session& session) {
     document["message"] = or_null(run.message);
     document["settings"] = config.value("settings", json::object());
     document["test"] = read_run_test(run);
+    document["functions"] = read_run_functions(run);
     document["resolved"] = config.value("resolved", json::object());
     return session.print_json({{"run", std::move(document)}}), 0;
   }
@@ -167,6 +190,7 @@ int show(const std::string& which, Session& session) {
     text += fmt::format("  {} = {}\n", name, value.is_string() ? value.get<std::string>() : value.dump());
   }
   if (const auto test = read_run_test(run); !test.is_null()) text += test_lines(test);
+  if (const auto functions = read_run_functions(run); !functions.is_null()) text += functions_lines(functions);
   if (run.history.empty()) {
     text += "\nNo epoch has been completed.\n";
   } else {

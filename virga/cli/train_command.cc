@@ -119,7 +119,7 @@ std::string_view why(EndReason reason) {
 }
 
 json report_of(const TrainOutcome& outcome) {
-  const auto& [run_id, model, plan, result, classes, test] = outcome;
+  const auto& [run_id, model, plan, result, classes, test, functions] = outcome;
   return {{"run", run_id},
           {"model", model.string()},
           {"kind", to_string(plan.model.kind)},
@@ -135,7 +135,8 @@ json report_of(const TrainOutcome& outcome) {
           {"validation_loss", or_null(result.best.validation_loss)},
           {"base_loss", or_null(plan.constant_loss)},
           {"training_seconds", std::chrono::duration<double>(result.elapsed).count()},
-          {"test", test ? evaluation_json(*test, classes) : json(nullptr)}};
+          {"test", test ? evaluation_json(*test, classes) : json(nullptr)},
+          {"functions", functions ? functions_json(*functions) : json(nullptr)}};
 }
 
 void tell(const TrainOutcome& outcome, const Session& session) {

@@ -26,6 +26,18 @@ TableCuts uncut(const Layout& layout) { return cut_tables(layout, 1); }
 
 }  // namespace
 
+std::string_view to_string(Pattern pattern) noexcept {
+  switch (pattern) {
+    case Pattern::kLeader:
+      return "leader";
+    case Pattern::kScatterReduce:
+      return "scatter-reduce";
+    case Pattern::kAllToAll:
+      return "all-to-all";
+  }
+  return "";
+}
+
 AllReduce::AllReduce(Channel& channel, const Group& group, const Layout& layout, TableCuts cuts, const Options& options)
     : channel_(channel),
       group_(group),
@@ -47,8 +59,17 @@ const std::vector<ContributionPart>& AllReduce::operator()(std::uint64_t round, 
     return sums_;
   }
   retire(wait);
-  options_.pattern == Pattern::kLeader ? leader(round, contribution, decree, wait)
-                                       : scatter_reduce(round, contribution, decree, wait);
+  switch (options_.pattern) {
+    case Pattern::kLeader:
+      leader(round, contribution, decree, wait);
+      break;
+    case Pattern::kScatterReduce:
+      scatter_reduce(round, contribution, decree, wait);
+      break;
+    case Pattern::kAllToAll:
+      all_to_all(round, contribution, decree, wait);
+      break;
+  }
   finished_before_ = std::exchange(finished_, round);
   return sums_;
 }
@@ -65,21 +86,21 @@ void AllReduce::scatter_reduce(std::uint64_t round, const Contribution& contribu
 
   // Merge: hand out the ranges of the others, sum the own one.
   std::vector<ContributionPart> parts;
-  for (const auto r : others) parts.push_back(part_of(contribution, layout_, cuts_, r, decree));
-  send(round, options_.phase, parts, others, MessageKind::kContribution, wait);
-  std::vector<MessageKey> keys;
-  for (const auto r : others) keys.push_back(message_key(group_, round, options_.phase, r, me));
-  receive(MessageKind::kContribution, keys, cuts_, true, inputs_, wait);
+  Inbox contributions{MessageKind::kContribution, {}, cuts_, true, inputs_};
+  for (const auto r : others) {
+    parts.push_back(part_of(contribution, layout_, cuts_, r, decree));
+    contributions.keys.push_back(message_key(group_, round, options_.phase, r, me));
+  }
+  put_and_get(outbox(round, options_.phase, parts, others, MessageKind::kContribution), contributions, wait);
   inputs_[me] = part_of(contribution, layout_, cuts_, me, decree);
   sum_inputs(sums_[me]);
 
   // Update: hand out the sum, collect the sums of the others.
   const auto update = static_cast<Phase>(options_.phase + 1);
   const std::uint32_t everybody = kEverybody;
-  send(round, update, {&sums_[me], 1}, {&everybody, 1}, MessageKind::kSum, wait);
-  keys.clear();
-  for (const auto r : others) keys.push_back(message_key(group_, round, update, r, kEverybody));
-  receive(MessageKind::kSum, keys, cuts_, false, sums_, wait);
+  Inbox sums{MessageKind::kSum, {}, cuts_, false, sums_};
+  for (const auto r : others) sums.keys.push_back(message_key(group_, round, update, r, kEverybody));
+  put_and_get(outbox(round, update, {&sums_[me], 1}, {&everybody, 1}, MessageKind::kSum), sums, wait);
   for (const auto& part : sums_) {
     if (part.scalars != sums_[me].scalars) {
       throw Error(ErrorKind::kCorrupt, "the members of a group disagree on the totals of a round",
@@ -95,21 +116,36 @@ void AllReduce::leader(std::uint64_t round, const Contribution& contribution, st
   if (group_.rank != kLeader) {
     const auto own = part_of(contribution, layout_, whole_, 0, decree);
     const auto to = kLeader;
-    send(round, options_.phase, {&own, 1}, {&to, 1}, MessageKind::kContribution, wait);
-    const auto key = message_key(group_, round, update, kLeader, kEverybody);
-    receive(MessageKind::kSum, {&key, 1}, whole_, false, sums_, wait);
+    const Inbox sum{MessageKind::kSum, {message_key(group_, round, update, kLeader, kEverybody)}, whole_, false, sums_};
+    put_and_get(outbox(round, options_.phase, {&own, 1}, {&to, 1}, MessageKind::kContribution), sum, wait);
     return;
   }
   inputs_.resize(group_.size);
-  std::vector<MessageKey> keys;
+  Inbox contributions{MessageKind::kContribution, {}, whole_, true, inputs_};
   for (std::uint32_t r = 1; r < group_.size; ++r) {
-    keys.push_back(message_key(group_, round, options_.phase, r, kLeader));
+    contributions.keys.push_back(message_key(group_, round, options_.phase, r, kLeader));
   }
-  receive(MessageKind::kContribution, keys, whole_, true, inputs_, wait);
+  get(contributions, wait);
   inputs_[kLeader] = part_of(contribution, layout_, whole_, 0, decree);
   sum_inputs(sums_[0]);
   const std::uint32_t everybody = kEverybody;
-  send(round, update, {sums_.data(), 1}, {&everybody, 1}, MessageKind::kSum, wait);
+  put(outbox(round, update, {sums_.data(), 1}, {&everybody, 1}, MessageKind::kSum), wait);
+}
+
+void AllReduce::all_to_all(std::uint64_t round, const Contribution& contribution, std::uint64_t decree,
+                           const Wait& wait) {
+  const auto me = group_.rank;
+  inputs_.resize(group_.size);
+  sums_.resize(1);
+  Inbox contributions{MessageKind::kContribution, {}, whole_, true, inputs_};
+  for (std::uint32_t r = 0; r < group_.size; ++r) {
+    if (r != me) contributions.keys.push_back(message_key(group_, round, options_.phase, r, kEverybody));
+  }
+  inputs_[me] = part_of(contribution, layout_, whole_, 0, decree);
+  const std::uint32_t everybody = kEverybody;
+  put_and_get(outbox(round, options_.phase, {&inputs_[me], 1}, {&everybody, 1}, MessageKind::kContribution),
+              contributions, wait);
+  sum_inputs(sums_[0]);
 }
 
 /// Sums inputs_, which are one range of all members.
@@ -133,42 +169,64 @@ void AllReduce::sum_inputs(ContributionPart& sum) {
       sum.tables[t].rows = {{}, table_sums_[t].whole(whole)};
     }
   }
+  lap(WorkPhase::kSum);
 }
 
-void AllReduce::send(std::uint64_t round, Phase phase, std::span<const ContributionPart> parts,
-                     std::span<const std::uint32_t> destinations, MessageKind kind, const Wait& wait) {
+Outbox AllReduce::outbox(std::uint64_t round, Phase phase, std::span<const ContributionPart> parts,
+                         std::span<const std::uint32_t> destinations, MessageKind kind) {
   Outbox outbox(group_);
   if (storage_.size() < parts.size()) storage_.resize(parts.size());
   for (std::size_t i = 0; i < parts.size(); ++i) {
     outbox.add(round, phase, destinations[i], kind, parts[i].scalars.totals.weight,
                encode_part(parts[i], layout_, storage_[i]));
   }
+  lap(WorkPhase::kEncode);
+  return outbox;
+}
+
+void AllReduce::put(Outbox outbox, const Wait& wait) {
+  const auto messages = outbox.size();
   crash_point("before_put");
-  const auto bytes = outbox.put(channel_, wait);
+  sent(messages, outbox.put(channel_, wait));
   crash_point("after_put");
-  traffic_.messages_put += parts.size();
+  lap(WorkPhase::kSend);
+}
+
+void AllReduce::get(const Inbox& inbox, const Wait& wait) {
+  crash_point("before_get");
+  channel_.get(
+      inbox.keys, [&](const MessageKey& key, const SharedBytes& message) { take(inbox, key, message); }, wait);
+  crash_point("after_get");
+  lap(WorkPhase::kWait);
+}
+
+void AllReduce::put_and_get(Outbox outbox, const Inbox& inbox, const Wait& wait) {
+  const auto messages = outbox.size();
+  crash_point("before_put");
+  sent(messages, outbox.put_and_get(
+                     channel_, inbox.keys,
+                     [&](const MessageKey& key, const SharedBytes& message) { take(inbox, key, message); }, wait));
+  crash_point("after_get");
+  lap(WorkPhase::kWait);
+}
+
+void AllReduce::sent(std::uint64_t messages, std::uint64_t bytes) {
+  traffic_.messages_put += messages;
   traffic_.bytes_put += bytes;
   unretired_bytes_ += bytes;
 }
 
-/// parts[source] of each key. `own_range`: all are of the range that this member sums, else each of its source's.
-void AllReduce::receive(MessageKind kind, std::span<const MessageKey> keys, const TableCuts& cuts, bool own_range,
-                        std::vector<ContributionPart>& parts, const Wait& wait) {
-  const auto range = [&](std::uint32_t source) -> std::uint32_t {
-    if (options_.pattern == Pattern::kLeader) return 0;
-    return own_range ? group_.rank : source;
-  };
-  const auto take = [&](const MessageKey& key, const SharedBytes& message) {
-    const auto opened = open_message(message, key, kind);
-    const auto what = "a contribution (" + to_string(key) + ")";
-    decode_part(opened.body, layout_, cuts, range(key.source), what, parts[parts.size() == 1 ? 0 : key.source]);
-    held_.push_back(message);
-    ++traffic_.messages_got;
-    traffic_.bytes_got += message.size();
-  };
-  crash_point("before_get");
-  channel_.get(keys, take, wait);
-  crash_point("after_get");
+void AllReduce::take(const Inbox& inbox, const MessageKey& key, const SharedBytes& message) {
+  lap(WorkPhase::kWait);
+  const auto range = options_.pattern != Pattern::kScatterReduce ? 0 : inbox.own_range ? group_.rank : key.source;
+  const auto opened = open_message(message, key, inbox.kind);
+  const auto what = "a contribution (" + to_string(key) + ")";
+  auto& part = inbox.parts[inbox.parts.size() == 1 ? 0 : key.source];
+  decode_part(opened.body, layout_, inbox.cuts, range, what, part);
+  held_.push_back(message);
+  ++traffic_.messages_got;
+  traffic_.bytes_got += message.size();
+  lap(WorkPhase::kDecode);
 }
 
 void AllReduce::retire(const Wait& wait) {
@@ -176,6 +234,7 @@ void AllReduce::retire(const Wait& wait) {
   if (!finished_before_) return;
   if (unretired_bytes_ < kMostUnretiredBytes && ++unretired_rounds_ < kMostUnretiredRounds) return;
   channel_.retire(group_.view, group_.id, group_.rank, *finished_before_, wait);
+  lap(WorkPhase::kSend);
   unretired_bytes_ = unretired_rounds_ = 0;
 }
 

@@ -132,7 +132,7 @@ void shared_memory_rounds(benchmark::State& state, const Task& task) {
   report(state, task, rounds);
 }
 
-Pattern pattern_of(std::int64_t arg) { return arg == 0 ? Pattern::kLeader : Pattern::kScatterReduce; }
+Pattern pattern_of(std::int64_t arg) { return kPatterns[arg]; }
 
 void BM_AllReduceDense(benchmark::State& state) {
   all_reduce_rounds(state,

@@ -13,6 +13,7 @@
 #include "virga/channel/memory_channel.h"
 #include "virga/collective/collectives.h"
 #include "virga/collective/contribution_testing.h"
+#include "virga/collective/pattern_testing.h"
 #include "virga/collective/tree_sum.h"
 
 namespace virga {
@@ -122,7 +123,7 @@ TEST_P(AllReduceTest, MakesAsManyTransfersAsTheTheorySays) {
   const auto layout = testing_layout(600, GetParam().width);
   const std::uint64_t w = GetParam().size;
   MemoryChannel channel;
-  std::vector<AllReduce::Traffic> traffic(w);
+  std::vector<Traffic> traffic(w);
   run_threads(static_cast<unsigned>(w), [&](unsigned rank) {
     AllReduce all_reduce(channel, {.view = 1, .rank = rank, .size = GetParam().size}, layout,
                          cut_tables(layout, GetParam().size), {.pattern = GetParam().pattern});
@@ -133,6 +134,11 @@ TEST_P(AllReduceTest, MakesAsManyTransfersAsTheTheorySays) {
   for (const auto& t : traffic) transfers += t.messages_put + t.messages_got;
   if (w == 1) {
     EXPECT_EQ(transfers, 0U);
+  } else if (GetParam().pattern == Pattern::kAllToAll) {
+    for (const auto& t : traffic) {
+      EXPECT_EQ(t.messages_put, 1U);
+      EXPECT_EQ(t.messages_got, w - 1);
+    }
   } else if (GetParam().pattern == Pattern::kLeader) {
     EXPECT_EQ(transfers, (w - 1) + (w - 1) + 1 + (w - 1));  // to the leader; from it: one put, w - 1 gets
   } else {
@@ -159,10 +165,11 @@ INSTANTIATE_TEST_SUITE_P(Patterns, AllReduceTest,
                          testing::Values(Case{Pattern::kLeader, 1, 1}, Case{Pattern::kLeader, 2, 1},
                                          Case{Pattern::kLeader, 3, 3}, Case{Pattern::kLeader, 8, 1},
                                          Case{Pattern::kScatterReduce, 1, 1}, Case{Pattern::kScatterReduce, 2, 1},
-                                         Case{Pattern::kScatterReduce, 3, 3}, Case{Pattern::kScatterReduce, 8, 1}),
+                                         Case{Pattern::kScatterReduce, 3, 3}, Case{Pattern::kScatterReduce, 8, 1},
+                                         Case{Pattern::kAllToAll, 1, 1}, Case{Pattern::kAllToAll, 2, 1},
+                                         Case{Pattern::kAllToAll, 3, 3}, Case{Pattern::kAllToAll, 8, 1}),
                          [](const auto& test) {
-                           return std::string(test.param.pattern == Pattern::kLeader ? "Leader" : "ScatterReduce") +
-                                  std::to_string(test.param.size);
+                           return name_of(test.param.pattern) + std::to_string(test.param.size);
                          });
 
 TEST(AllReduce, NamesWhoIsMissing) {

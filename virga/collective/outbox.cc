@@ -1,6 +1,15 @@
 #include "virga/collective/outbox.h"
 
 namespace virga {
+namespace {
+
+std::uint64_t bytes_of(std::span<const Outgoing> messages) {
+  std::uint64_t bytes = 0;
+  for (const auto& message : messages) bytes += message.bytes();
+  return bytes;
+}
+
+}  // namespace
 
 MessageKey message_key(const Group& group, std::uint64_t round, Phase phase, std::uint32_t source,
                        std::uint32_t destination) {
@@ -23,14 +32,26 @@ void Outbox::add(std::uint64_t round, Phase phase, std::uint32_t destination, Me
   item.parts.insert(item.parts.end(), body.begin(), body.end());
 }
 
-std::uint64_t Outbox::put(Channel& channel, const Wait& wait) {
+std::vector<Outgoing> Outbox::outgoing() const {
   std::vector<Outgoing> messages;
-  std::uint64_t bytes = 0;
-  for (const auto& item : items_) {
-    messages.push_back({item.key, item.parts});
-    bytes += messages.back().bytes();
-  }
+  messages.reserve(items_.size());
+  for (const auto& item : items_) messages.push_back({item.key, item.parts});
+  return messages;
+}
+
+std::uint64_t Outbox::put(Channel& channel, const Wait& wait) {
+  const auto messages = outgoing();
+  const auto bytes = bytes_of(messages);
   if (!messages.empty()) channel.put(messages, wait);
+  items_.clear();
+  return bytes;
+}
+
+std::uint64_t Outbox::put_and_get(Channel& channel, std::span<const MessageKey> keys, const OnMessage& on_message,
+                                  const Wait& wait) {
+  const auto messages = outgoing();
+  const auto bytes = bytes_of(messages);
+  channel.put_and_get(messages, keys, on_message, wait);
   items_.clear();
   return bytes;
 }

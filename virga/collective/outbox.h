@@ -23,8 +23,13 @@ class Outbox {
   void add(std::uint64_t round, Phase phase, std::uint32_t destination, MessageKind kind, double weight,
            std::span<const ByteView> body);
 
+  [[nodiscard]] std::size_t size() const noexcept { return items_.size(); }
+
   /// Puts all and forgets them. Returns their bytes.
   std::uint64_t put(Channel& channel, const Wait& wait);
+  /// Channel::put_and_get() likewise.
+  std::uint64_t put_and_get(Channel& channel, std::span<const MessageKey> keys, const OnMessage& on_message,
+                            const Wait& wait);
 
  private:
   struct Item {
@@ -32,6 +37,8 @@ class Outbox {
     EncodedHeader header;
     std::vector<ByteView> parts;
   };
+  [[nodiscard]] std::vector<Outgoing> outgoing() const;
+
   const Group group_;
   std::deque<Item> items_;  // whose headers do not move
 };

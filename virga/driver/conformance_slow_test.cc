@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 
 #include "virga/base/random.h"
+#include "virga/collective/pattern_testing.h"
 #include "virga/driver/functions_run_testing.h"
 
 namespace virga {
@@ -29,7 +30,6 @@ constexpr ModelCase kModels[] = {{"logistic", PlantedLabels::kBinary, "adagrad"}
                                  {"softmax", PlantedLabels::kClasses, "adam"},
                                  {"least-squares", PlantedLabels::kValues, "nesterov"}};
 
-std::string name_of(Pattern pattern) { return pattern == Pattern::kLeader ? "leader" : "scatter_reduce"; }
 std::string name_of(ChannelKind channel) { return channel == ChannelKind::kDirectory ? "directory" : "ps"; }
 
 class Conformance : public FunctionsFixture,
@@ -100,8 +100,7 @@ TEST_P(Conformance, GivesTheBitsOfThreadsWhenItsDriverIsKilled) {
 }
 
 INSTANTIATE_TEST_SUITE_P(GradientAveragingBsp, Conformance,
-                         testing::Combine(testing::ValuesIn(kModels),
-                                          testing::Values(Pattern::kLeader, Pattern::kScatterReduce),
+                         testing::Combine(testing::ValuesIn(kModels), testing::ValuesIn(kPatterns),
                                           testing::Values(ChannelKind::kDirectory, ChannelKind::kDataStore)),
                          [](const auto& test) {
                            auto name = std::string(std::get<0>(test.param).kind) + "_" +

@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 
 #include "virga/base/random.h"
+#include "virga/collective/pattern_testing.h"
 #include "virga/driver/functions_run_testing.h"
 
 namespace virga {
@@ -87,12 +88,10 @@ TEST_P(CrashPointsTest, GivesTheBitsOfThreads) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, CrashPointsTest,
-                         testing::Combine(testing::ValuesIn(kCrashPoints),
-                                          testing::Values(Pattern::kLeader, Pattern::kScatterReduce),
+                         testing::Combine(testing::ValuesIn(kCrashPoints), testing::ValuesIn(kPatterns),
                                           testing::Values(2U, 3U)),
                          [](const auto& test) {
-                           return std::string(std::get<0>(test.param).name) +
-                                  (std::get<1>(test.param) == Pattern::kLeader ? "Leader" : "ScatterReduce") +
+                           return std::string(std::get<0>(test.param).name) + name_of(std::get<1>(test.param)) +
                                   std::to_string(std::get<2>(test.param));
                          });
 
@@ -114,7 +113,7 @@ TEST_P(RandomKillsTest, GiveTheBitsOfThreads) {
   const auto workers = GetParam();
   const auto run = run_of(30, workers);
   const auto expected = on_threads(run);
-  place_.pattern = workers % 2 == 0 ? Pattern::kScatterReduce : Pattern::kLeader;
+  place_.pattern = kPatterns[workers % 3];
   const Random random(workers, Purpose::kTest);
   std::uint64_t look = 0;
   int kills = 0, in_a_row = 0;

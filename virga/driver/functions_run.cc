@@ -30,7 +30,6 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-constexpr auto kLookInterval = 20ms;  // for snapshots and checkpoints
 constexpr auto kHeartbeat = 500ms;
 constexpr auto kKeepInterval = 10s;  // how long the best model may exist in memory alone
 constexpr std::size_t kCheckpointsKept = 2;
@@ -120,7 +119,7 @@ class FunctionsRun {
     started_ -= elapsed_before_;
     tell(Begin{});
     while (!finished_) {
-      for (const auto& ended : engine_.wait(kLookInterval)) on_ended(ended);
+      for (const auto& ended : engine_.wait(place_.look_interval)) on_ended(ended);
       if (place_.watch) place_.watch(engine_);
       if (finished_) break;
       beat();
@@ -278,6 +277,7 @@ class FunctionsRun {
                         .lifetime = place_.lifetime},
                        fmt::format("worker-{}-{}", command.member.worker, command.member.generation));
     workers_[invocation] = command.member;
+    invoked_[invocation] = Clock::now();
     ++report_.invocations;
   }
   void perform(const KillWorker& command) {
@@ -294,6 +294,7 @@ class FunctionsRun {
                         .lifetime = place_.lifetime},
                        command.stopped ? "evaluate-stopped" : fmt::format("evaluate-{}", command.epoch));
     evaluations_[invocation] = {command.epoch, command.stopped};
+    invoked_[invocation] = Clock::now();
     ++report_.invocations;
   }
   void perform(const Evaluated& command) {
@@ -341,6 +342,7 @@ class FunctionsRun {
   // What happens.
 
   void on_ended(const ProcessEngine::Ended& ended) {
+    count(ended);
     if (const auto at = evaluations_.find(ended.invocation); at != evaluations_.end()) {
       const auto name = at->second;
       evaluations_.erase(at);
@@ -363,9 +365,24 @@ class FunctionsRun {
       event.remedy = ended.answer->remedy;
     } else {
       event.how = how_of(ended.answer->end);
+      if (ended.answer->work) event.view = ended.answer->work->view;
       event.text = "it ended as " + ended.answer->end;
     }
     tell(event);
+  }
+
+  void count(const ProcessEngine::Ended& ended) {
+    const auto invoked = invoked_.extract(ended.invocation);
+    report_.invocation_seconds += std::chrono::duration<double>(Clock::now() - invoked.mapped()).count();
+    if (!ended.answer) return;
+    const auto& answer = *ended.answer;
+    report_.cpu_seconds += answer.cpu_seconds;
+    report_.peak_memory_bytes = std::max(report_.peak_memory_bytes, answer.peak_memory_bytes);
+    if (!answer.work) return;
+    const auto& work = *answer.work;
+    report_.worker_rounds += work.rounds;
+    report_.times += work.times;
+    report_.traffic += {work.messages_put, work.messages_got, work.bytes_put, work.bytes_got};
   }
 
   void on_evaluation(const SnapshotName& name, const ProcessEngine::Ended& ended) {
@@ -437,6 +454,7 @@ class FunctionsRun {
 
   std::map<ProcessEngine::Invocation, Member> workers_;
   std::map<ProcessEngine::Invocation, SnapshotName> evaluations_;
+  std::map<ProcessEngine::Invocation, Clock::time_point> invoked_;
   std::set<SnapshotName> seen_;
   std::map<SnapshotName, EpochReport> reports_;
   std::uint64_t driver_version_ = 0;

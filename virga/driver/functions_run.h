@@ -9,6 +9,7 @@
 #include <string>
 
 #include "virga/data/group_cache.h"
+#include "virga/driver/functions_report.h"
 #include "virga/driver/training_run.h"
 #include "virga/engine/process_engine.h"
 #include "virga/training/worker_job.h"
@@ -32,19 +33,13 @@ struct FunctionsPlace {
   std::chrono::milliseconds patience{60'000};
   std::chrono::milliseconds orphan_timeout{60'000};
   std::uint64_t cache_bytes = std::uint64_t{64} << 20;
-  std::string settings;  ///< settings_text() of the job, kept for a resume
+  std::chrono::milliseconds look_interval{100};  ///< for what workers leave at the run's URI
+  std::string settings;                          ///< settings_text() of the job, kept for a resume
   /// Goes on with what is in the folder, which another driver has left.
   bool resume = false;
   std::set<Round> reported = {};  ///< resume: rounds whose evaluations the observer need not hear of again
   /// Called now and then with what runs; for tests that kill.
   std::function<void(const ProcessEngine& engine)> watch = {};
-};
-
-/// What happened besides training.
-struct FunctionsReport {
-  std::uint32_t views = 0;
-  std::uint64_t invocations = 0;
-  std::uint64_t messages_left = 0;  ///< in the channel at the end, before it was swept: of the last rounds
 };
 
 /// Trains with functions that are processes of this machine, and supervises them. The folder is gone afterwards, unless

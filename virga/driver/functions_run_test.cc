@@ -24,7 +24,7 @@ using FunctionsRunTest = FunctionsFixture;
 
 TEST_F(FunctionsRunTest, GivesTheBitsOfThreads) {
   for (const unsigned workers : {1U, 2U, 3U}) {
-    for (const auto pattern : {Pattern::kLeader, Pattern::kScatterReduce}) {
+    for (const auto pattern : kPatterns) {
       place_.pattern = pattern;
       place_.channel = workers == 2 ? FunctionsPlace::ChannelKind::kDirectory : FunctionsPlace::ChannelKind::kDataStore;
       const auto run = run_of(3, workers);

@@ -39,6 +39,7 @@ class FunctionsFixture : public testing::Test {
     place_.validates = true;
     place_.checkpoint_interval = std::chrono::milliseconds(0);
     place_.patience = std::chrono::seconds(10);
+    place_.look_interval = std::chrono::milliseconds(20);
   }
   ~FunctionsFixture() override { std::filesystem::remove_all(place_.folder); }
 

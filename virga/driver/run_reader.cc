@@ -247,13 +247,20 @@ nlohmann::json read_run_config(const Run& run) {
   return parse_bounded(as_text(bytes), "config.json");
 }
 
-nlohmann::json read_run_test(const Run& run) {
-  if (!std::filesystem::exists(run.folder / "test.json")) return nullptr;
-  const auto bytes = read_file(run.folder / "test.json", kMaxDocumentBytes);
-  auto test = parse_bounded(as_text(bytes), "test.json");
-  if (!test.is_object()) throw Error(ErrorKind::kCorrupt, "test.json is not an object", "");
-  return test;
+namespace {
+
+nlohmann::json read_document(const Run& run, const std::string& file) {
+  if (!std::filesystem::exists(run.folder / file)) return nullptr;
+  const auto bytes = read_file(run.folder / file, kMaxDocumentBytes);
+  auto document = parse_bounded(as_text(bytes), file);
+  if (!document.is_object()) throw Error(ErrorKind::kCorrupt, file + " is not an object", "");
+  return document;
 }
+
+}  // namespace
+
+nlohmann::json read_run_test(const Run& run) { return read_document(run, "test.json"); }
+nlohmann::json read_run_functions(const Run& run) { return read_document(run, "functions.json"); }
 
 void remove_run(const Run& run) {
   if (run.state == RunState::kRunning) {

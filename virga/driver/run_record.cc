@@ -166,11 +166,14 @@ void RunRecord::add(const HistoryEntry& entry) {
   }
 }
 
-void RunRecord::keep_test(const nlohmann::json& evaluation) {
+void RunRecord::keep(const char* file, const nlohmann::json& members) const {
   json document = {{"schema_version", kSchemaVersion}};
-  document.update(evaluation);
-  write_file_atomically(folder_ / "test.json", as_bytes(to_text(document, 2) + "\n"));
+  document.update(members);
+  write_file_atomically(folder_ / file, as_bytes(to_text(document, 2) + "\n"));
 }
+
+void RunRecord::keep_test(const nlohmann::json& evaluation) { keep("test.json", evaluation); }
+void RunRecord::keep_functions(const nlohmann::json& report) { keep("functions.json", report); }
 
 void RunRecord::finish(RunState state, std::string_view reason, int exit_code, std::string_view message) {
   check(state == RunState::kFinished || state == RunState::kFailed || state == RunState::kStopped,

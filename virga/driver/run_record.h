@@ -60,12 +60,15 @@ class RunRecord {
   void add(const HistoryEntry& entry);
   /// Keeps what evaluation_json() says of the test data.
   void keep_test(const nlohmann::json& evaluation);
+  /// Keeps what functions_json() says.
+  void keep_functions(const nlohmann::json& report);
   /// `reason`: a word for what ended it ("epochs", "patience", "target_loss", "signal", "diverged", ...), `message`:
   /// what a person should read, may be empty.
   void finish(RunState state, std::string_view reason, int exit_code, std::string_view message);
 
  private:
   void write_config() const;
+  void keep(const char* file, const nlohmann::json& members) const;
 
   std::string id_;
   std::filesystem::path folder_;
@@ -104,6 +107,8 @@ enum class RunChoice : std::uint8_t { kNewest, kOnly };
 
 /// test.json of a run: what evaluation_json() said of its test data, or null. Throws Error(kCorrupt, kIo).
 [[nodiscard]] nlohmann::json read_run_test(const Run& run);
+/// functions.json, likewise.
+[[nodiscard]] nlohmann::json read_run_functions(const Run& run);
 
 /// Deletes the run's folder. Throws Error(kConflict) while it runs.
 void remove_run(const Run& run);

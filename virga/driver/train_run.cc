@@ -130,7 +130,10 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
   place.validates = validates;
   place.channel = job.exchange.channel == "directory" ? FunctionsPlace::ChannelKind::kDirectory
                                                       : FunctionsPlace::ChannelKind::kDataStore;
-  place.pattern = job.exchange.pattern == "leader" ? Pattern::kLeader : Pattern::kScatterReduce;
+  place.pattern = default_pattern(workers);
+  for (const auto pattern : kPatterns) {
+    if (job.exchange.pattern == to_string(pattern)) place.pattern = pattern;
+  }
   place.lifetime = std::chrono::duration_cast<std::chrono::milliseconds>(job.functions.lifetime);
   place.cache_bytes = request.cache_bytes / workers;
   return place;
@@ -234,12 +237,13 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
     Recorder recorder(record, observer, [&](const TrainingResult& so_far) {
       write_model_file(record.model_path(), make_model_file(request, data, run.plan, so_far));
     });
+    std::optional<FunctionsReport> functions;
+    if (job.functions.engine == "process") functions.emplace();
     auto result =
-        job.functions.engine == "process"
-            ? train_on_processes(
-                  run, functions_place(request, job_data, record, validation_cache != nullptr, run.plan.workers), cache,
-                  kernels(level), recorder, stop)
-            : train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
+        functions ? train_on_processes(
+                        run, functions_place(request, job_data, record, validation_cache != nullptr, run.plan.workers),
+                        cache, kernels(level), recorder, stop, &*functions)
+                  : train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
     const auto model = make_model_file(request, data, run.plan, result);
     const auto bytes = encode_model(model);
     write_file_atomically(record.model_path(), bytes);
@@ -248,9 +252,10 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
     std::optional<Evaluation> test;
     if (!stopped) test = evaluate_test(model, job_data, request, stop);
     const auto& classes = data.manifest.encoding.classes;
+    if (functions) record.keep_functions(functions_json(*functions));
     if (test) record.keep_test(evaluation_json(*test, classes));
     record.finish(stopped ? RunState::kStopped : RunState::kFinished, word_for(result.reason), stopped ? 130 : 0, "");
-    return {record.id(), job.output.model, run.plan, std::move(result), classes, std::move(test)};
+    return {record.id(), job.output.model, run.plan, std::move(result), classes, std::move(test), functions};
   } catch (const Error& error) {
     record.finish(error.kind() == ErrorKind::kInterrupted ? RunState::kStopped : RunState::kFailed,
                   to_string(error.kind()), exit_code(error.kind()), error.what());

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "virga/driver/data_set.h"
+#include "virga/driver/functions_report.h"
 #include "virga/driver/run_record.h"
 #include "virga/driver/single_engine.h"
 #include "virga/job/settings.h"
@@ -58,6 +59,7 @@ struct TrainOutcome {
   TrainingResult result;
   std::vector<std::string> classes;  ///< of the data; empty for regression
   std::optional<Evaluation> test;    ///< of the model on the test data, if there are any and nobody stopped the run
+  std::optional<FunctionsReport> functions;  ///< of a run on functions
 };
 
 /// Trains as the job says on data that are open, with all cores of this machine: record, search, rounds, model file;

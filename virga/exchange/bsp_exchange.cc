@@ -20,6 +20,7 @@ BspExchange::BspExchange(Channel& channel, const Options& options, const Tables&
 
 const CompactParameters& BspExchange::read(Round round, std::span<const std::uint32_t> keys) {
   check(round == position_.round, "rounds are read in order");
+  lap(WorkPhase::kData);
   const auto& layout = rule_.layout();
   compact_.tables.resize(layout.size());
   for (std::size_t t = 0; t < layout.size(); ++t) {
@@ -27,11 +28,13 @@ const CompactParameters& BspExchange::read(Round round, std::span<const std::uin
     out.resize(layout[t].sparse ? keys.size() * layout[t].width : layout[t].size());
     layout[t].sparse ? rule_.read(position_.step, t, keys, out) : rule_.read_whole(t, out);
   }
+  lap(WorkPhase::kRead);
   return compact_;
 }
 
 void BspExchange::write(Round round, const Contribution& contribution) {
   check(round == position_.round, "rounds are written in order");
+  lap(WorkPhase::kCompute);
   check_shape(contribution, rule_.layout(), round, options_.group.rank);
   check_finite(contribution, rule_.layout(), round, options_.group.rank);
   const Wait wait{Deadline::in(options_.patience), options_.stop};
@@ -43,6 +46,7 @@ void BspExchange::write(Round round, const Contribution& contribution) {
   crash_point("before_apply");
   for (const auto& sum : sums) apply(sum);
   crash_point("after_apply");
+  lap(WorkPhase::kApply);
   ++position_.step;
 }
 

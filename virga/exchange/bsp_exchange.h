@@ -30,6 +30,7 @@ class BspExchange final : public Exchange {
     AllReduce::Options all_reduce;
     std::chrono::nanoseconds patience = std::chrono::seconds(60);  ///< for the other ranks, in each round
     std::stop_token stop;                                          ///< ends a wait: the view is over
+    PhaseClock* clock = nullptr;                                   ///< borrowed; told what the time goes to
   };
   /// Starts before `start`. `channel` is borrowed. Throws what UpdateRule's constructor throws.
   BspExchange(Channel& channel, const Options& options, const Tables& parameters, const UpdateRuleOptions& rule,
@@ -45,13 +46,16 @@ class BspExchange final : public Exchange {
   [[nodiscard]] std::uint64_t decree() const noexcept { return decree_; }
   [[nodiscard]] const RoundTotals& totals() const noexcept { return totals_; }  ///< of the last round
   [[nodiscard]] Position position() const noexcept { return position_; }
-  [[nodiscard]] const AllReduce::Traffic& traffic() const noexcept { return all_reduce_.traffic(); }
+  [[nodiscard]] const Traffic& traffic() const noexcept { return all_reduce_.traffic(); }
 
   /// The replica between rounds: for snapshots, checkpoints and changes of the rate.
   [[nodiscard]] UpdateRule& rule() noexcept { return rule_; }
 
  private:
   void apply(const ContributionPart& sum);
+  void lap(WorkPhase phase) noexcept {
+    if (options_.clock != nullptr) options_.clock->lap(phase);
+  }
   [[nodiscard]] std::span<const float> mean_of(std::span<const float> sum);
 
   const Options options_;

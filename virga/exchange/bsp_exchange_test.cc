@@ -10,6 +10,7 @@
 #include "virga/base/threads.h"
 #include "virga/channel/memory_channel.h"
 #include "virga/collective/contribution_testing.h"
+#include "virga/collective/pattern_testing.h"
 #include "virga/exchange/memory_exchange.h"
 
 namespace virga {
@@ -121,18 +122,17 @@ TEST_P(BspExchangeTest, GivesTheBitsOfTheExchangeInMemory) { expect_same(over_ch
 
 TEST_P(BspExchangeTest, GoesOnFromAReplicasState) { expect_same(over_channel(7), in_memory()); }
 
-INSTANTIATE_TEST_SUITE_P(All, BspExchangeTest,
-                         testing::Values(Case{1, Pattern::kScatterReduce, RuleKind::kAdagrad},
-                                         Case{2, Pattern::kScatterReduce, RuleKind::kSgd},
-                                         Case{3, Pattern::kLeader, RuleKind::kAdam},
-                                         Case{3, Pattern::kScatterReduce, RuleKind::kAdam},
-                                         Case{4, Pattern::kLeader, RuleKind::kMomentum},
-                                         Case{5, Pattern::kScatterReduce, RuleKind::kAdagrad}),
-                         [](const auto& test) {
-                           return std::to_string(test.param.ranks) +
-                                  (test.param.pattern == Pattern::kLeader ? "Leader" : "ScatterReduce") +
-                                  std::to_string(static_cast<int>(test.param.rule));
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    All, BspExchangeTest,
+    testing::Values(Case{1, Pattern::kScatterReduce, RuleKind::kAdagrad},
+                    Case{2, Pattern::kScatterReduce, RuleKind::kSgd}, Case{3, Pattern::kLeader, RuleKind::kAdam},
+                    Case{3, Pattern::kScatterReduce, RuleKind::kAdam}, Case{4, Pattern::kLeader, RuleKind::kMomentum},
+                    Case{5, Pattern::kScatterReduce, RuleKind::kAdagrad},
+                    Case{2, Pattern::kAllToAll, RuleKind::kAdagrad}, Case{5, Pattern::kAllToAll, RuleKind::kAdam}),
+    [](const auto& test) {
+      return std::to_string(test.param.ranks) + name_of(test.param.pattern) +
+             std::to_string(static_cast<int>(test.param.rule));
+    });
 
 TEST(BspExchange, RefusesAContributionThatIsNotFiniteByRoundAndRank) {
   const auto layout = testing_layout(kRows, 1);

@@ -1,5 +1,7 @@
 #include "virga/function/payload.h"
 
+#include <cmath>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -11,6 +13,39 @@ namespace {
 using nlohmann::json;
 
 constexpr int kVersion = 1;
+
+json to_json(const Answer::Work& work) {
+  json seconds;
+  for (std::size_t i = 0; i < kWorkPhases; ++i) {
+    const auto phase = static_cast<WorkPhase>(i);
+    seconds[to_string(phase)] = std::chrono::duration<double>(work.times[phase]).count();
+  }
+  return {{"view", work.view},
+          {"rounds", work.rounds},
+          {"messages_put", work.messages_put},
+          {"messages_got", work.messages_got},
+          {"bytes_put", work.bytes_put},
+          {"bytes_got", work.bytes_got},
+          {"seconds", seconds}};
+}
+
+Answer::Work work_from(const json& j) {
+  Answer::Work work{.view = j.at("view"),
+                    .rounds = j.at("rounds"),
+                    .messages_put = j.at("messages_put"),
+                    .messages_got = j.at("messages_got"),
+                    .bytes_put = j.at("bytes_put"),
+                    .bytes_got = j.at("bytes_got"),
+                    .times = {}};
+  for (std::size_t i = 0; i < kWorkPhases; ++i) {
+    const auto phase = static_cast<WorkPhase>(i);
+    const auto seconds = j.at("seconds").at(to_string(phase)).get<double>();
+    if (!(seconds >= 0 && seconds < 1e9))
+      throw Error(ErrorKind::kCorrupt, "a function's answer has an impossible time");
+    work.times.add(phase, std::chrono::nanoseconds(std::llround(seconds * 1e9)));
+  }
+  return work;
+}
 
 }  // namespace
 
@@ -58,7 +93,12 @@ Payload decode_payload(std::string_view text) {
 }
 
 std::string encode_answer(const Answer& answer) {
-  json j = {{"version", kVersion}, {"end", answer.end}, {"loss", answer.loss ? json(*answer.loss) : json(nullptr)}};
+  json j = {{"version", kVersion},
+            {"end", answer.end},
+            {"loss", answer.loss ? json(*answer.loss) : json(nullptr)},
+            {"cpu_seconds", answer.cpu_seconds},
+            {"peak_memory_bytes", answer.peak_memory_bytes}};
+  if (answer.work) j["work"] = to_json(*answer.work);
   if (!answer.error_kind.empty()) {
     j["error"] = {{"code", answer.error_kind}, {"message", answer.message}, {"remedy", answer.remedy}};
   }
@@ -75,6 +115,9 @@ Answer decode_answer(std::string_view text) {
     Answer answer;
     answer.end = j.at("end");
     if (!j.at("loss").is_null()) answer.loss = j.at("loss").get<double>();
+    answer.cpu_seconds = j.at("cpu_seconds");
+    answer.peak_memory_bytes = j.at("peak_memory_bytes");
+    if (j.contains("work")) answer.work = work_from(j.at("work"));
     if (j.contains("error")) {
       const auto& error = j.at("error");
       answer.error_kind = error.at("code");

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "virga/base/phase_clock.h"
 #include "virga/base/view.h"
 
 namespace virga {
@@ -28,8 +29,21 @@ constexpr std::size_t kMostPayloadBytes = 64 * 1024;
 
 /// What an invocation answers: how it ended, or an error.
 struct Answer {
+  /// What a worker did.
+  struct Work {
+    std::uint32_t view = 0;  ///< the last in which it worked
+    std::uint64_t rounds = 0;
+    std::uint64_t messages_put = 0, messages_got = 0;
+    std::uint64_t bytes_put = 0, bytes_got = 0;
+    PhaseTimes times;
+    bool operator==(const Work&) const = default;
+  };
+
   std::string end;             ///< of a worker: to_string(WorkerEnd); of an evaluation: "evaluated"; else "error"
   std::optional<double> loss;  ///< of an evaluation; none if it is not finite
+  std::optional<Work> work;    ///< of a worker that ended without an error
+  double cpu_seconds = 0;      ///< of the process so far
+  std::uint64_t peak_memory_bytes = 0;
   std::string error_kind, message, remedy;
   bool operator==(const Answer&) const = default;
 };

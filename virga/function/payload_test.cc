@@ -87,13 +87,27 @@ TEST(Payload, IsAnErrorIfItsRunIsNoText) {
   EXPECT_THROW((void)encode_payload(payload), Error);
 }
 
+Answer worked() {
+  Answer answer{.end = "done", .cpu_seconds = 1.5, .peak_memory_bytes = 4096};
+  answer.work = {.view = 3, .rounds = 10, .messages_put = 20, .messages_got = 30, .bytes_put = 40, .bytes_got = 50};
+  answer.work->times.add(WorkPhase::kCompute, std::chrono::milliseconds(2500));
+  answer.work->times.add(WorkPhase::kWait, std::chrono::milliseconds(125));
+  return answer;
+}
+
 TEST(Answer, HoldsItsBytes) {
   const Answer evaluated{.end = "evaluated", .loss = 0.1};
-  EXPECT_EQ(encode_answer(evaluated), R"({"end":"evaluated","loss":0.1,"version":1})");
+  EXPECT_EQ(encode_answer(evaluated),
+            R"({"cpu_seconds":0.0,"end":"evaluated","loss":0.1,"peak_memory_bytes":0,"version":1})");
   const Answer failed{.end = "error", .error_kind = "not_found", .message = "no set", .remedy = "import it"};
   EXPECT_EQ(encode_answer(failed),
-            R"({"end":"error","error":{"code":"not_found","message":"no set","remedy":"import it"},)"
-            R"("loss":null,"version":1})");
+            R"({"cpu_seconds":0.0,"end":"error","error":{"code":"not_found","message":"no set","remedy":"import it"},)"
+            R"("loss":null,"peak_memory_bytes":0,"version":1})");
+  EXPECT_EQ(encode_answer(worked()),
+            R"({"cpu_seconds":1.5,"end":"done","loss":null,"peak_memory_bytes":4096,"version":1,"work":)"
+            R"({"bytes_got":50,"bytes_put":40,"messages_got":30,"messages_put":20,"rounds":10,"seconds":)"
+            R"({"apply":0.0,"compute":2.5,"data":0.0,"decode":0.0,"encode":0.0,"keep":0.0,"read":0.0,"send":0.0,)"
+            R"("start":0.0,"sum":0.0,"wait":0.125},"view":3}})");
 }
 
 TEST(Answer, ComesBackAsItWas) {
@@ -105,6 +119,13 @@ TEST(Answer, ComesBackAsItWas) {
   }
   const Answer failed{.end = "error", .error_kind = "io", .message = "\"a\"\n", .remedy = ""};
   EXPECT_EQ(decode_answer(encode_answer(failed)), failed);
+  EXPECT_EQ(decode_answer(encode_answer(worked())), worked());
+}
+
+TEST(Answer, IsRefusedWithAnImpossibleTime) {
+  auto text = encode_answer(worked());
+  text.replace(text.find("0.125"), 5, "-1.25");
+  EXPECT_THROW((void)decode_answer(text), Error);
 }
 
 TEST(Answer, ToleratesAMessageThatIsNoText) {

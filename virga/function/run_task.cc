@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "virga/base/error.h"
+#include "virga/base/memory.h"
 #include "virga/channel/directory_register.h"
 #include "virga/channel/open_channel.h"
 #include "virga/control/run_folder.h"
@@ -25,14 +26,25 @@ WorkerJob read_job(const ObjectStore& run) {
 }
 
 Answer work(const Payload& payload, ObjectStore& run, const std::string& token) {
+  PhaseClock clock;
   // A margin in which the last round and its checkpoint fit.
   const auto margin = std::min(payload.lifetime / 4, std::chrono::milliseconds(10'000));
   const auto end_of_life = Deadline::in(payload.lifetime - margin);
   const auto job = read_job(run);
   DirectoryRegister registers(payload.run + "/registers");
   const auto channel = open_channel(job.channel, job.run, token);
-  const WorkerPlace place{job, payload.member, run, registers, *channel, kernels(best_simd_level()), end_of_life};
-  return {.end = std::string(to_string(run_function_worker(place)))};
+  const WorkerPlace place{job,         payload.member, run, registers, *channel, kernels(best_simd_level()),
+                          end_of_life, clock};
+  const auto work = run_function_worker(place);
+  const auto& traffic = work.traffic;
+  return {.end = std::string(to_string(work.end)),
+          .work = Answer::Work{.view = work.view,
+                               .rounds = work.rounds,
+                               .messages_put = traffic.messages_put,
+                               .messages_got = traffic.messages_got,
+                               .bytes_put = traffic.bytes_put,
+                               .bytes_got = traffic.bytes_got,
+                               .times = clock.times()}};
 }
 
 Answer evaluate(const Payload& payload, const ObjectStore& run) {
@@ -47,9 +59,7 @@ Answer evaluate(const Payload& payload, const ObjectStore& run) {
   return {.end = "evaluated", .loss = std::isfinite(loss) ? std::optional(loss) : std::nullopt};
 }
 
-}  // namespace
-
-Answer run_task(const Payload& payload, const std::string& token) noexcept {
+Answer try_task(const Payload& payload, const std::string& token) noexcept {
   try {
     const auto run = open_object_store(payload.run);
     return payload.task == "worker" ? work(payload, *run, token) : evaluate(payload, *run);
@@ -61,6 +71,16 @@ Answer run_task(const Payload& payload, const std::string& token) noexcept {
   } catch (const std::exception& error) {
     return {.end = "error", .error_kind = "internal", .message = error.what()};
   }
+}
+
+}  // namespace
+
+Answer run_task(const Payload& payload, const std::string& token) noexcept {
+  auto answer = try_task(payload, token);
+  const auto usage = process_usage();
+  answer.cpu_seconds = usage.cpu_seconds;
+  answer.peak_memory_bytes = usage.peak_memory_bytes;
+  return answer;
 }
 
 }  // namespace virga

@@ -371,7 +371,7 @@ std::vector<Option> function_options() {
 std::vector<Option> exchange_options() {
   constexpr std::string_view kAlgorithm = "algorithm \"gradient-averaging\" works";
   constexpr std::string_view kProtocol = "protocol \"bsp\" works";
-  constexpr std::string_view kPattern = "patterns \"scatter-reduce\" and \"leader\" work";
+  constexpr std::string_view kPattern = "patterns \"scatter-reduce\", \"leader\" and \"all-to-all\" work";
   constexpr std::string_view kChannel = "channels \"ps\" and \"directory\" work";
   return {
       {.section = "exchange",
@@ -401,9 +401,10 @@ std::vector<Option> exchange_options() {
        .type = OptionType::kChoice,
        .fallback = "auto",
        .placeholder = "NAME",
-       .choices = {{"auto", "scatter-reduce"},
+       .choices = {{"auto", "all-to-all for two workers, scatter-reduce for more"},
                    {"scatter-reduce", "each worker sums its own range of the parameters and hands the sum out"},
                    {"leader", "one worker sums all and hands the sum out"},
+                   {"all-to-all", "each worker hands all out, and each sums all"},
                    {"pipelined", "", kPattern}},
        .help = "How functions sum their contributions: all patterns give the same bits",
        .store = [](Job& job, const Value& v) { job.exchange.pattern = text(v); }},

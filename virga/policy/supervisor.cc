@@ -73,10 +73,12 @@ void Supervisor::on(const WorkerEnded& event, Commands& out) {
   alive_.erase(event.member.worker);
   switch (event.how) {
     case How::kDone:
-      done_.insert(event.member.worker);
-      leaving_ = true;  // perhaps from the view before, while this one counts on it
-      break;
     case How::kContinue:
+      if (event.view < view_.number) {  // it left before it heard of this view, which counts on it
+        if (!trained()) open_view(out);
+        return;
+      }
+      if (event.how == How::kDone) done_.insert(event.member.worker);
       leaving_ = true;
       break;
     case How::kSuperseded:

@@ -22,6 +22,7 @@ struct WorkerEnded {
   enum class How : std::uint8_t { kDone, kContinue, kSuperseded, kOrphaned, kCrashed, kFailed };
   Member member;
   How how = How::kDone;
+  std::uint32_t view = 0;                  ///< of kDone and kContinue: in which it worked
   ErrorKind error = ErrorKind::kInternal;  ///< of kFailed
   std::string text;                        ///< of kFailed and kCrashed, for people
   std::string remedy;

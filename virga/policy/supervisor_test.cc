@@ -53,8 +53,13 @@ std::string text(const Finish& command) {
 std::string text(const Fail& command) { return fmt::format("fail {}: {}", to_string(command.kind), command.text); }
 
 // Events by short names.
-WorkerEnded ended(WorkerId worker, Generation generation, How how) {
-  return {.member = {worker, generation}, .how = how, .error = ErrorKind::kInternal, .text = "it fell", .remedy = ""};
+WorkerEnded ended(WorkerId worker, Generation generation, How how, std::uint32_t view = UINT32_MAX) {
+  return {.member = {worker, generation},
+          .how = how,
+          .view = view,
+          .error = ErrorKind::kInternal,
+          .text = "it fell",
+          .remedy = ""};
 }
 WorkerEnded failed(WorkerId worker, Generation generation, ErrorKind error) {
   return {
@@ -201,8 +206,27 @@ TEST(Supervisor, ReplacesWhoFinishedInTheViewBeforeWhileThisOneCountsOnHim) {
   (void)run.tell(Begin{});
   (void)run.tell(CheckpointSeen{20});
   EXPECT_EQ(run.tell(ended(0, 1, How::kCrashed)), "view 2 (0.2 1.1) from 20, invoke 0.2") << "before its last snapshot";
-  EXPECT_EQ(run.tell(ended(1, 1, How::kDone)), "") << "it had no news of that";
-  EXPECT_EQ(run.tell(Tick{100}), "kill 0.2, view 3 (0.3 1.2) from 20, invoke 0.3, invoke 1.2");
+  EXPECT_EQ(run.tell(ended(1, 1, How::kDone, 1)), "view 3 (0.2 1.2) from 20, invoke 1.2") << "it had no news of that";
+  EXPECT_EQ(run.tell(ended(1, 2, How::kDone, 3)), "");
+}
+
+TEST(Supervisor, ReplacesWhoLeftTheViewBeforeAndCountsItAsNoFailure) {
+  auto options = options_of(2, 1);
+  options.most_restarts = 1;
+  Trace run(options);
+  (void)run.tell(Begin{});
+  EXPECT_EQ(run.tell(ended(0, 1, How::kCrashed)), "view 2 (0.2 1.1) from 0, invoke 0.2");
+  EXPECT_EQ(run.tell(ended(1, 1, How::kContinue, 1)), "view 3 (0.2 1.2) from 0, invoke 1.2");
+}
+
+TEST(Supervisor, WantsNoMoreOfWhoLeftTheViewBeforeOnceTheLastSnapshotIsThere) {
+  Trace run(options_of(2, 1));
+  (void)run.tell(Begin{});
+  EXPECT_EQ(run.tell(ended(0, 1, How::kCrashed)), "view 2 (0.2 1.1) from 0, invoke 0.2");
+  EXPECT_EQ(run.tell(snapshot(1)), "evaluate 1");
+  EXPECT_EQ(run.tell(ended(1, 1, How::kDone, 1)), "");
+  EXPECT_EQ(run.tell(ended(0, 2, How::kCrashed)), "");
+  EXPECT_EQ(run.tell(loss(1, 0.5)), "1: 0.5 best, finish epochs");
 }
 
 TEST(Supervisor, LetsWorkersEndInTheirTimeOnceTheLastSnapshotIsThere) {
@@ -535,7 +559,7 @@ class World {
   void settle() {
     for (int turn = 0; turn < 3 && !over_; ++turn) {
       while (epochs_ < options_.epochs && !stopped_ && !over_) tell_of_the_next_epoch();
-      while (!live_.empty() && !over_) end(*live_.begin(), How::kDone);
+      while (!live_.empty() && !over_) end(*live_.begin(), How::kDone, false);
       while (!pending_.empty() && !over_) tell_of_an_evaluation(false);
     }
   }
@@ -553,8 +577,10 @@ class World {
  private:
   std::uint64_t below(std::uint64_t bound) { return random_.below(bound, 0, draws_++); }
 
-  void end(const Member& member, How how) {
+  void end(const Member& member, How how, bool faults) {
     auto event = ended(member.worker, member.generation, how);
+    event.view = options_.first_view + views_ - 1;
+    if (faults && below(4) == 0) --event.view;  // it left the view before
     event.error = below(3) == 0 ? ErrorKind::kDiverged : ErrorKind::kUnavailable;
     live_.erase(member);
     tell(event);
@@ -571,10 +597,10 @@ class World {
     const auto member = *std::next(live_.begin(), static_cast<std::ptrdiff_t>(below(live_.size())));
     const bool may_finish = epochs_ == options_.epochs || stopped_ || stop_wanted_;
     if (may_finish && below(2) == 0) {
-      end(member, How::kDone);
+      end(member, How::kDone, faults);
     } else if (faults) {
       constexpr How kFaults[] = {How::kContinue, How::kContinue, How::kCrashed, How::kSuperseded, How::kOrphaned};
-      end(member, below(40) == 0 ? How::kFailed : kFaults[below(5)]);
+      end(member, below(40) == 0 ? How::kFailed : kFaults[below(5)], true);
     }
   }
   void tell_of_the_next_epoch() {

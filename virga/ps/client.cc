@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "virga/base/crash_point.h"
 #include "virga/base/error.h"
 #include "virga/ps/client_connection.h"
 
@@ -108,20 +109,21 @@ std::optional<Value> PsClient::ask_value(const PsRequest& request, const Wait& w
 
 void PsClient::ping(const Wait& wait) { static_cast<void>(ask<PsDone>(PsPing(), wait)); }
 
-void PsClient::put(std::span<const PsOutgoing> messages, const Wait& wait) {
-  for (; !messages.empty(); messages = messages.subspan(std::min<std::size_t>(messages.size(), kPsMaxCount))) {
-    put_some(messages.first(std::min<std::size_t>(messages.size(), kPsMaxCount)), wait);
-  }
-}
+/// A put as it is sent. Its parts refer to its head.
+struct PsClient::PutRequest {
+  Bytes head;
+  std::vector<ByteView> parts;
+};
 
-void PsClient::put_some(std::span<const PsOutgoing> messages, const Wait& wait) {
-  PsPut request;
-  std::vector<ByteView> parts(1);
+PsClient::PutRequest PsClient::put_request(std::span<const PsOutgoing> messages) const {
+  PsPut put;
+  PutRequest request;
+  request.parts.emplace_back();
   for (const auto& message : messages) {
-    auto& item = request.items.emplace_back(PsPut::Item{.key = message.key});
+    auto& item = put.items.emplace_back(PsPut::Item{.key = message.key});
     for (const auto& part : message.parts) {
       item.bytes += part.size();
-      parts.push_back(part);
+      request.parts.push_back(part);
     }
     if (item.bytes > kPsMaxBodyBytes) {
       throw Error(ErrorKind::kTooLarge,
@@ -129,29 +131,29 @@ void PsClient::put_some(std::span<const PsOutgoing> messages, const Wait& wait) 
                               kPsMaxBodyBytes, to_string(message.key)));
     }
   }
-  const auto head = encode_request(request);
-  parts[0] = head;
-  call(wait, Repeat::kOnce, [&](PsConnection& connection) {
-    connection.send(parts);
-    SharedBytes body;
-    static_cast<void>(connection.expect<PsDone>(body));
-  });
+  request.head = encode_request(put);
+  request.parts[0] = request.head;
+  return request;
 }
 
-std::vector<std::size_t> PsClient::get(std::span<const PsKey> keys, const OnArrival& on_arrival, const Wait& wait) {
-  std::vector<std::size_t> missing;
-  for (std::size_t offset = 0; offset < keys.size(); offset += kPsMaxCount) {
-    get_some(keys.subspan(offset, std::min<std::size_t>(keys.size() - offset, kPsMaxCount)), offset, on_arrival, wait,
-             missing);
+void PsClient::put(std::span<const PsOutgoing> messages, const Wait& wait) {
+  for (; !messages.empty(); messages = messages.subspan(std::min<std::size_t>(messages.size(), kPsMaxCount))) {
+    const auto request = put_request(messages.first(std::min<std::size_t>(messages.size(), kPsMaxCount)));
+    call(wait, Repeat::kOnce, [&](PsConnection& connection) {
+      connection.send(request.parts);
+      SharedBytes body;
+      static_cast<void>(connection.expect<PsDone>(body));
+    });
   }
-  return missing;
 }
 
-void PsClient::get_some(std::span<const PsKey> keys, std::size_t offset, const OnArrival& on_arrival, const Wait& wait,
-                        std::vector<std::size_t>& missing) {
-  std::vector<bool> arrived(keys.size(), false);
-  call(wait, Repeat::kOnce, [&](PsConnection& connection) {
-    connection.send(PsGet{.wait_ms = wait_ms(wait), .keys = {keys.begin(), keys.end()}});
+/// The messages of a get as they arrive.
+class PsClient::Arrivals {
+ public:
+  Arrivals(std::size_t count, std::size_t offset, const OnArrival& on_arrival)
+      : arrived_(count, false), offset_(offset), on_arrival_(on_arrival) {}
+
+  void receive(PsConnection& connection) {
     for (;;) {
       SharedBytes body;
       std::optional<PsReply> reply;
@@ -163,14 +165,61 @@ void PsClient::get_some(std::span<const PsKey> keys, std::size_t offset, const O
       }
       if (std::holds_alternative<PsEnd>(*reply)) return;
       const auto* message = std::get_if<PsMessage>(&*reply);
-      if (message == nullptr || message->index >= keys.size() || arrived[message->index]) connection.fail_unexpected();
-      arrived[message->index] = true;
-      on_arrival(offset + message->index, body);
+      if (message == nullptr || message->index >= arrived_.size() || arrived_[message->index]) {
+        connection.fail_unexpected();
+      }
+      arrived_[message->index] = true;
+      on_arrival_(offset_ + message->index, body);
     }
-  });
-  for (std::size_t i = 0; i < keys.size(); ++i) {
-    if (!arrived[i]) missing.push_back(offset + i);
   }
+  void add_missing_to(std::vector<std::size_t>& missing) const {
+    for (std::size_t i = 0; i < arrived_.size(); ++i) {
+      if (!arrived_[i]) missing.push_back(offset_ + i);
+    }
+  }
+
+ private:
+  std::vector<bool> arrived_;
+  const std::size_t offset_;
+  const OnArrival& on_arrival_;
+};
+
+std::vector<std::size_t> PsClient::get(std::span<const PsKey> keys, const OnArrival& on_arrival, const Wait& wait) {
+  std::vector<std::size_t> missing;
+  for (std::size_t offset = 0; offset < keys.size(); offset += kPsMaxCount) {
+    const auto some = keys.subspan(offset, std::min<std::size_t>(keys.size() - offset, kPsMaxCount));
+    Arrivals arrivals(some.size(), offset, on_arrival);
+    call(wait, Repeat::kOnce, [&](PsConnection& connection) {
+      connection.send(PsGet{.wait_ms = wait_ms(wait), .keys = {some.begin(), some.end()}});
+      arrivals.receive(connection);
+    });
+    arrivals.add_missing_to(missing);
+  }
+  return missing;
+}
+
+std::vector<std::size_t> PsClient::put_and_get(std::span<const PsOutgoing> messages, std::span<const PsKey> keys,
+                                               const OnArrival& on_arrival, const Wait& wait) {
+  if (messages.empty() || keys.empty() || messages.size() > kPsMaxCount || keys.size() > kPsMaxCount) {
+    put(messages, wait);
+    return get(keys, on_arrival, wait);
+  }
+  auto request = put_request(messages);
+  Arrivals arrivals(keys.size(), 0, on_arrival);
+  call(wait, Repeat::kOnce, [&](PsConnection& connection) {
+    const auto asked = encode_request(PsGet{.wait_ms = wait_ms(wait), .keys = {keys.begin(), keys.end()}});
+    auto parts = request.parts;
+    parts.emplace_back(asked);
+    connection.send(parts);
+    crash_point("after_put");
+    crash_point("before_get");
+    SharedBytes body;
+    connection.expect_first<PsDone>(body);
+    arrivals.receive(connection);
+  });
+  std::vector<std::size_t> missing;
+  arrivals.add_missing_to(missing);
+  return missing;
 }
 
 std::optional<SharedBytes> PsClient::try_get(const PsKey& key, const Wait& wait) {

@@ -55,6 +55,9 @@ class PsClient {
   /// Waits for messages and hands on each as it arrives. Returns the indices of those that did not come in time.
   [[nodiscard]] std::vector<std::size_t> get(std::span<const PsKey> keys, const OnArrival& on_arrival,
                                              const Wait& wait);
+  /// put(), then get(), without waiting for the answer to the first before the second is asked.
+  [[nodiscard]] std::vector<std::size_t> put_and_get(std::span<const PsOutgoing> messages, std::span<const PsKey> keys,
+                                                     const OnArrival& on_arrival, const Wait& wait);
   [[nodiscard]] std::optional<SharedBytes> try_get(const PsKey& key, const Wait& wait);
   void retire(const PsRetire& retire, const Wait& wait);
   void sweep(std::uint32_t view, const Wait& wait);
@@ -88,9 +91,9 @@ class PsClient {
   template <typename Value>
   std::optional<Value> ask_value(const PsRequest& request, const Wait& wait);
 
-  void put_some(std::span<const PsOutgoing> messages, const Wait& wait);
-  void get_some(std::span<const PsKey> keys, std::size_t offset, const OnArrival& on_arrival, const Wait& wait,
-                std::vector<std::size_t>& missing);
+  struct PutRequest;
+  [[nodiscard]] PutRequest put_request(std::span<const PsOutgoing> messages) const;
+  class Arrivals;
 
   [[nodiscard]] std::unique_ptr<PsConnection> take_idle();
   [[nodiscard]] std::unique_ptr<PsConnection> connect(const Wait& wait);

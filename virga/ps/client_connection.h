@@ -54,6 +54,17 @@ class PsConnection {
     if (auto* expected = std::get_if<Reply>(&reply)) return std::move(*expected);
     fail_unexpected();
   }
+  /// The same for the first of two requests that were sent together.
+  template <typename Reply>
+  void expect_first(SharedBytes& body) {
+    try {
+      static_cast<void>(expect<Reply>(body));
+    } catch (...) {
+      in_step_ = false;  // the reply to the second will come
+      throw;
+    }
+    in_step_ = false;
+  }
   [[noreturn]] void fail_unexpected() const;
 
   /// Is the last reply to the last request here?

@@ -202,6 +202,7 @@ class PsServer::Loop {
 
   void send(Connection& connection) {
     auto& session = connection.session;
+    if (session.may_hold_out()) return;
     for (std::size_t moved = 0; !session.out().empty() && moved < kTurnBytes;) {
       std::array<iovec, kMaxVectors> vectors{};
       msghdr message{};

@@ -10,6 +10,8 @@ namespace {
 
 /// Output beyond this waits in the store, where it may still be retired: a client that does not read pins little.
 constexpr std::uint64_t kMaxPinnedBytes = 4 << 20;
+/// Replies that have not been read while further requests come: enough for those of some puts.
+constexpr std::uint64_t kMaxUnreadBytes = 4 << 10;
 constexpr std::uint32_t kMaxHelloBytes = 16 + kPsMaxTokenBytes + kPsMaxJobBytes;
 
 }  // namespace
@@ -37,7 +39,7 @@ void PsSession::take(ByteView bytes) {
 
 void PsSession::take_frames(ByteView bytes) {
   for (;;) {
-    if (!bytes.empty() && (get_ || register_wait_ || !out_.empty())) {
+    if (!bytes.empty() && (get_ || register_wait_ || out_.bytes() > kMaxUnreadBytes)) {
       throw Error(ErrorKind::kCorrupt, "message of a data store: a request came before the last one was answered");
     }
     switch (reader_.feed(bytes)) {
@@ -241,6 +243,7 @@ void PsSession::pump() {
       continue;
     }
     get_->states[index] = Get::State::kSent;
+    get_->has_sent = true;
     reply(PsMessage{.index = index, .bytes = bytes->size()}, *bytes);
   }
   if (!get_->ready.empty() || (get_->waiting > 0 && !get_->is_over)) return;

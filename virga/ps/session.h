@@ -18,8 +18,8 @@
 
 namespace virga {
 
-/// One client of a data store: its bytes in, its replies out, no I/O. A client sends one request at a time and reads
-/// the whole reply before the next.
+/// One client of a data store: its bytes in, its replies out, no I/O. A client reads the
+/// whole reply to a request before the next; only what is answered in a few bytes (a put) may be followed at once.
 class PsSession {
  public:
   using Clock = Deadline::Clock;
@@ -38,6 +38,11 @@ class PsSession {
   void take(ByteView bytes);
 
   [[nodiscard]] const OutQueue& out() const noexcept { return out_; }
+  /// Is what is in out() better sent with what comes next? The answer to a put that a get has followed: the client
+  /// waits for the get, and need not wake up before.
+  [[nodiscard]] bool may_hold_out() const noexcept {
+    return get_ && get_->ready.empty() && !get_->has_sent && !is_over_;
+  }
   void sent(std::size_t count);
 
   /// When expired() is to be called, if ever.
@@ -69,6 +74,7 @@ class PsSession {
     std::size_t waiting = 0;
     Clock::time_point until;
     bool is_over = false;
+    bool has_sent = false;  // a message
   };
   struct RegisterWait {
     std::string name;

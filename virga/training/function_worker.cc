@@ -123,14 +123,15 @@ class Lookout {
 class InView final : public Control, public Reporter, public Checkpoint {
  public:
   InView(const WorkerPlace& place, const Schedule& schedule, const Manifest& manifest, Lookout& lookout,
-         const ViewRecord& record, Rank rank)
+         const ViewRecord& record, Rank rank, WorkerWork& work)
       : place_(place),
         plan_(place.job.plan),
         schedule_(schedule),
         lookout_(lookout),
         view_(record.view),
         rank_(rank),
-        over_(lookout.over()) {
+        over_(lookout.over()),
+        work_(work) {
     auto rule = plan_.rule;
     rule.learning_rate = rate_of(0);
     BspExchange::Options options;
@@ -139,6 +140,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
     options.all_reduce.pattern = place.job.pattern;
     options.patience = place.job.patience;
     options.stop = over_;
+    options.clock = options.all_reduce.clock = &place.clock;
     std::optional<WorkerCheckpoint> from;
     if (record.start_round > 0) {
       from = decode_checkpoint(place.run.get(checkpoint_object(record.start_round)));
@@ -152,12 +154,15 @@ class InView final : public Control, public Reporter, public Checkpoint {
     sums_ = from->sums;
   }
 
+  ~InView() override { work_.traffic += exchange_->traffic(); }
+  InView(const InView&) = delete;
+  InView& operator=(const InView&) = delete;
+
   WorkerEnd run(BatchSource& data, Algorithm& algorithm) {
+    place_.clock.lap(WorkPhase::kStart);
     run_worker(exchange_->position().round, data, *exchange_, algorithm, *this, *this, *this);
     return end_;
   }
-
-  [[nodiscard]] const BspExchange& exchange() const noexcept { return *exchange_; }
 
   bool may_run(Round round) override {
     if (over_.stop_requested()) throw Error(ErrorKind::kInterrupted, "the view is over");
@@ -173,12 +178,14 @@ class InView final : public Control, public Reporter, public Checkpoint {
       if (schedule_.step_of(round) > 0) publish(std::string(kStoppedObject), schedule_.epoch_of(round) + 1, true);
       return false;
     }
+    place_.clock.lap(WorkPhase::kKeep);
     exchange_->set_decree(place_.end_of_life.passed() ? kLeave : lookout_.control());
     return true;
   }
 
   void round(Round round) override {
     crash_point("round_done");
+    ++work_.rounds;
     const auto& totals = exchange_->totals();
     sums_.loss += totals.loss;
     sums_.weight += totals.weight;
@@ -259,6 +266,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
   const View view_;
   const Rank rank_;
   const std::stop_token over_;
+  WorkerWork& work_;
   std::unique_ptr<BspExchange> exchange_;
   EpochSums sums_;
   WorkerEnd end_ = WorkerEnd::kDone;
@@ -295,7 +303,7 @@ std::string_view to_string(WorkerEnd end) noexcept {
   return "";
 }
 
-WorkerEnd run_function_worker(const WorkerPlace& place) {
+WorkerWork run_function_worker(const WorkerPlace& place) {
   const auto& job = place.job;
   const auto store = open_object_store(job.data);
   const auto manifest = read_manifest(*store);
@@ -306,18 +314,26 @@ WorkerEnd run_function_worker(const WorkerPlace& place) {
   GroupCache cache(*store, manifest, job.cache_bytes);
   const Schedule schedule(manifest.train, manifest.rows_per_group, job.seed, job.plan.batch_size);
   Lookout lookout(place.registers, job.orphan_timeout);
-  std::uint32_t known = 0;
-  for (;;) {
+  WorkerWork work;
+  for (std::uint32_t known = 0;;) {
     const auto record = lookout.wait_for_view(known);
-    if (!record) return WorkerEnd::kOrphaned;
+    if (!record) {
+      work.end = WorkerEnd::kOrphaned;
+      return work;
+    }
     known = record->view.number;
     const auto rank = record->view.rank_of(place.me);
-    if (!rank) return WorkerEnd::kSuperseded;
+    if (!rank) {
+      work.end = WorkerEnd::kSuperseded;
+      return work;
+    }
+    work.view = known;
     try {
-      InView in_view(place, schedule, manifest, lookout, *record, *rank);
+      InView in_view(place, schedule, manifest, lookout, *record, *rank, work);
       BatchSource data(cache, schedule, {.rank = *rank, .world_size = record->view.size()});
       GradientAveraging algorithm(make_model(job.plan.model, place.kernels), job.plan.mean_weight);
-      return in_view.run(data, algorithm);
+      work.end = in_view.run(data, algorithm);
+      return work;
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::kDeadlineExceeded) {
         throw Error(error.kind(), error.what() + signs_of_life(place, record->view), error.remedy());

@@ -4,9 +4,11 @@
 #include <string_view>
 
 #include "virga/base/deadline.h"
+#include "virga/base/phase_clock.h"
 #include "virga/base/view.h"
 #include "virga/channel/channel.h"
 #include "virga/channel/register.h"
+#include "virga/collective/all_reduce.h"
 #include "virga/math/kernels.h"
 #include "virga/storage/object_store.h"
 #include "virga/training/worker_job.h"
@@ -22,6 +24,14 @@ enum class WorkerEnd : std::uint8_t {
 };
 [[nodiscard]] std::string_view to_string(WorkerEnd end) noexcept;
 
+/// What an invocation of a worker did.
+struct WorkerWork {
+  WorkerEnd end = WorkerEnd::kDone;
+  std::uint32_t view = 0;    ///< the last in which it worked; 0: none
+  std::uint64_t rounds = 0;  ///< completed, over all views
+  Traffic traffic;
+};
+
 /// What an invocation works with; everything is borrowed.
 struct WorkerPlace {
   const WorkerJob& job;
@@ -31,6 +41,7 @@ struct WorkerPlace {
   Channel& channel;
   const Kernels& kernels;
   Deadline end_of_life;  ///< leave before
+  PhaseClock& clock;     ///< told what the time goes to
 };
 
 /// The life of one invocation: takes its place in the newest view, trains from where that view starts, and takes its
@@ -39,6 +50,6 @@ struct WorkerPlace {
 ///
 /// Throws Error: kDiverged, and what reading data, the channel or the run's URI throw; kDeadlineExceeded names who was
 /// waited for and their last signs of life.
-[[nodiscard]] WorkerEnd run_function_worker(const WorkerPlace& place);
+[[nodiscard]] WorkerWork run_function_worker(const WorkerPlace& place);
 
 }  // namespace virga

@@ -131,7 +131,7 @@ WorkerJob decode_worker_job(std::string_view text) {
     job.data = j.at("data");
     job.data_checksum = j.at("data_checksum");
     job.channel = j.at("channel");
-    job.pattern = enumerator(j.at("pattern"), Pattern::kScatterReduce);
+    job.pattern = enumerator(j.at("pattern"), Pattern::kAllToAll);
     job.plan = plan_of(j.at("plan"));
     job.seed = j.at("seed");
     job.has_start = j.at("has_start");
