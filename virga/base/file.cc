@@ -90,6 +90,11 @@ void write_file_atomically(const std::filesystem::path& path, ByteView bytes, bo
   }
 }
 
+void make_durable(const std::filesystem::path& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0 || ::fsync(file.get()) != 0) throw system_error("cannot write " + path.string(), errno);
+}
+
 void copy_file_atomically(const std::filesystem::path& from, const std::filesystem::path& path, ByteView bytes) {
   const auto temporary = path.parent_path() / fmt::format(".{}.{}.link", path.filename().string(), ::getpid());
   const auto is_regular = [](const auto& file) {

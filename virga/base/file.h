@@ -19,6 +19,9 @@ namespace virga {
 /// folder.
 void write_file_atomically(const std::filesystem::path& path, ByteView bytes, bool durable = true);
 
+/// Waits until a file that was put there without is on the disk. Throws Error(kIo).
+void make_durable(const std::filesystem::path& path);
+
 /// Puts `bytes`, which write_file_atomically() has put at `from`, at `path` as well, all or nothing: as a second name
 /// of the same file where the file system allows it. Both are only ever replaced, never written to, so neither sees
 /// what becomes of the other. Throws as write_file_atomically().

@@ -114,7 +114,7 @@ RunRecord::RunRecord(const std::filesystem::path& home, const Settings& settings
   const auto history = folder_ / "history.jsonl";
   history_ = ::open(history.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
   if (history_ < 0) throw system_error("cannot write " + history.string(), errno);
-  write_file_atomically(folder_ / "status.json", as_bytes(to_text(running_status(), 2) + "\n"));
+  write_file_atomically(folder_ / "status.json", as_bytes(to_text(running_status(), 2) + "\n"), false);
 }
 
 RunRecord::RunRecord(const Run& run) : id_(run.id), folder_(run.folder) {
@@ -130,7 +130,7 @@ RunRecord::RunRecord(const Run& run) : id_(run.id), folder_(run.folder) {
   if (history_ < 0 || ::ftruncate(history_, static_cast<off_t>(whole)) != 0) {
     throw system_error("cannot write " + path.string(), errno);
   }
-  write_file_atomically(folder_ / "status.json", as_bytes(to_text(running_status(), 2) + "\n"));
+  write_file_atomically(folder_ / "status.json", as_bytes(to_text(running_status(), 2) + "\n"), false);
 }
 
 RunRecord::~RunRecord() {
@@ -145,7 +145,7 @@ RunRecord::~RunRecord() {
 }
 
 void RunRecord::write_config() const {
-  write_file_atomically(folder_ / "config.json", as_bytes(to_text(json::parse(config_), 2) + "\n"));
+  write_file_atomically(folder_ / "config.json", as_bytes(to_text(json::parse(config_), 2) + "\n"), false);
 }
 
 void RunRecord::resolve(const nlohmann::json& inputs) {
@@ -153,6 +153,13 @@ void RunRecord::resolve(const nlohmann::json& inputs) {
   config["resolved"].update(inputs);
   config_ = to_text(config);
   write_config();
+  durable_ = false;
+}
+
+void RunRecord::make_durable() {
+  if (!durable_) virga::make_durable(folder_ / "config.json");
+  durable_ = true;
+  if (::fsync(history_) != 0) throw system_error("cannot write " + (folder_ / "history.jsonl").string(), errno);
 }
 
 void RunRecord::add(const HistoryEntry& entry) {
@@ -184,6 +191,7 @@ void RunRecord::finish(RunState state, std::string_view reason, int exit_code, s
   status["reason"] = reason;
   status["exit_code"] = exit_code;
   status["message"] = message;
+  make_durable();
   write_file_atomically(folder_ / "status.json", as_bytes(to_text(status, 2) + "\n"));
 }
 

@@ -58,6 +58,8 @@ class RunRecord {
   /// name -> value, before they are used.
   void resolve(const nlohmann::json& inputs);
   void add(const HistoryEntry& entry);
+  /// Waits until the record is on the disk; what is written otherwise survives this process, but not the machine.
+  void make_durable();
   /// Keeps what evaluation_json() says of the test data.
   void keep_test(const nlohmann::json& evaluation);
   /// Keeps what functions_json() says.
@@ -74,6 +76,7 @@ class RunRecord {
   std::filesystem::path folder_;
   std::string config_;  // JSON text of config.json
   int history_ = -1;    // descriptor, append only
+  bool durable_ = false;  // config.json
   bool finished_ = false;
 };
 

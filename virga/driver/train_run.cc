@@ -81,7 +81,10 @@ class Recorder final : public TrainingObserver {
     record_.add(history_entry(report));
     next_.evaluated(report);
   }
-  void keep(const TrainingResult& so_far) override { keep_(so_far); }
+  void keep(const TrainingResult& so_far) override {
+    keep_(so_far);
+    record_.make_durable();
+  }
 
  private:
   RunRecord& record_;
