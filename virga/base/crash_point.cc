@@ -15,18 +15,6 @@ namespace {
 struct Plan {
   std::string name;
   std::atomic<std::int64_t> left = 0;
-
-  Plan() {
-    const char* text = std::getenv("VIRGA_CRASH_AT");  // NOLINT(concurrency-mt-unsafe): read once, nobody sets it
-    if (text == nullptr) return;
-    const std::string_view all = text;
-    const auto colon = all.rfind(':');
-    if (colon == std::string_view::npos) return;
-    std::int64_t passages = 0;
-    std::from_chars(all.data() + colon + 1, all.data() + all.size(), passages);
-    name = all.substr(0, colon);
-    left = passages;
-  }
 };
 
 Plan& plan() {
@@ -35,6 +23,18 @@ Plan& plan() {
 }
 
 }  // namespace
+
+void arm_crash_points() {
+  const char* text = std::getenv("VIRGA_CRASH_AT");  // NOLINT(concurrency-mt-unsafe): there is one thread
+  if (text == nullptr) return;
+  const std::string_view all = text;
+  const auto colon = all.rfind(':');
+  if (colon == std::string_view::npos) return;
+  std::int64_t passages = 0;
+  std::from_chars(all.data() + colon + 1, all.data() + all.size(), passages);
+  plan().name = all.substr(0, colon);
+  plan().left = passages;
+}
 
 void crash_point(std::string_view name) noexcept {
   auto& planned = plan();

@@ -9,6 +9,8 @@
 
 #include <fmt/format.h>
 
+#include "virga/base/crash_point.h"
+
 namespace virga {
 namespace {
 
@@ -83,7 +85,9 @@ void write_file_atomically(const std::filesystem::path& path, ByteView bytes, bo
     if (::fchmod(file.get(), 0644) != 0 || (durable && ::fsync(file.get()) != 0))
       throw system_error("cannot write " + name, errno);
     if (::close(file.release()) != 0) throw system_error("cannot write " + name, errno);
+    crash_point("before_rename");
     if (::rename(temporary.c_str(), name.c_str()) != 0) throw system_error("cannot write " + name, errno);
+    crash_point("after_rename");
   } catch (...) {
     ::unlink(temporary.c_str());
     throw;

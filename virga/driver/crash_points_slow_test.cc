@@ -48,11 +48,16 @@ constexpr CrashPoint kCrashPoints[] = {
     {"BeforeApply", "before_apply:50", 8},
     {"AfterApply", "after_apply:50", 8},
     {"RoundDone", "round_done:50", 8},
-    {"Reported", "reported:1", 8, 6},
+    {"BeforeReport", "before_report:1", 8, 6},
+    {"AfterReport", "after_report:1", 8, 6},
     {"BeforeSnapshot", "before_snapshot:2", 5},
     {"AfterSnapshot", "after_snapshot:2", 5},
     {"BeforeCheckpoint", "before_checkpoint:50", 8},
     {"AfterCheckpoint", "after_checkpoint:50", 8},
+    {"BeforeRename", "before_rename:40", 8},  // of a checkpoint, a snapshot, a register
+    {"AfterRename", "after_rename:40", 8},
+    {"BeforeAnswer", "before_answer:1", 5, 8},  // of workers and evaluations
+    {"AfterAnswer", "after_answer:1", 5, 8},
 };
 
 class CrashPointsTest : public FunctionsFixture,
@@ -108,7 +113,7 @@ class RandomKillsTest : public FunctionsFixture, public testing::WithParamInterf
 };
 
 TEST_P(RandomKillsTest, GiveTheBitsOfThreads) {
-  constexpr int kKills = 25;
+  constexpr int kKills = 50;
   constexpr int kKillsInARow = 3;  // without a newer checkpoint: the run is to go on
   const auto workers = GetParam();
   const auto run = run_of(30, workers);

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "virga/base/crash_point.h"
 #include "virga/base/error.h"
 #include "virga/base/file.h"
 #include "virga/base/memory.h"
@@ -48,6 +49,7 @@ int main(int argc, char** argv) {
     std::cerr << kHelp;
     return 2;
   }
+  virga::arm_crash_points();
   virga::keep_freed_memory();
   virga::Answer answer;
   try {
@@ -59,6 +61,8 @@ int main(int argc, char** argv) {
               .message = error.what(),
               .remedy = error.remedy()};
   }
+  virga::crash_point("before_answer");
   std::cout << virga::encode_answer(answer) << std::endl;
+  virga::crash_point("after_answer");
   return answer.end == "error" ? 1 : 0;
 }

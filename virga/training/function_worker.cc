@@ -193,6 +193,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
     const auto now = Clock::now();
     if (now - reported_ >= kReportInterval) {
       reported_ = now;
+      crash_point("before_report");
       place_.registers.write(worker_register(place_.me.worker),
                              as_bytes(encode_life({place_.me.generation, view_.number, round})), request_time());
       if (rank_ == 0) {
@@ -204,7 +205,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
                                                          .weight = sums_.weight})),
                                request_time());
       }
-      crash_point("reported");
+      crash_point("after_report");
     }
     if (schedule_.step_of(round + 1) == 0) end_epoch(schedule_.epoch_of(round));
   }
