@@ -135,6 +135,7 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
     if (job.exchange.pattern == to_string(pattern)) place.pattern = pattern;
   }
   place.lifetime = std::chrono::duration_cast<std::chrono::milliseconds>(job.functions.lifetime);
+  place.memory_bytes = job.functions.memory_bytes;
   place.cache_bytes = request.cache_bytes / workers;
   return place;
 }

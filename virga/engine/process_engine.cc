@@ -1,5 +1,6 @@
 #include "virga/engine/process_engine.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -40,6 +41,8 @@ std::vector<std::string> environment_with(const std::map<std::string, std::strin
   return all;
 }
 
+double seconds(std::chrono::milliseconds time) { return std::chrono::duration<double>(time).count(); }
+
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> result;
   for (auto& text : texts) result.push_back(text.data());
@@ -73,8 +76,9 @@ ProcessEngine::Invocation ProcessEngine::invoke(const Payload& payload, const st
   const auto invocation = next_++;
   const auto path = options_.folder / fmt::format("{}.json", name);
   write_file_atomically(path, as_bytes(encode_payload(payload)), false);
-  Process process;
-  process.log = options_.folder / fmt::format("{}.log", name);
+  Process process{.log = options_.folder / fmt::format("{}.log", name),
+                  .lifetime = payload.lifetime,
+                  .end = Deadline::in(payload.lifetime + options_.grace)};
 
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) throw system_error("cannot make a pipe", errno);
@@ -113,6 +117,13 @@ ProcessEngine::Invocation ProcessEngine::invoke(const Payload& payload, const st
   process.output = ends[0];
   ::fcntl(process.output, F_SETFL, O_NONBLOCK);
   process.pidfd = static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0));
+  if (process.pidfd < 0) {  // nobody would hear of its end
+    const int unseen = errno;
+    ::kill(process.pid, SIGKILL);
+    ::waitpid(process.pid, nullptr, 0);
+    close_quietly(process.output);
+    throw system_error("cannot watch a process", unseen);
+  }
   running_.emplace(invocation, std::move(process));
   return invocation;
 }
@@ -134,7 +145,10 @@ ProcessEngine::Ended ProcessEngine::collect(Invocation invocation, Process& proc
   close_quietly(process.pidfd);
   Ended ended{.invocation = invocation, .answer = std::nullopt, .death = "", .log = process.log};
   if (WIFSIGNALED(status)) {
-    ended.death = fmt::format("killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
+    ended.death = process.overdue
+                      ? fmt::format("killed, because it had not ended {:.1f} s after its lifetime of {:.1f} s",
+                                    seconds(options_.grace), seconds(process.lifetime))
+                      : fmt::format("killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
     return ended;
   }
   try {
@@ -146,7 +160,16 @@ ProcessEngine::Ended ProcessEngine::collect(Invocation invocation, Process& proc
   return ended;
 }
 
+void ProcessEngine::kill_the_overdue() {
+  for (auto& [invocation, process] : running_) {
+    if (process.overdue || !process.end.passed()) continue;
+    process.overdue = true;
+    ::kill(process.pid, SIGKILL);
+  }
+}
+
 std::vector<ProcessEngine::Ended> ProcessEngine::wait(std::chrono::milliseconds time) {
+  kill_the_overdue();
   std::vector<Ended> ended;
   std::vector<pollfd> polls;
   std::vector<Invocation> order;
@@ -154,6 +177,8 @@ std::vector<ProcessEngine::Ended> ProcessEngine::wait(std::chrono::milliseconds 
     polls.push_back({.fd = process.pidfd, .events = POLLIN, .revents = 0});
     polls.push_back({.fd = process.output, .events = POLLIN, .revents = 0});
     order.push_back(invocation);
+    if (process.overdue) continue;
+    time = std::min(time, std::chrono::ceil<std::chrono::milliseconds>(process.end.remaining()));
   }
   const int ready = ::poll(polls.data(), polls.size(), static_cast<int>(time.count()));
   if (ready <= 0) return ended;

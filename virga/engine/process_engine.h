@@ -10,12 +10,14 @@
 
 #include <sys/types.h>
 
+#include "virga/base/deadline.h"
 #include "virga/function/payload.h"
 
 namespace virga {
 
-/// Invokes functions as plain processes of this machine: `virga-function PAYLOAD`, each in a process group of its own,
-/// without limits. They die with the process that started them. For one thread.
+/// Invokes functions as plain processes of this machine: `virga-function PAYLOAD`, each in a process group of its own.
+/// Who outlives his lifetime is killed; no other limit is enforced. They die with the process that started them. For
+/// one thread.
 class ProcessEngine {
  public:
   using Invocation = std::uint64_t;
@@ -29,6 +31,7 @@ class ProcessEngine {
     std::filesystem::path program;                        ///< virga-function
     std::filesystem::path folder;                         ///< for payloads and logs; made if missing
     std::map<std::string, std::string> environment = {};  ///< besides this process's own
+    std::chrono::milliseconds grace{10'000};              ///< after its lifetime an invocation is killed
   };
 
   explicit ProcessEngine(Options options);
@@ -39,7 +42,8 @@ class ProcessEngine {
 
   /// Starts a process; `name` is that of its log. Throws Error(kIo, kNotFound).
   Invocation invoke(const Payload& payload, const std::string& name);
-  /// Invocations that have ended since the last call; waits for one up to `time`.
+  /// Invocations that have ended since the last call; waits for one up to `time`. To be called again and again: it is
+  /// here that lifetimes are enforced.
   [[nodiscard]] std::vector<Ended> wait(std::chrono::milliseconds time);
   void kill(Invocation invocation) noexcept;
 
@@ -54,7 +58,11 @@ class ProcessEngine {
     int output = -1;  // of its answer
     std::string answer;
     std::filesystem::path log;
+    std::chrono::milliseconds lifetime{};
+    Deadline end;  ///< then it is killed
+    bool overdue = false;
   };
+  void kill_the_overdue();
   void read_output(Process& process) const;
   [[nodiscard]] Ended collect(Invocation invocation, Process& process) const;
 

@@ -127,6 +127,22 @@ TEST_F(ProcessEngineTest, KillsOneAndLeavesTheOthers) {
   EXPECT_EQ(engine.processes().size(), 1U);
 }
 
+TEST_F(ProcessEngineTest, KillsWhoOutlivesHisLifetime) {
+  auto impatient = options(script("exec sleep 1000"));
+  impatient.grace = 100ms;
+  ProcessEngine engine(impatient);
+  auto brief = payload("evaluate");
+  brief.lifetime = 200ms;
+  (void)engine.invoke(brief, "evaluate-1");
+  const auto other = engine.invoke(payload("worker"), "worker-0-1");
+
+  const auto ended = wait_for_one(engine);
+
+  EXPECT_FALSE(ended.answer);
+  EXPECT_EQ(ended.death, "killed, because it had not ended 0.1 s after its lifetime of 0.2 s");
+  EXPECT_TRUE(engine.runs(other));
+}
+
 TEST_F(ProcessEngineTest, LeavesNoProcessBehind) {
   std::vector<pid_t> processes;
   {

@@ -103,6 +103,16 @@ class Trace {
   Supervisor supervisor_;
 };
 
+TEST(Supervisor, KillsWhoIsStillThereAfterTheEnd) {
+  Trace run(options_of(2, 1));
+  (void)run.tell(Begin{});
+  EXPECT_EQ(run.tell(snapshot(1)), "evaluate 1");
+  EXPECT_EQ(run.tell(ended(0, 1, How::kDone)), "");
+  EXPECT_EQ(run.tell(loss(1, 0.5)), "1: 0.5 best");
+  EXPECT_EQ(run.tell(Tick{9.9}), "");
+  EXPECT_EQ(run.tell(Tick{10}), "kill 1.1, finish epochs");
+}
+
 TEST(Supervisor, LeadsAnUndisturbedRunToItsEnd) {
   Trace run(options_of(3, 2));
 
