@@ -57,7 +57,7 @@ class SilenceTest : public FunctionsFixture {
 class SilentWorkerTest : public SilenceTest, public testing::WithParamInterface<std::tuple<Pattern, const char*>> {};
 
 TEST_P(SilentWorkerTest, IsReplacedInTheMiddle) {
-  const auto run = run_of(60, 3);
+  const auto run = run_of(30, 3);
   const auto expected = on_threads(run);
   place_.pattern = std::get<0>(GetParam());
   waits_for_checkpoint_ = true;
@@ -84,9 +84,13 @@ TEST_F(SilenceTest, OfAWorkerFromTheBeginningIsFoundOut) {
 }
 
 TEST_F(SilenceTest, OfOneWorkerAgainAndAgainEndsTheRunWithItsName) {
+  place_.patience = place_.silence = 300ms;
+  place_.checkpoint_interval = 1h;
+  auto run = run_of(2000, 2);
+  run.plan.batch_size = 2;  // no end of an epoch before it is stopped
   stop("worker-1", 1000);
   try {
-    (void)on_processes(run_of(2000, 2));
+    (void)on_processes(run);
     FAIL() << "trained without a worker";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kUnavailable);
@@ -134,26 +138,21 @@ class OrphansTest : public FunctionsFixture {
 };
 
 TEST_F(OrphansTest, LeaveACheckpointFromWhichTheRunGoesOn) {
-  const auto run = run_of(400, 2);
+  auto run = run_of(16, 2);
+  run.plan.batch_size = 4;  // many rounds, few evaluations
   const auto expected = on_threads(run);
-  for (const auto channel : {FunctionsPlace::ChannelKind::kDirectory, FunctionsPlace::ChannelKind::kDataStore}) {
-    place_.channel = channel;
-    place_.resume = false;
-    place_.checkpoint_interval = 1h;  // so that there is none but what they leave
-    place_.orphan_timeout = 300ms;
-    place_.watch = [&](const ProcessEngine& engine) {
-      if (std::filesystem::exists(place_.folder / "snapshots")) wait_for_the_end_of(engine.processes());
-    };
-    EXPECT_THROW((void)on_processes(run), DriverDies);
-    const auto checkpoints = place_.folder / "checkpoints";
-    ASSERT_TRUE(std::filesystem::exists(checkpoints));
-    EXPECT_FALSE(std::filesystem::is_empty(checkpoints));
+  place_.checkpoint_interval = 1h;  // so that there is none but what they leave
+  place_.orphan_timeout = 50ms;
+  place_.watch = [&](const ProcessEngine& engine) { wait_for_the_end_of(engine.processes()); };
+  EXPECT_THROW((void)on_processes(run), DriverDies);
+  const auto checkpoints = place_.folder / "checkpoints";
+  ASSERT_TRUE(std::filesystem::exists(checkpoints));
+  EXPECT_FALSE(std::filesystem::is_empty(checkpoints));
 
-    place_.watch = {};
-    place_.resume = true;
-    place_.orphan_timeout = 60s;
-    expect_same(on_processes(run), expected);
-  }
+  place_.watch = {};
+  place_.resume = true;
+  place_.orphan_timeout = 60s;
+  expect_same(on_processes(run), expected);
 }
 
 }  // namespace

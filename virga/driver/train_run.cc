@@ -18,6 +18,7 @@
 #include "virga/driver/run_record.h"
 #include "virga/training/evaluate.h"
 #include "virga/training/evaluation_report.h"
+#include "virga/training/function_memory.h"
 #include "virga/training/model_file.h"
 #include "virga/training/worker_job.h"
 
@@ -114,7 +115,7 @@ std::string absolute_uri(const std::string& uri) {
 }
 
 FunctionsPlace functions_place(const TrainRequest& request, const JobData& data, const RunRecord& record,
-                               bool validates, unsigned workers) {
+                               bool validates, const TrainingPlan& plan) {
   const auto& job = request.job;
   FunctionsPlace place;
   place.run_id = record.id();
@@ -130,13 +131,16 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
   place.validates = validates;
   place.channel = job.exchange.channel == "directory" ? FunctionsPlace::ChannelKind::kDirectory
                                                       : FunctionsPlace::ChannelKind::kDataStore;
-  place.pattern = default_pattern(workers);
+  place.pattern = default_pattern(plan.workers);
   for (const auto pattern : kPatterns) {
     if (job.exchange.pattern == to_string(pattern)) place.pattern = pattern;
   }
   place.lifetime = std::chrono::duration_cast<std::chrono::milliseconds>(job.functions.lifetime);
   place.memory_bytes = job.functions.memory_bytes;
-  place.cache_bytes = request.cache_bytes / workers;
+  place.cache_bytes = request.cache_bytes / plan.workers;
+  if (data.validation) {
+    (void)evaluation_memory(plan, data.validation->manifest, SplitName::kTrain, place.memory_bytes);
+  }
   return place;
 }
 
@@ -241,10 +245,10 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
     std::optional<FunctionsReport> functions;
     if (job.functions.engine == "process") functions.emplace();
     auto result =
-        functions ? train_on_processes(
-                        run, functions_place(request, job_data, record, validation_cache != nullptr, run.plan.workers),
-                        cache, kernels(level), recorder, stop, &*functions)
-                  : train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
+        functions
+            ? train_on_processes(run, functions_place(request, job_data, record, validation_cache != nullptr, run.plan),
+                                 cache, kernels(level), recorder, stop, &*functions)
+            : train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
     const auto model = make_model_file(request, data, run.plan, result);
     const auto bytes = encode_model(model);
     write_file_atomically(record.model_path(), bytes);

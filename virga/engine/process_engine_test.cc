@@ -77,7 +77,8 @@ TEST_F(ProcessEngineTest, GetsAnErrorForARunThatIsNotThere) {
 }
 
 TEST_F(ProcessEngineTest, HandsOverThePayloadAndTheAnswer) {
-  auto with_word = options(script(R"(cat "$1" >&2; printf '{"version":1,"end":"%s","loss":0.5}' "$VIRGA_TEST_WORD")"));
+  auto with_word = options(script(
+      R"(cat "$1" >&2; printf '{"version":1,"end":"%s","loss":0.5,"cpu_seconds":0,"peak_memory_bytes":0}' "$VIRGA_TEST_WORD")"));
   with_word.environment = {{"VIRGA_TEST_WORD", "well"}};
   ProcessEngine engine(with_word);
   (void)engine.invoke(payload("worker"), "worker-0-1");
@@ -92,7 +93,8 @@ TEST_F(ProcessEngineTest, HandsOverThePayloadAndTheAnswer) {
 TEST_F(ProcessEngineTest, SaysHowAProcessDied) {
   const std::pair<const char*, const char*> deaths[] = {
       {"kill -9 $$", "killed by signal 9 (Killed)"},
-      {R"(printf '{"version":1,"end":"done","loss":null}'; kill -9 $$)", "killed by signal 9 (Killed)"},
+      {R"(printf '{"version":1,"end":"done","loss":null,"cpu_seconds":0,"peak_memory_bytes":0}'; kill -9 $$)",
+       "killed by signal 9 (Killed)"},
       {"exit 3", "exit status 3"},
       {R"(printf '{"version":1,"end":')", "exit status 0"}};
   for (const auto& [text, death] : deaths) {
