@@ -115,7 +115,7 @@ class FunctionsRun {
   }
 
   TrainingResult run(FunctionsReport* report) {
-    started_ = last_event_ = kept_ = Clock::now();
+    began_ = started_ = last_event_ = kept_ = Clock::now();
     started_ -= elapsed_before_;
     tell(Begin{});
     while (!finished_) {
@@ -126,7 +126,9 @@ class FunctionsRun {
       look();
       if (stop_.stop_requested()) tell_stop(EndReason::kStopped);
       if (run_.time_limit && Clock::now() - started_ >= *run_.time_limit) tell_stop(EndReason::kSeconds);
-      tell(Tick{std::chrono::duration<double>(Clock::now() - last_event_).count()});
+      const auto now = Clock::now();
+      tell(Tick{.idle_seconds = std::chrono::duration<double>(now - last_event_).count(),
+                .now_seconds = std::chrono::duration<double>(now - began_).count()});
     }
     report_.messages_left = channel_->contents(request_time()).messages;
     channel_->sweep(kEverybody, request_time());
@@ -467,7 +469,7 @@ class FunctionsRun {
   bool finished_ = false;
   bool chosen_ = false;
   bool unkept_ = false;
-  Clock::time_point started_, last_event_, kept_, beaten_{};
+  Clock::time_point began_, started_, last_event_, kept_, beaten_{};
   TrainingResult result_;
   FunctionsReport report_;
   Supervisor supervisor_;  // last: what it starts from is found out with the others
