@@ -59,7 +59,9 @@ ProcessEngine::ProcessEngine(Options options) : options_(std::move(options)) {
   }
 }
 
-ProcessEngine::~ProcessEngine() {
+ProcessEngine::~ProcessEngine() { kill_all(); }
+
+void ProcessEngine::kill_all() noexcept {
   for (auto& [invocation, process] : running_) {
     ::kill(-process.pid, SIGKILL);
     ::kill(process.pid, SIGKILL);
@@ -67,14 +69,26 @@ ProcessEngine::~ProcessEngine() {
     close_quietly(process.pidfd);
     close_quietly(process.output);
   }
+  running_.clear();
 }
 
 ProcessEngine::Invocation ProcessEngine::invoke(const Payload& payload, const std::string& name) {
   const auto invocation = next_++;
   const auto path = options_.folder / fmt::format("{}.json", name);
   write_file_atomically(path, as_bytes(encode_payload(payload)), false);
+  const auto log = options_.folder / fmt::format("{}.log", name);
+  const auto twin = options_.twin ? options_.twin(payload) : Twin::kNone;
+  if (twin == Twin::kStartsFirst) start(next_++, path, log, true);
+  start(invocation, path, log, false);
+  if (twin == Twin::kStartsSecond) start(next_++, path, log, true);
+  return invocation;
+}
+
+void ProcessEngine::start(Invocation invocation, const std::filesystem::path& payload,
+                          const std::filesystem::path& log_file, bool unheard) {
   Process process;
-  process.log = options_.folder / fmt::format("{}.log", name);
+  process.log = log_file;
+  process.unheard = unheard;
 
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) throw system_error("cannot make a pipe", errno);
@@ -85,7 +99,7 @@ ProcessEngine::Invocation ProcessEngine::invoke(const Payload& payload, const st
     close_quietly(ends[1]);
     throw system_error("cannot write " + process.log.string(), failed);
   }
-  std::vector<std::string> arguments = {options_.program.string(), path.string()};
+  std::vector<std::string> arguments = {options_.program.string(), payload.string()};
   auto environment = environment_with(options_.environment);
   auto argv = pointers(arguments);
   auto envp = pointers(environment);
@@ -114,7 +128,6 @@ ProcessEngine::Invocation ProcessEngine::invoke(const Payload& payload, const st
   ::fcntl(process.output, F_SETFL, O_NONBLOCK);
   process.pidfd = static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0));
   running_.emplace(invocation, std::move(process));
-  return invocation;
 }
 
 void ProcessEngine::read_output(Process& process) const {
@@ -147,7 +160,8 @@ ProcessEngine::Ended ProcessEngine::collect(Invocation invocation, Process& proc
 }
 
 std::vector<ProcessEngine::Ended> ProcessEngine::wait(std::chrono::milliseconds time) {
-  std::vector<Ended> ended;
+  auto ended = std::exchange(lost_, {});
+  if (!ended.empty()) return ended;
   std::vector<pollfd> polls;
   std::vector<Invocation> order;
   for (const auto& [invocation, process] : running_) {
@@ -163,7 +177,8 @@ std::vector<ProcessEngine::Ended> ProcessEngine::wait(std::chrono::milliseconds 
     if ((output & POLLIN) != 0) read_output(process);
     if ((output & (POLLHUP | POLLIN)) == POLLHUP) close_quietly(std::exchange(process.output, -1));
     if (polls[2 * i].revents == 0) continue;
-    ended.push_back(collect(order[i], process));
+    auto how = collect(order[i], process);
+    if (!process.unheard) ended.push_back(std::move(how));
     running_.erase(order[i]);
   }
   return ended;
@@ -178,6 +193,13 @@ std::vector<pid_t> ProcessEngine::processes() const {
   std::vector<pid_t> all;
   for (const auto& [invocation, process] : running_) all.push_back(process.pid);
   return all;
+}
+
+void ProcessEngine::lose(pid_t pid) {
+  for (auto& [invocation, process] : running_) {
+    if (process.pid != pid || std::exchange(process.unheard, true)) continue;
+    lost_.push_back({.invocation = invocation, .answer = std::nullopt, .death = "out of sight", .log = process.log});
+  }
 }
 
 }  // namespace virga
