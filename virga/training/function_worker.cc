@@ -59,6 +59,11 @@ class Lookout {
     return over_.get_token();
   }
   [[nodiscard]] std::uint64_t control() const noexcept { return control_; }
+  /// Is there a view above `known`? Asks, and so knows it even before the thread does.
+  [[nodiscard]] bool is_over(std::uint32_t known) const {
+    const auto value = registers_.read(kViewRegister, request_time());
+    return value && decode_view(as_text(value->bytes.view())).view.number > known;
+  }
 
  private:
   void run(const std::stop_token& stop) {
@@ -119,12 +124,46 @@ class Lookout {
   std::jthread thread_;  // last: ends before what it uses
 };
 
+/// A worker's own register: each generation claims it once, so that an invocation that was started twice works once,
+/// and leaves signs of life there until the next one claims it.
+class Life {
+ public:
+  explicit Life(const WorkerPlace& place) : place_(place), name_(worker_register(place.me.worker)) {}
+
+  /// False if a twin of this invocation came first, or a later generation is at work.
+  [[nodiscard]] bool claim() {
+    for (;;) {  // again if the generation before gave a sign of life at the same time
+      const auto value = place_.registers.read(name_, request_time());
+      if (value && decode_life(as_text(value->bytes.view())).generation >= place_.me.generation) return false;
+      version_ = value ? value->version : 0;
+      if (write({.generation = place_.me.generation, .view = 0, .round = 0})) return true;
+    }
+  }
+  /// False if a later generation has claimed the register.
+  [[nodiscard]] bool sign(std::uint32_t view, Round round) {
+    return write({.generation = place_.me.generation, .view = view, .round = round});
+  }
+
+ private:
+  bool write(const LifeRecord& record) {
+    const auto version =
+        place_.registers.compare_exchange(name_, version_, as_bytes(encode_life(record)), request_time());
+    if (version) version_ = *version;
+    return version.has_value();
+  }
+
+  const WorkerPlace& place_;
+  const std::string name_;
+  std::uint64_t version_ = 0;
+};
+
 /// A worker in one view: its part of the loop's control, reporter and checkpoint.
 class InView final : public Control, public Reporter, public Checkpoint {
  public:
-  InView(const WorkerPlace& place, const Schedule& schedule, const Manifest& manifest, Lookout& lookout,
+  InView(const WorkerPlace& place, Life& life, const Schedule& schedule, const Manifest& manifest, Lookout& lookout,
          const ViewRecord& record, Rank rank, WorkerWork& work)
       : place_(place),
+        life_(life),
         plan_(place.job.plan),
         schedule_(schedule),
         lookout_(lookout),
@@ -193,8 +232,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
     const auto now = Clock::now();
     if (now - reported_ >= kReportInterval) {
       reported_ = now;
-      place_.registers.write(worker_register(place_.me.worker),
-                             as_bytes(encode_life({place_.me.generation, view_.number, round})), request_time());
+      if (!life_.sign(view_.number, round)) throw Error(ErrorKind::kInterrupted, "the next generation is at work");
       if (rank_ == 0) {
         place_.registers.write(kProgressRegister,
                                as_bytes(encode_progress({.round = round,
@@ -260,6 +298,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
   }
 
   const WorkerPlace& place_;
+  Life& life_;
   const TrainingPlan& plan_;
   const Schedule& schedule_;
   Lookout& lookout_;
@@ -280,9 +319,9 @@ std::string signs_of_life(const WorkerPlace& place, const View& view) {
   for (const auto& member : view.members) {
     if (member == place.me) continue;
     const auto value = place.registers.read(worker_register(member.worker), request_time());
-    text += value ? fmt::format("; worker {} was last seen in round {}", member.worker,
-                                decode_life(as_text(value->bytes.view())).round)
-                  : fmt::format("; worker {} has not been seen", member.worker);
+    const auto life = value ? decode_life(as_text(value->bytes.view())) : LifeRecord();
+    text += life.view > 0 ? fmt::format("; worker {} was last seen in round {}", member.worker, life.round)
+                          : fmt::format("; worker {} has {}", member.worker, value ? "just started" : "not been seen");
   }
   return text;
 }
@@ -305,6 +344,12 @@ std::string_view to_string(WorkerEnd end) noexcept {
 
 WorkerWork run_function_worker(const WorkerPlace& place) {
   const auto& job = place.job;
+  WorkerWork work;
+  Life life(place);
+  if (!life.claim()) {
+    work.end = WorkerEnd::kSuperseded;
+    return work;
+  }
   const auto store = open_object_store(job.data);
   const auto manifest = read_manifest(*store);
   if (manifest_checksum(manifest) != job.data_checksum) {
@@ -314,7 +359,6 @@ WorkerWork run_function_worker(const WorkerPlace& place) {
   GroupCache cache(*store, manifest, job.cache_bytes);
   const Schedule schedule(manifest.train, manifest.rows_per_group, job.seed, job.plan.batch_size);
   Lookout lookout(place.registers, job.orphan_timeout);
-  WorkerWork work;
   for (std::uint32_t known = 0;;) {
     const auto record = lookout.wait_for_view(known);
     if (!record) {
@@ -329,18 +373,16 @@ WorkerWork run_function_worker(const WorkerPlace& place) {
     }
     work.view = known;
     try {
-      InView in_view(place, schedule, manifest, lookout, *record, *rank, work);
+      InView in_view(place, life, schedule, manifest, lookout, *record, *rank, work);
       BatchSource data(cache, schedule, {.rank = *rank, .world_size = record->view.size()});
       GradientAveraging algorithm(make_model(job.plan.model, place.kernels), job.plan.mean_weight);
       work.end = in_view.run(data, algorithm);
       return work;
     } catch (const Error& error) {
-      if (error.kind() == ErrorKind::kDeadlineExceeded) {
-        throw Error(error.kind(), error.what() + signs_of_life(place, record->view), error.remedy());
-      }
       // What a view could not do for want of its members is no error once it is over.
-      const bool over = lookout.over().stop_requested();
-      if (error.kind() != ErrorKind::kInterrupted && !over) throw;
+      if (error.kind() == ErrorKind::kInterrupted || lookout.is_over(known)) continue;
+      if (error.kind() != ErrorKind::kDeadlineExceeded) throw;
+      throw Error(error.kind(), error.what() + signs_of_life(place, record->view), error.remedy());
     }
   }
 }
