@@ -18,9 +18,11 @@
 #include "virga/channel/open_channel.h"
 #include "virga/control/run_folder.h"
 #include "virga/data/schedule.h"
+#include "virga/policy/silence_watch.h"
 #include "virga/policy/supervisor.h"
 #include "virga/ps/server.h"
 #include "virga/storage/object_store.h"
+#include "virga/training/function_memory.h"
 #include "virga/training/function_worker.h"
 #include "virga/training/state_file.h"
 
@@ -111,7 +113,9 @@ class FunctionsRun {
         engine_({.program = place.program,
                  .folder = place.folder / "logs",
                  .environment = {{"VIRGA_CHANNEL_TOKEN", token_}},
+                 .grace = place.grace,
                  .twin = place.twin}),
+        silence_(place.silence),
         supervisor_(take_over()) {
     result_.learning_rate = learning_rate;
     write_job(manifest_checksum(manifest));
@@ -131,6 +135,7 @@ class FunctionsRun {
       if (finished_) break;
       beat();
       look();
+      ask_the_doubted();
       if (stop_.stop_requested()) tell_stop(EndReason::kStopped);
       if (run_.time_limit && Clock::now() - started_ >= *run_.time_limit) tell_stop(EndReason::kSeconds);
       const auto now = Clock::now();
@@ -232,6 +237,7 @@ class FunctionsRun {
     job.checkpoint_interval = place_.checkpoint_interval;
     job.patience = place_.patience;
     job.orphan_timeout = place_.orphan_timeout;
+    job.memory_bytes = place_.memory_bytes;
     job.cache_bytes = place_.cache_bytes;
     if (run_.start) {
       Snapshot start;
@@ -383,11 +389,14 @@ class FunctionsRun {
     if (at == workers_.end()) return;
     WorkerEnded event{.member = at->second, .text = "", .remedy = ""};
     workers_.erase(at);
+    silence_.ended(event.member);
     look();  // what it left behind counts before its end does
     if (finished_) return;
     if (!ended.answer) {
       event.how = WorkerEnded::How::kCrashed;
-      event.text = ended.death + last_lines(ended.log);
+      const auto lost = lost_.extract(ended.invocation);
+      event.text = lost ? lost.mapped() : ended.death;
+      event.text += "; " + life_text(event.member, life_of(event.member), wall_clock()) + last_lines(ended.log);
     } else if (!ended.answer->error_kind.empty()) {
       event.how = WorkerEnded::How::kFailed;
       event.error = error_kind(ended.answer->error_kind);
@@ -398,7 +407,31 @@ class FunctionsRun {
       if (ended.answer->work) event.view = ended.answer->work->view;
       event.text = "it ended as " + ended.answer->end;
     }
+    std::vector<Member> others;
+    for (const auto& [invocation, member] : workers_) others.push_back(member);
     tell(event);
+    const bool impatient = event.how == WorkerEnded::How::kFailed && event.error == ErrorKind::kDeadlineExceeded;
+    if (impatient) silence_.doubt(others, supervisor_.view().number, Clock::now());
+  }
+
+  /// Kills who gives no sign of life though others have waited for somebody in vain.
+  void ask_the_doubted() {
+    for (const auto& member : silence_.doubted()) {
+      const auto life = life_of(member);
+      if (life && life->generation == member.generation) silence_.seen(member, life->view);
+    }
+    for (const auto& member : silence_.lost(Clock::now())) {
+      for (const auto& [invocation, its] : workers_) {
+        if (its != member) continue;
+        lost_[invocation] = "killed, because others ran out of patience and it did not take its place in the next view";
+        engine_.kill(invocation);
+      }
+    }
+  }
+  std::optional<LifeRecord> life_of(const Member& member) {
+    const auto value = registers_.read(worker_register(member.worker), request_time());
+    if (!value) return std::nullopt;
+    return decode_life(as_text(value->bytes.view()));
   }
 
   void count(const ProcessEngine::Ended& ended) {
@@ -489,6 +522,8 @@ class FunctionsRun {
   std::map<ProcessEngine::Invocation, Member> workers_;
   std::map<ProcessEngine::Invocation, SnapshotName> evaluations_;
   std::map<ProcessEngine::Invocation, Clock::time_point> invoked_;
+  SilenceWatch silence_;
+  std::map<ProcessEngine::Invocation, const char*> lost_;  // why they were killed
   std::set<SnapshotName> seen_;
   std::map<SnapshotName, EpochReport> reports_;
   std::uint64_t driver_version_ = 0;
@@ -514,6 +549,11 @@ class FunctionsRun {
 TrainingResult train_on_processes(const TrainingRun& run, const FunctionsPlace& place, GroupCache& train,
                                   const Kernels& kernels, TrainingObserver& observer, const std::stop_token& stop,
                                   FunctionsReport* report) {
+  // Before anything is done: too little memory for a function.
+  (void)worker_memory(run.plan, place.pattern, train.manifest(), place.memory_bytes);
+  if (place.validates && !place.validation) {
+    (void)evaluation_memory(run.plan, train.manifest(), SplitName::kValidation, place.memory_bytes);
+  }
   const auto rate = find_learning_rate(run, train, kernels, observer, stop);
   auto result = FunctionsRun(run, place, train.manifest(), rate, observer, stop).run(report);
   const bool may_go_on = result.reason == EndReason::kStopped || result.reason == EndReason::kSeconds;

@@ -31,13 +31,16 @@ struct FunctionsPlace {
   std::string store_token;  ///< that it wants
   Pattern pattern = Pattern::kScatterReduce;
   std::chrono::milliseconds lifetime{900'000};  ///< of an invocation
+  std::chrono::milliseconds grace{10'000};      ///< after its lifetime: then it is killed
   std::chrono::milliseconds checkpoint_interval{5000};
   std::chrono::milliseconds patience{60'000};
+  std::chrono::milliseconds silence{10'000};  ///< of a worker after others ran out of patience: then it is replaced
   std::chrono::milliseconds orphan_timeout{60'000};
-  std::uint64_t cache_bytes = std::uint64_t{64} << 20;
-  std::chrono::milliseconds look_interval{100};  ///< for what workers leave at the run's URI
-  std::chrono::milliseconds restart_pause{100};  ///< the first one: Supervisor::Options::first_pause_seconds
-  std::string settings;                          ///< settings_text() of the job, kept for a resume
+  std::uint64_t memory_bytes = 1'769'000'000;           ///< most of a function
+  std::uint64_t cache_bytes = std::uint64_t{64} << 20;  ///< most for decoded rows, a function; less if memory is short
+  std::chrono::milliseconds look_interval{100};         ///< for what workers leave at the run's URI
+  std::chrono::milliseconds restart_pause{100};         ///< the first one: Supervisor::Options::first_pause_seconds
+  std::string settings;                                 ///< settings_text() of the job, kept for a resume
   /// Goes on with what is in the folder, which another driver has left.
   bool resume = false;
   std::set<Round> reported = {};  ///< resume: rounds whose evaluations the observer need not hear of again

@@ -19,6 +19,7 @@
 #include "virga/ps/client.h"
 #include "virga/training/evaluate.h"
 #include "virga/training/evaluation_report.h"
+#include "virga/training/function_memory.h"
 #include "virga/training/model_file.h"
 #include "virga/training/worker_job.h"
 
@@ -124,7 +125,7 @@ std::string absolute_uri(const std::string& uri) {
 }
 
 FunctionsPlace functions_place(const TrainRequest& request, const JobData& data, const RunRecord& record,
-                               bool validates, unsigned workers) {
+                               bool validates, const TrainingPlan& plan) {
   const auto& job = request.job;
   FunctionsPlace place;
   place.run_id = record.id();
@@ -142,12 +143,16 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
                                                       : FunctionsPlace::ChannelKind::kDataStore;
   place.store = store_address(job);
   place.store_token = request.channel_token;
-  place.pattern = default_pattern(workers);
+  place.pattern = default_pattern(plan.workers);
   for (const auto pattern : kPatterns) {
     if (job.exchange.pattern == to_string(pattern)) place.pattern = pattern;
   }
   place.lifetime = std::chrono::duration_cast<std::chrono::milliseconds>(job.functions.lifetime);
-  place.cache_bytes = request.cache_bytes / workers;
+  place.memory_bytes = job.functions.memory_bytes;
+  place.cache_bytes = request.cache_bytes / plan.workers;
+  if (data.validation) {
+    (void)evaluation_memory(plan, data.validation->manifest, SplitName::kTrain, place.memory_bytes);
+  }
   return place;
 }
 
@@ -266,10 +271,10 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
     std::optional<FunctionsReport> functions;
     if (job.functions.engine == "process") functions.emplace();
     auto result =
-        functions ? train_on_processes(
-                        run, functions_place(request, job_data, record, validation_cache != nullptr, run.plan.workers),
-                        cache, kernels(level), recorder, stop, &*functions)
-                  : train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
+        functions
+            ? train_on_processes(run, functions_place(request, job_data, record, validation_cache != nullptr, run.plan),
+                                 cache, kernels(level), recorder, stop, &*functions)
+            : train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
     const auto model = make_model_file(request, data, run.plan, result);
     const auto bytes = encode_model(model);
     write_file_atomically(record.model_path(), bytes);

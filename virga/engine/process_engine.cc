@@ -1,5 +1,6 @@
 #include "virga/engine/process_engine.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -40,6 +41,8 @@ std::vector<std::string> environment_with(const std::map<std::string, std::strin
   return all;
 }
 
+double seconds(std::chrono::milliseconds time) { return std::chrono::duration<double>(time).count(); }
+
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> result;
   for (auto& text : texts) result.push_back(text.data());
@@ -76,20 +79,22 @@ ProcessEngine::Invocation ProcessEngine::invoke(const Payload& payload, const st
   const auto invocation = next_++;
   const auto path = options_.folder / fmt::format("{}.json", name);
   write_file_atomically(path, as_bytes(encode_payload(payload)), false);
-  const auto log = options_.folder / fmt::format("{}.log", name);
+  const Deadline end = Deadline::in(payload.lifetime + options_.grace);
   const auto twin = options_.twin ? options_.twin(payload) : Twin::kNone;
-  if (twin == Twin::kStartsFirst) start(next_++, path, log, true);
-  start(invocation, path, log, false);
-  if (twin == Twin::kStartsSecond) start(next_++, path, log, true);
+  const auto start_one = [&](Invocation which, bool unheard) {
+    start(which, path,
+          {.log = options_.folder / fmt::format("{}.log", name),
+           .lifetime = payload.lifetime,
+           .end = end,
+           .unheard = unheard});
+  };
+  if (twin == Twin::kStartsFirst) start_one(next_++, true);
+  start_one(invocation, false);
+  if (twin == Twin::kStartsSecond) start_one(next_++, true);
   return invocation;
 }
 
-void ProcessEngine::start(Invocation invocation, const std::filesystem::path& payload,
-                          const std::filesystem::path& log_file, bool unheard) {
-  Process process;
-  process.log = log_file;
-  process.unheard = unheard;
-
+void ProcessEngine::start(Invocation invocation, const std::filesystem::path& payload, Process process) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) throw system_error("cannot make a pipe", errno);
   const int log = ::open(process.log.c_str(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
@@ -127,6 +132,13 @@ void ProcessEngine::start(Invocation invocation, const std::filesystem::path& pa
   process.output = ends[0];
   ::fcntl(process.output, F_SETFL, O_NONBLOCK);
   process.pidfd = static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0));
+  if (process.pidfd < 0) {  // nobody would hear of its end
+    const int unseen = errno;
+    ::kill(process.pid, SIGKILL);
+    ::waitpid(process.pid, nullptr, 0);
+    close_quietly(process.output);
+    throw system_error("cannot watch a process", unseen);
+  }
   running_.emplace(invocation, std::move(process));
 }
 
@@ -147,7 +159,10 @@ ProcessEngine::Ended ProcessEngine::collect(Invocation invocation, Process& proc
   close_quietly(process.pidfd);
   Ended ended{.invocation = invocation, .answer = std::nullopt, .death = "", .log = process.log};
   if (WIFSIGNALED(status)) {
-    ended.death = fmt::format("killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
+    ended.death = process.overdue
+                      ? fmt::format("killed, because it had not ended {:.1f} s after its lifetime of {:.1f} s",
+                                    seconds(options_.grace), seconds(process.lifetime))
+                      : fmt::format("killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
     return ended;
   }
   try {
@@ -159,7 +174,16 @@ ProcessEngine::Ended ProcessEngine::collect(Invocation invocation, Process& proc
   return ended;
 }
 
+void ProcessEngine::kill_the_overdue() {
+  for (auto& [invocation, process] : running_) {
+    if (process.overdue || !process.end.passed()) continue;
+    process.overdue = true;
+    ::kill(process.pid, SIGKILL);
+  }
+}
+
 std::vector<ProcessEngine::Ended> ProcessEngine::wait(std::chrono::milliseconds time) {
+  kill_the_overdue();
   auto ended = std::exchange(lost_, {});
   if (!ended.empty()) return ended;
   std::vector<pollfd> polls;
@@ -168,6 +192,8 @@ std::vector<ProcessEngine::Ended> ProcessEngine::wait(std::chrono::milliseconds 
     polls.push_back({.fd = process.pidfd, .events = POLLIN, .revents = 0});
     polls.push_back({.fd = process.output, .events = POLLIN, .revents = 0});
     order.push_back(invocation);
+    if (process.overdue) continue;
+    time = std::min(time, std::chrono::ceil<std::chrono::milliseconds>(process.end.remaining()));
   }
   const int ready = ::poll(polls.data(), polls.size(), static_cast<int>(time.count()));
   if (ready <= 0) return ended;

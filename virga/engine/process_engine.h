@@ -11,12 +11,14 @@
 
 #include <sys/types.h>
 
+#include "virga/base/deadline.h"
 #include "virga/function/payload.h"
 
 namespace virga {
 
-/// Invokes functions as plain processes of this machine: `virga-function PAYLOAD`, each in a process group of its own,
-/// without limits. They die with the process that started them. For one thread.
+/// Invokes functions as plain processes of this machine: `virga-function PAYLOAD`, each in a process group of its own.
+/// Who outlives his lifetime is killed; no other limit is enforced. They die with the process that started them. For
+/// one thread.
 class ProcessEngine {
  public:
   using Invocation = std::uint64_t;
@@ -31,6 +33,7 @@ class ProcessEngine {
     std::filesystem::path program;                        ///< virga-function
     std::filesystem::path folder;                         ///< for payloads and logs; made if missing
     std::map<std::string, std::string> environment = {};  ///< besides this process's own
+    std::chrono::milliseconds grace{10'000};              ///< after its lifetime an invocation is killed
     /// For tests: is an invocation to be run twice at once, as some platforms do now and then? Nobody hears of the
     /// twin.
     std::function<Twin(const Payload&)> twin = {};
@@ -44,7 +47,8 @@ class ProcessEngine {
 
   /// Starts a process; `name` is that of its log. Throws Error(kIo, kNotFound).
   Invocation invoke(const Payload& payload, const std::string& name);
-  /// Invocations that have ended since the last call; waits for one up to `time`.
+  /// Invocations that have ended since the last call; waits for one up to `time`. To be called again and again: it is
+  /// here that lifetimes are enforced.
   [[nodiscard]] std::vector<Ended> wait(std::chrono::milliseconds time);
   void kill(Invocation invocation) noexcept;
   /// Kills and forgets all that runs.
@@ -63,10 +67,13 @@ class ProcessEngine {
     int output = -1;  // of its answer
     std::string answer;
     std::filesystem::path log;
+    std::chrono::milliseconds lifetime{};
+    Deadline end;  ///< then it is killed
+    bool overdue = false;
     bool unheard = false;  // its end is no news
   };
-  void start(Invocation invocation, const std::filesystem::path& payload, const std::filesystem::path& log_file,
-             bool unheard);
+  void start(Invocation invocation, const std::filesystem::path& payload, Process process);
+  void kill_the_overdue();
   void read_output(Process& process) const;
   [[nodiscard]] Ended collect(Invocation invocation, Process& process) const;
 

@@ -93,7 +93,8 @@ TEST_F(ProcessEngineTest, HandsOverThePayloadAndTheAnswer) {
 TEST_F(ProcessEngineTest, SaysHowAProcessDied) {
   const std::pair<const char*, const char*> deaths[] = {
       {"kill -9 $$", "killed by signal 9 (Killed)"},
-      {R"(printf '{"version":1,"end":"done","loss":null}'; kill -9 $$)", "killed by signal 9 (Killed)"},
+      {R"(printf '{"version":1,"end":"done","loss":null,"cpu_seconds":0,"peak_memory_bytes":0}'; kill -9 $$)",
+       "killed by signal 9 (Killed)"},
       {"exit 3", "exit status 3"},
       {R"(printf '{"version":1,"end":')", "exit status 0"}};
   for (const auto& [text, death] : deaths) {
@@ -126,6 +127,22 @@ TEST_F(ProcessEngineTest, KillsOneAndLeavesTheOthers) {
   EXPECT_EQ(ended.death, "killed by signal 9 (Killed)");
   EXPECT_TRUE(engine.runs(second));
   EXPECT_EQ(engine.processes().size(), 1U);
+}
+
+TEST_F(ProcessEngineTest, KillsWhoOutlivesHisLifetime) {
+  auto impatient = options(script("exec sleep 1000"));
+  impatient.grace = 100ms;
+  ProcessEngine engine(impatient);
+  auto brief = payload("evaluate");
+  brief.lifetime = 200ms;
+  (void)engine.invoke(brief, "evaluate-1");
+  const auto other = engine.invoke(payload("worker"), "worker-0-1");
+
+  const auto ended = wait_for_one(engine);
+
+  EXPECT_FALSE(ended.answer);
+  EXPECT_EQ(ended.death, "killed, because it had not ended 0.1 s after its lifetime of 0.2 s");
+  EXPECT_TRUE(engine.runs(other));
 }
 
 TEST_F(ProcessEngineTest, LeavesNoProcessBehind) {

@@ -30,6 +30,8 @@ std::string type_text(const Option& option) {
       return "whole number" + or_word;
     case OptionType::kNumber:
       return "number" + or_word;
+    case OptionType::kBytes:
+      return "bytes" + or_word;
     case OptionType::kTime:
       return "time" + or_word;
     case OptionType::kTextList:
@@ -148,6 +150,10 @@ nlohmann::json value_schema(const Option& option) {
       if (option.range.max < 1e18) schema[option.range.below_max ? "exclusiveMaximum" : "maximum"] = option.range.max;
       return schema;
     }
+    case OptionType::kBytes:
+      return {{"anyOf",
+               {{{"type", "integer"}, {"minimum", option.range.min}},
+                {{"type", "string"}, {"pattern", "^[0-9.]+ ?(B|[kKMGT]B?|[KMGT]iB)?$"}}}}};
     case OptionType::kTime:
       return {{"anyOf",
                {{{"type", "number"}, {"exclusiveMinimum", 0}},

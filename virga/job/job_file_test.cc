@@ -125,7 +125,6 @@ TEST(JobFileTest, RefusesWhatIsNotBuiltByName) {
   EXPECT_EQ(usd.kind(), ErrorKind::kUnsupported);
   EXPECT_STREQ(usd.what(), "job.toml:2: stop.usd: not built yet");
   EXPECT_FALSE(usd.remedy().empty());
-  EXPECT_EQ(refusal("[functions]\nmemory = \"1769MB\"\n").kind(), ErrorKind::kUnsupported);
   EXPECT_EQ(refusal("[functions]\nengine = \"lambda\"\n").kind(), ErrorKind::kUnsupported);
   EXPECT_EQ(refusal("[exchange]\nchannel = \"s3\"\n").kind(), ErrorKind::kUnsupported);
 }

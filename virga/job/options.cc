@@ -367,7 +367,15 @@ std::vector<Option> function_options() {
            [](Job& job, const Value& v) {
              job.functions.workers = static_cast<std::uint32_t>(maybe<std::uint64_t>(v).value_or(0));
            }},
-      {.section = "functions", .key = "memory", .help = "Memory of a function", .instead = kOnlySingle},
+      {.section = "functions",
+       .key = "memory",
+       .type = OptionType::kBytes,
+       .fallback = "1769MB",
+       .placeholder = "BYTES",
+       .range = {.min = 1, .max = 1e15},
+       .help = "Most memory of a function: rows that do not fit are read again in each epoch",
+       .more = "A job whose model, state and mini-batches need more is refused before it starts.",
+       .store = [](Job& job, const Value& v) { job.functions.memory_bytes = std::get<std::uint64_t>(v); }},
       {.section = "functions",
        .key = "lifetime",
        .type = OptionType::kTime,

@@ -21,6 +21,7 @@ enum class OptionType {
   kBoolean,
   kInteger,  ///< at most 2^63 - 1, TOML's largest
   kNumber,
+  kBytes,        ///< a number of bytes, or with a unit: "1769MB"
   kTime,         ///< a number of seconds, or with a unit: "15min"
   kTextList,     ///< array of strings; "a,b,c" on the command line
   kClassWeight,  ///< "balanced", or class = weight; "0=1,1=2.5" on the command line

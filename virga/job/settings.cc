@@ -74,6 +74,7 @@ void warn_of_idle(const Settings& settings, const Job& job, std::vector<std::str
       {"optimizer", "beta2", name == "adam", "optimizer " + name},
       {"optimizer", "epsilon", has_epsilon, "optimizer " + name},
       {"data", "validation_fraction", !job.data.validation, "data.validation"},
+      {"functions", "memory", job.functions.engine != "single", "engine single"},
       {"functions", "lifetime", job.functions.engine != "single", "engine single"},
       {"exchange", "pattern", job.functions.engine != "single", "engine single"},
       {"exchange", "channel", job.functions.engine != "single", "engine single"},

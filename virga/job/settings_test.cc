@@ -139,9 +139,17 @@ TEST(ParseValueTest, RefusesByNameWhatIsNotBuilt) {
   EXPECT_EQ(engine.kind(), ErrorKind::kUnsupported);
   EXPECT_STREQ(engine.what(), "--engine: \"lambda\" is not built yet");
   EXPECT_THAT(engine.remedy(), HasSubstr("single"));
-  const auto memory = refusal("functions", "memory", "1769MB");
-  EXPECT_EQ(memory.kind(), ErrorKind::kUnsupported);
-  EXPECT_STREQ(memory.what(), "--memory: not built yet");
+}
+
+TEST(ParseValueTest, ReadsBytes) {
+  EXPECT_EQ(job_of({}).functions.memory_bytes, 1'769'000'000U);
+  EXPECT_EQ(job_of({setting("functions", "memory", "512MiB")}).functions.memory_bytes, 512U << 20);
+  const auto& option = *find_option("functions", "memory");
+  EXPECT_EQ(value_text(option, parse_value(option, "2GB", "here")), "2000MB");
+  EXPECT_EQ(value_text(option, parse_value(option, "1KiB", "here")), "1024");
+  EXPECT_THAT(refusal("functions", "memory", "0").what(), HasSubstr("must be at least 1"));
+  EXPECT_THAT(refusal("functions", "memory", "much").what(), HasSubstr("is not a number with a unit"));
+  EXPECT_THAT(refusal("functions", "memory", "3 parrots").what(), HasSubstr("unknown unit"));
 }
 
 TEST(SettingsTest, LetTheHigherSourceWinInAnyOrder) {

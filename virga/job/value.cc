@@ -120,6 +120,8 @@ Value parse_value(const Option& option, std::string_view text, std::string_view 
         return parse_number<std::uint64_t>(option, text, origin, "a whole number");
       case OptionType::kNumber:
         return parse_number<double>(option, text, origin, "a number");
+      case OptionType::kBytes:
+        return parse_bytes(text, subject(option, origin));
       case OptionType::kTime:
         return parse_duration(text, subject(option, origin));
       case OptionType::kTextList:
@@ -163,7 +165,11 @@ std::string value_text(const Option& option, const Value& value) {
       return has_empty_word(option) ? std::string(option.fallback) : std::string();
     }
     std::string operator()(bool yes) const { return yes ? "true" : "false"; }
-    std::string operator()(std::uint64_t number) const { return std::to_string(number); }
+    std::string operator()(std::uint64_t number) const {
+      constexpr std::uint64_t kMegabyte = 1'000'000;
+      const bool whole = option.type == OptionType::kBytes && number % kMegabyte == 0;
+      return whole ? fmt::format("{}MB", number / kMegabyte) : std::to_string(number);
+    }
     std::string operator()(double number) const { return number_text(number); }
     std::string operator()(const std::string& text) const { return text; }
     std::string operator()(const std::vector<std::string>& words) const {

@@ -222,15 +222,22 @@ void Supervisor::on(const StopWanted& event, Commands& out) {
 
 void Supervisor::on(const Tick& event, Commands& out) {
   now_seconds_ = event.now_seconds;
-  if (open_at_seconds_) {
-    if (!trained() && now_seconds_ >= *open_at_seconds_) open_view(out);
+  if (open_at_seconds_ && !trained()) {
+    if (now_seconds_ >= *open_at_seconds_) open_view(out);
     return;
   }
-  // Who has not left with the others is lost.
-  if (!leaving_ || alive_.empty() || trained() || event.idle_seconds < options_.leave_seconds) return;
-  for (const auto worker : alive_) out.emplace_back(KillWorker{view_.members[worker]});
+  // Who has not left with the others is lost; who is still there after the end has nothing more to do.
+  if (!(leaving_ || trained()) || alive_.empty() || event.idle_seconds < options_.leave_seconds) return;
+  std::string who;
+  for (const auto worker : alive_) {
+    out.emplace_back(KillWorker{view_.members[worker]});
+    who +=
+        fmt::format("{}worker {} (generation {})", who.empty() ? "" : ", ", worker, view_.members[worker].generation);
+  }
   alive_.clear();
-  restart("workers did not leave with the others", "", Pause::kNone, out);
+  if (trained()) return;
+  restart(fmt::format("{} did not leave with the others within {} s", who, options_.leave_seconds), "", Pause::kNone,
+          out);
 }
 
 void Supervisor::finish_if_over(Commands& out) {

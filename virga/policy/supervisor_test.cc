@@ -234,7 +234,10 @@ TEST(Supervisor, LetsWorkersEndInTheirTimeOnceTheLastSnapshotIsThere) {
   (void)run.tell(Begin{});
   (void)run.tell(ended(1, 1, How::kDone));
   (void)run.tell(snapshot(1));
-  EXPECT_EQ(run.tell(Tick{100}), "");
+  EXPECT_EQ(run.tell(Tick{9.9}), "");
+  EXPECT_EQ(run.tell(Tick{10}), "kill 0.1") << "but not without an end";
+  EXPECT_EQ(run.tell(ended(0, 1, How::kCrashed)), "");
+  EXPECT_EQ(run.tell(loss(1, 0.5)), "1: 0.5 best, finish epochs");
 }
 
 TEST(Supervisor, GivesUpWhenWorkersNeverLeaveAndNothingGetsFurther) {

@@ -1,5 +1,6 @@
 #include "virga/training/function_worker.h"
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -19,6 +20,7 @@
 #include "virga/optimizer/schedule.h"
 #include "virga/training/algorithm.h"
 #include "virga/training/defaults.h"
+#include "virga/training/function_memory.h"
 #include "virga/training/state_file.h"
 #include "virga/training/worker.h"
 
@@ -34,8 +36,8 @@ constexpr auto kReportInterval = 100ms;
 
 Wait request_time() { return {Deadline::in(kRequestTime)}; }
 
-/// Looks out for news on a thread of its own: a newer view and the silence of the driver end the view; a control record
-/// is noted.
+/// Looks out for news on a thread of its own: a newer view ends the view; a control record and the silence of the
+/// driver are noted.
 class Lookout {
  public:
   Lookout(Register& registers, std::chrono::milliseconds orphan_timeout)
@@ -64,6 +66,8 @@ class Lookout {
     const auto value = registers_.read(kViewRegister, request_time());
     return value && decode_view(as_text(value->bytes.view())).view.number > known;
   }
+  /// Has the driver been silent for too long?
+  [[nodiscard]] bool orphaned() const noexcept { return orphaned_; }
 
  private:
   void run(const std::stop_token& stop) {
@@ -104,9 +108,7 @@ class Lookout {
       if (Clock::now() - heard > orphan_timeout_) {
         const std::lock_guard lock(mutex_);
         orphaned_ = true;
-        over_.request_stop();
         changed_.notify_all();
-        return;
       }
     }
   }
@@ -114,12 +116,12 @@ class Lookout {
   Register& registers_;
   const std::chrono::milliseconds orphan_timeout_;
   std::atomic<std::uint64_t> control_ = 0;
+  std::atomic<bool> orphaned_ = false;
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
   std::optional<ViewRecord> newest_;
   std::uint32_t watched_ = 0;
   std::stop_source over_;
-  bool orphaned_ = false;
   std::exception_ptr error_;
   std::jthread thread_;  // last: ends before what it uses
 };
@@ -136,22 +138,19 @@ class Life {
       const auto value = place_.registers.read(name_, request_time());
       if (value && decode_life(as_text(value->bytes.view())).generation >= place_.me.generation) return false;
       version_ = value ? value->version : 0;
-      if (write({.generation = place_.me.generation, .view = 0, .round = 0})) return true;
+      if (sign(0, 0)) return true;
     }
   }
-  /// False if a later generation has claimed the register.
-  [[nodiscard]] bool sign(std::uint32_t view, Round round) {
-    return write({.generation = place_.me.generation, .view = view, .round = round});
-  }
-
- private:
-  bool write(const LifeRecord& record) {
+  /// False if a later generation has claimed the register. View 0: it has only been claimed.
+  [[nodiscard]] bool sign(std::uint32_t view, Round next) {
+    const LifeRecord record{.generation = place_.me.generation, .view = view, .round = next, .time = wall_clock()};
     const auto version =
         place_.registers.compare_exchange(name_, version_, as_bytes(encode_life(record)), request_time());
     if (version) version_ = *version;
     return version.has_value();
   }
 
+ private:
   const WorkerPlace& place_;
   const std::string name_;
   std::uint64_t version_ = 0;
@@ -199,7 +198,13 @@ class InView final : public Control, public Reporter, public Checkpoint {
 
   WorkerEnd run(BatchSource& data, Algorithm& algorithm) {
     place_.clock.lap(WorkPhase::kStart);
-    run_worker(exchange_->position().round, data, *exchange_, algorithm, *this, *this, *this);
+    give_sign_of_life();
+    try {
+      run_worker(exchange_->position().round, data, *exchange_, algorithm, *this, *this, *this);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kDeadlineExceeded || over_.stop_requested()) throw;
+      throw Error(error.kind(), error.what() + who_is_missing(), error.remedy());
+    }
     return end_;
   }
 
@@ -209,7 +214,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
     if (round >= total) return false;
     if (exchange_->decree() == kLeave) {
       save();
-      end_ = WorkerEnd::kContinue;
+      end_ = lookout_.orphaned() ? WorkerEnd::kOrphaned : WorkerEnd::kContinue;
       return false;
     }
     if (exchange_->decree() > 0) {  // every control record is one to stop
@@ -218,7 +223,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
       return false;
     }
     place_.clock.lap(WorkPhase::kKeep);
-    exchange_->set_decree(place_.end_of_life.passed() ? kLeave : lookout_.control());
+    exchange_->set_decree(place_.end_of_life.passed() || lookout_.orphaned() ? kLeave : lookout_.control());
     return true;
   }
 
@@ -232,7 +237,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
     const auto now = Clock::now();
     if (now - reported_ >= kReportInterval) {
       reported_ = now;
-      if (!life_.sign(view_.number, round)) throw Error(ErrorKind::kInterrupted, "the next generation is at work");
+      give_sign_of_life();
       if (rank_ == 0) {
         place_.registers.write(kProgressRegister,
                                as_bytes(encode_progress({.round = round,
@@ -254,6 +259,25 @@ class InView final : public Control, public Reporter, public Checkpoint {
   }
 
  private:
+  void give_sign_of_life() {
+    if (life_.sign(view_.number, exchange_->position().round)) return;
+    throw Error(ErrorKind::kInterrupted, "the next generation is at work");
+  }
+
+  /// Whom this rank has waited for in vain, and their last signs of life.
+  std::string who_is_missing() const {
+    std::string text;
+    for (const auto rank : exchange_->missing()) {
+      const auto& member = view_.members.at(rank);
+      const auto value = place_.registers.read(worker_register(member.worker), request_time());
+      const auto life = value ? std::optional(decode_life(as_text(value->bytes.view()))) : std::nullopt;
+      text += fmt::format("{} {}", text.empty() ? "" : ";", life_text(member, life, wall_clock()));
+    }
+    if (text.empty()) return text;
+    const std::chrono::duration<double> patience = place_.job.patience;
+    return fmt::format("; waited {} s in round {} for{}", patience.count(), exchange_->position().round, text);
+  }
+
   double rate_of(std::uint32_t epoch) const {
     return *plan_.learning_rate * schedule_factor(plan_.schedule, epoch, plan_.epochs) * plan_.label_scale;
   }
@@ -313,19 +337,6 @@ class InView final : public Control, public Reporter, public Checkpoint {
   Clock::time_point saved_ = Clock::now();
 };
 
-/// What the others of a view said last: appended to an error about who is missing.
-std::string signs_of_life(const WorkerPlace& place, const View& view) {
-  std::string text;
-  for (const auto& member : view.members) {
-    if (member == place.me) continue;
-    const auto value = place.registers.read(worker_register(member.worker), request_time());
-    const auto life = value ? decode_life(as_text(value->bytes.view())) : LifeRecord();
-    text += life.view > 0 ? fmt::format("; worker {} was last seen in round {}", member.worker, life.round)
-                          : fmt::format("; worker {} has {}", member.worker, value ? "just started" : "not been seen");
-  }
-  return text;
-}
-
 }  // namespace
 
 std::string_view to_string(WorkerEnd end) noexcept {
@@ -356,7 +367,8 @@ WorkerWork run_function_worker(const WorkerPlace& place) {
     throw Error(ErrorKind::kBadData, fmt::format("{}: not the data that the job was started on", job.data),
                 "start the job anew");
   }
-  GroupCache cache(*store, manifest, job.cache_bytes);
+  const auto memory = worker_memory(job.plan, job.pattern, manifest, job.memory_bytes);
+  GroupCache cache(*store, manifest, std::min(memory.cache_bytes, job.cache_bytes));
   const Schedule schedule(manifest.train, manifest.rows_per_group, job.seed, job.plan.batch_size);
   Lookout lookout(place.registers, job.orphan_timeout);
   for (std::uint32_t known = 0;;) {
@@ -374,15 +386,14 @@ WorkerWork run_function_worker(const WorkerPlace& place) {
     work.view = known;
     try {
       InView in_view(place, life, schedule, manifest, lookout, *record, *rank, work);
-      BatchSource data(cache, schedule, {.rank = *rank, .world_size = record->view.size()});
+      BatchSource data(cache, schedule,
+                       {.rank = *rank, .world_size = record->view.size(), .prefetch_bytes = memory.prefetch_bytes});
       GradientAveraging algorithm(make_model(job.plan.model, place.kernels), job.plan.mean_weight);
       work.end = in_view.run(data, algorithm);
       return work;
     } catch (const Error& error) {
       // What a view could not do for want of its members is no error once it is over.
-      if (error.kind() == ErrorKind::kInterrupted || lookout.is_over(known)) continue;
-      if (error.kind() != ErrorKind::kDeadlineExceeded) throw;
-      throw Error(error.kind(), error.what() + signs_of_life(place, record->view), error.remedy());
+      if (error.kind() != ErrorKind::kInterrupted && !lookout.is_over(known)) throw;
     }
   }
 }
