@@ -7,17 +7,20 @@
 #include <cstdlib>
 #include <string>
 
-#include <unistd.h>
-
 namespace virga {
 namespace {
 
 struct Plan {
   std::string name;
+  int signal = SIGKILL;
   std::atomic<std::int64_t> left = 0;
 
   Plan() {
     const char* text = std::getenv("VIRGA_CRASH_AT");  // NOLINT(concurrency-mt-unsafe): read once, nobody sets it
+    if (text == nullptr) {
+      signal = SIGSTOP;
+      text = std::getenv("VIRGA_STOP_AT");  // NOLINT(concurrency-mt-unsafe): as above
+    }
     if (text == nullptr) return;
     const std::string_view all = text;
     const auto colon = all.rfind(':');
@@ -39,7 +42,7 @@ Plan& plan() {
 void crash_point(std::string_view name) noexcept {
   auto& planned = plan();
   if (planned.left.load(std::memory_order_relaxed) <= 0 || planned.name != name) return;
-  if (--planned.left == 0) ::kill(::getpid(), SIGKILL);
+  if (--planned.left == 0) ::raise(planned.signal);
 }
 
 }  // namespace virga

@@ -37,8 +37,9 @@ std::uint64_t memory_limit() {
 void keep_freed_memory() noexcept {
   // NOLINTBEGIN(concurrency-mt-unsafe): main() calls this before there are other threads
   ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
-  ::mallopt(M_TRIM_THRESHOLD, 256 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
   ::mallopt(M_TOP_PAD, 4 << 20);
+  ::mallopt(M_ARENA_MAX, 1);  // arenas of other threads give back what is free, whatever the options say
   // NOLINTEND(concurrency-mt-unsafe)
 }
 

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include "virga/base/error.h"
+#include "virga/base/random.h"
 #include "virga/base/shared_bytes.h"
 #include "virga/collective/contribution_testing.h"
 
@@ -85,6 +86,27 @@ TEST(ContributionCodec, GivesBackEachMembersRange) {
         EXPECT_EQ(joined.tables, contribution.tables);
       }
     }
+  }
+}
+
+TEST(ContributionCodec, GivesBackKeysHoweverFarApart) {
+  constexpr std::uint32_t kRows = 0xffffffff;
+  const Layout layout = {{.name = "w", .rows = kRows, .width = 1, .sparse = true}};
+  const auto cuts = cut_tables(layout, 1);
+  const Random random(5, Purpose::kTest);
+  for (const std::uint32_t most : {1U, 31U, 127U, 128U, 129U, 400U, 16'384U, 40'000U, 4'000'000U}) {
+    Contribution contribution;
+    auto& table = contribution.tables.emplace_back();
+    std::uint64_t key = random.below(3, most, 0) == 0 ? 0 : random.below(most, most, 1);
+    for (std::uint64_t i = 0; i < 1000 && key < kRows; key += 1 + random.below(most, most, ++i + 1)) {
+      table.keys.push_back(static_cast<std::uint32_t>(key));
+    }
+    table.keys.back() = kRows - 1;  // a large step, wherever it stands
+    table.values.assign(table.keys.size(), 0.5F);
+    const auto body = encoded(part_of(contribution, layout, cuts, 0, 0), layout);
+    ContributionPart decoded;
+    decode_part(body.view(), layout, cuts, 0, "test", decoded);
+    EXPECT_TRUE(std::ranges::equal(decoded.tables[0].rows.keys, table.keys)) << most;
   }
 }
 

@@ -1,7 +1,10 @@
 #include "virga/collective/table_sum.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <limits>
+#include <utility>
 
 #include "virga/base/error.h"
 #include "virga/collective/tree_sum.h"
@@ -16,27 +19,78 @@ struct Cursor {
   std::size_t out = 0;
 };
 
-/// Merges while both lists last, for rows of one value. Half of the keys are in both lists, in no order that a branch
-/// predictor could learn, so there are no branches on them.
-Cursor merge_values(const SparsePart& left, const SparsePart& right, std::uint32_t* keys, float* values) {
-  Cursor at;
-  while (at.left < left.keys.size() && at.right < right.keys.size()) {
-    const auto x = left.keys[at.left], y = right.keys[at.right];
-    const std::uint32_t from_left = x <= y, from_right = y <= x;
-    const float a = left.values[at.left], b = right.values[at.right];
-    const std::uint32_t one = (std::bit_cast<std::uint32_t>(a) & (0U - from_left)) |  // a key of one list alone is
-                              (std::bit_cast<std::uint32_t>(b) & (0U - from_right));  // taken as it is
-    const std::uint32_t both = 0U - (from_left & from_right);
-    keys[at.out] = std::min(x, y);
-    values[at.out] = std::bit_cast<float>((std::bit_cast<std::uint32_t>(a + b) & both) | (one & ~both));
-    at.left += from_left;
-    at.right += from_right;
-    ++at.out;
-  }
-  return at;
+/// One step of a merge of rows of one value. Half of the keys are in both lists, in no order that a branch predictor
+/// could learn, so there are no branches on them.
+void merge_value(const SparsePart& left, const SparsePart& right, Cursor& at, std::uint32_t* keys, float* values) {
+  const auto x = left.keys[at.left], y = right.keys[at.right];
+  const std::uint32_t from_left = x <= y, from_right = y <= x;
+  const float a = left.values[at.left], b = right.values[at.right];
+  const std::uint32_t one = (std::bit_cast<std::uint32_t>(a) & (0U - from_left)) |  // a key of one list alone is
+                            (std::bit_cast<std::uint32_t>(b) & (0U - from_right));  // taken as it is
+  const std::uint32_t both = 0U - (from_left & from_right);
+  keys[at.out] = std::min(x, y);
+  values[at.out] = std::bit_cast<float>((std::bit_cast<std::uint32_t>(a + b) & both) | (one & ~both));
+  at.left += from_left;
+  at.right += from_right;
+  ++at.out;
 }
 
-/// The same for rows of `width` values, where copying outweighs a branch.
+/// Merges rows of one value, to the end of both lists. A step of a merge waits for the one before it, so the lists are
+/// cut into three ranges of keys, whose merges take turns.
+std::size_t merge_values(const SparsePart& left, const SparsePart& right, std::uint32_t* keys, float* values) {
+  constexpr std::size_t kRanges = 3;
+  std::array<SparsePart, kRanges> lefts, rights;
+  std::array<Cursor, kRanges> at;
+  std::array<std::size_t, kRanges> begin{};  // in the output, where each has room for all of its keys
+  std::size_t from = 0, from_right = 0;
+  for (std::size_t i = 0; i < kRanges; ++i) {
+    const auto last = i + 1 == kRanges;
+    const auto to = left.keys.size() * (i + 1) / kRanges;
+    const auto to_right =
+        last ? right.keys.size()
+             : static_cast<std::size_t>(std::ranges::lower_bound(right.keys, left.keys[to]) - right.keys.begin());
+    lefts[i] = {left.keys.subspan(from, to - from), left.values.subspan(from, to - from)};
+    rights[i] = {right.keys.subspan(from_right, to_right - from_right),
+                 right.values.subspan(from_right, to_right - from_right)};
+    at[i].out = begin[i] = from + from_right;
+    from = to;
+    from_right = to_right;
+  }
+  for (;;) {
+    // So many steps can be made before any list can end.
+    std::size_t steps = std::numeric_limits<std::size_t>::max();
+    for (std::size_t i = 0; i < kRanges; ++i) {
+      steps = std::min({steps, lefts[i].keys.size() - at[i].left, rights[i].keys.size() - at[i].right});
+    }
+    if (steps == 0) break;
+    for (std::size_t step = 0; step < steps; ++step) {
+      merge_value(lefts[0], rights[0], at[0], keys, values);
+      merge_value(lefts[1], rights[1], at[1], keys, values);
+      merge_value(lefts[2], rights[2], at[2], keys, values);
+    }
+  }
+  std::size_t out = 0;
+  for (std::size_t i = 0; i < kRanges; ++i) {
+    auto& cursor = at[i];
+    while (cursor.left < lefts[i].keys.size() && cursor.right < rights[i].keys.size()) {
+      merge_value(lefts[i], rights[i], cursor, keys, values);
+    }
+    for (const auto& [part, rest] : {std::pair(&lefts[i], cursor.left), std::pair(&rights[i], cursor.right)}) {
+      std::ranges::copy(part->keys.subspan(rest), keys + cursor.out);
+      std::ranges::copy(part->values.subspan(rest), values + cursor.out);
+      cursor.out += part->keys.size() - rest;
+    }
+    const auto count = cursor.out - begin[i];
+    if (out != begin[i]) {  // to the left: what is copied lies ahead
+      std::copy_n(keys + begin[i], count, keys + out);
+      std::copy_n(values + begin[i], count, values + out);
+    }
+    out += count;
+  }
+  return out;
+}
+
+/// Merges rows of `width` values while both lists last; copying outweighs a branch.
 Cursor merge_rows(const SparsePart& left, const SparsePart& right, std::size_t width, std::uint32_t* keys,
                   float* values) {
   Cursor at;
@@ -91,7 +145,12 @@ void TableSum::add(SparsePart& left, const SparsePart& right, std::size_t width)
   auto& buffer = next_buffer(most, most * width);
   auto* keys = buffer.keys.data();
   auto* values = buffer.values.data();
-  auto at = width == 1 ? merge_values(left, right, keys, values) : merge_rows(left, right, width, keys, values);
+  if (width == 1) {
+    const auto count = merge_values(left, right, keys, values);
+    left = {{keys, count}, {values, count}};
+    return;
+  }
+  auto at = merge_rows(left, right, width, keys, values);
   const auto copy_rest = [&](const SparsePart& part, std::size_t from) {
     std::ranges::copy(part.keys.subspan(from), keys + at.out);
     std::ranges::copy(part.values.subspan(from * width), values + at.out * width);

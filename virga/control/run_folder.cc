@@ -119,6 +119,7 @@ std::string life_text(const Member& member, const std::optional<LifeRecord>& lif
   const auto who = fmt::format("worker {} (generation {})", member.worker, member.generation);
   if (!life || life->generation != member.generation) return who + ", not seen yet";
   const std::chrono::duration<double> age = std::max(now - life->time, std::chrono::milliseconds(0));
+  if (life->view == 0) return fmt::format("{}, started {:.1f} s ago", who, age.count());
   return fmt::format("{}, last seen {:.1f} s ago before round {} of view {}", who, age.count(), life->round,
                      life->view);
 }

@@ -16,7 +16,8 @@ namespace virga {
 inline constexpr std::string_view kJobObject = "job.json";
 inline constexpr std::string_view kSettingsObject = "settings.json";  ///< what the job was made from, for a resume
 inline constexpr std::string_view kStartObject = "start";
-inline constexpr std::string_view kStoppedObject = "stopped";  ///< a snapshot in the middle of an epoch
+inline constexpr std::string_view kStoppedObject = "stopped";             ///< a snapshot in the middle of an epoch
+inline constexpr std::string_view kStoppedTakenObject = "stopped-taken";  ///< the driver's copy, which is evaluated
 inline constexpr std::string_view kViewRegister = "view";
 inline constexpr std::string_view kControlRegister = "control";
 inline constexpr std::string_view kDriverRegister = "driver";      ///< driver epoch and heartbeat

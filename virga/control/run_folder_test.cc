@@ -83,6 +83,8 @@ TEST(RunFolder, TellsPeopleOfASignOfLife) {
   EXPECT_EQ(life_text({1, 2}, life, milliseconds(0)),
             "worker 1 (generation 2), last seen 0.0 s ago before round 40 of view 3")
       << "another machine's clock";
+  const LifeRecord claimed{.generation = 2, .view = 0, .round = 0, .time = milliseconds(1000)};
+  EXPECT_EQ(life_text({1, 2}, claimed, milliseconds(3500)), "worker 1 (generation 2), started 2.5 s ago");
   EXPECT_EQ(life_text({1, 3}, life, milliseconds(2000)), "worker 1 (generation 3), not seen yet");
   EXPECT_EQ(life_text({1, 2}, std::nullopt, milliseconds(2000)), "worker 1 (generation 2), not seen yet");
 }

@@ -38,6 +38,8 @@ constexpr std::size_t kCheckpointsKept = 2;
 constexpr std::size_t kLogLines = 3;
 
 Wait request_time() { return {Deadline::in(30s)}; }
+/// For what may as well be left undone.
+Wait short_time() { return {Deadline::in(5s)}; }
 
 /// Both kinds of snapshot under one number: an epoch's, and where the run was stopped.
 struct SnapshotName {
@@ -46,7 +48,7 @@ struct SnapshotName {
   auto operator<=>(const SnapshotName&) const = default;
 };
 std::string object_of(const SnapshotName& name) {
-  return name.stopped ? std::string(kStoppedObject) : snapshot_object(name.epoch);
+  return name.stopped ? std::string(kStoppedTakenObject) : snapshot_object(name.epoch);
 }
 
 std::string last_lines(const std::filesystem::path& log) {
@@ -107,19 +109,24 @@ class FunctionsRun {
         stop_(stop),
         store_(open_object_store(place.folder.string())),
         registers_((place.folder / "registers").string()),
-        token_(random_token()),
+        token_(place.store.empty() ? random_token() : place.store_token),
         engine_({.program = place.program,
                  .folder = place.folder / "logs",
                  .environment = {{"VIRGA_CHANNEL_TOKEN", token_}},
-                 .grace = place.grace}),
+                 .grace = place.grace,
+                 .twin = place.twin}),
         silence_(place.silence),
         supervisor_(take_over()) {
     result_.learning_rate = learning_rate;
     write_job(manifest_checksum(manifest));
   }
 
+  ~FunctionsRun() { clear(); }
+  FunctionsRun(const FunctionsRun&) = delete;
+  FunctionsRun& operator=(const FunctionsRun&) = delete;
+
   TrainingResult run(FunctionsReport* report) {
-    started_ = last_event_ = kept_ = Clock::now();
+    began_ = started_ = last_event_ = kept_ = Clock::now();
     started_ -= elapsed_before_;
     tell(Begin{});
     while (!finished_) {
@@ -131,10 +138,11 @@ class FunctionsRun {
       ask_the_doubted();
       if (stop_.stop_requested()) tell_stop(EndReason::kStopped);
       if (run_.time_limit && Clock::now() - started_ >= *run_.time_limit) tell_stop(EndReason::kSeconds);
-      tell(Tick{std::chrono::duration<double>(Clock::now() - last_event_).count()});
+      const auto now = Clock::now();
+      tell(Tick{.idle_seconds = std::chrono::duration<double>(now - last_event_).count(),
+                .now_seconds = std::chrono::duration<double>(now - began_).count()});
     }
-    report_.messages_left = channel_->contents(request_time()).messages;
-    channel_->sweep(kEverybody, request_time());
+    clear();
     if (report != nullptr) *report = report_;
     if (!chosen_) throw Error(ErrorKind::kInterrupted, "the run was stopped before its first evaluation");
     result_.elapsed = result_.last.elapsed;
@@ -142,6 +150,18 @@ class FunctionsRun {
   }
 
  private:
+  /// Nobody works any more, and what was said in this driver's views is no longer of use. If the data store is gone,
+  /// its messages are.
+  void clear() noexcept {
+    engine_.kill_all();
+    if (std::exchange(cleared_, true) || !channel_) return;
+    try {
+      report_.messages_left = channel_->contents(short_time()).messages;
+      channel_->sweep(supervisor_.view().number + 1, short_time());
+    } catch (const Error&) {
+    }
+  }
+
   /// Claims the folder, and finds out how far another driver has come.
   Supervisor::Options take_over() {
     Supervisor::Options options{.workers = run_.plan.workers,
@@ -149,7 +169,8 @@ class FunctionsRun {
                                 .validates = place_.validates,
                                 .target_loss = run_.target_loss,
                                 .patience = run_.patience,
-                                .patience_after = run_.plan.patience_after};
+                                .patience_after = run_.plan.patience_after,
+                                .first_pause_seconds = std::chrono::duration<double>(place_.restart_pause).count()};
     const auto driver = registers_.read(kDriverRegister, request_time());
     driver_version_ = driver ? driver->version : 0;
     beat();
@@ -233,6 +254,7 @@ class FunctionsRun {
     if (place_.channel == FunctionsPlace::ChannelKind::kDirectory) {
       return "directory:" + (place_.folder / "channel").string();
     }
+    if (!place_.store.empty()) return "ps:" + place_.store;
     // A Unix socket is faster, but its path must be short.
     constexpr std::size_t kLongestPath = 100;
     // One of its own for each driver: what another one started may hold that one's for a moment after its death.
@@ -273,6 +295,11 @@ class FunctionsRun {
     ++report_.views;
     registers_.write(kViewRegister, as_bytes(encode_view({command.view, command.start_round})), request_time());
     view_start_ = command.start_round;
+    try {
+      channel_->sweep(command.view.number, short_time());
+    } catch (const Error& error) {
+      if (!is_retryable(error.kind())) throw;  // else the workers will say so, and it is swept with the next view
+    }
   }
   void perform(const InvokeWorker& command) {
     const auto invocation =
@@ -338,7 +365,10 @@ class FunctionsRun {
       unkept_ = false;
     }
   }
-  void perform(const WriteStop&) { registers_.write(kControlRegister, as_bytes("{\"stop\":true}"), request_time()); }
+  void perform(const WriteStop&) {
+    stop_written_ = true;
+    registers_.write(kControlRegister, as_bytes("{\"stop\":true}"), request_time());
+  }
   void perform(const Finish& command) {
     result_.reason = command.why;
     finished_ = true;
@@ -446,7 +476,8 @@ class FunctionsRun {
         found.push_back({static_cast<std::uint32_t>(*epoch)});
     }
     for (const auto& name : found) see(name);
-    if (!finished_ && store_->exists(kStoppedObject)) see({.epoch = 0, .stopped = true});
+    // Nobody stops before it is told to, unless another driver told it.
+    if (!finished_ && stop_written_ && store_->exists(kStoppedObject)) see({.epoch = 0, .stopped = true});
     if (const auto value = registers_.read(kProgressRegister, request_time()); value && value->version != progress_) {
       progress_ = value->version;
       const auto p = decode_progress(as_text(value->bytes.view()));
@@ -460,7 +491,10 @@ class FunctionsRun {
   void see(SnapshotName name) {
     if (finished_ || seen_.contains(name)) return;
     seen_.insert(name);
-    const auto snapshot = decode_snapshot(store_->get(object_of(name)));
+    const auto bytes = store_->get(name.stopped ? std::string(kStoppedObject) : object_of(name));
+    // Who is told late may stop elsewhere and write it again.
+    if (name.stopped) store_->put(kStoppedTakenObject, bytes);
+    const auto snapshot = decode_snapshot(bytes);
     name.epoch = snapshot.epoch;
     const auto& sums = snapshot.sums;
     const EpochReport report{.epoch = snapshot.epoch,
@@ -499,10 +533,12 @@ class FunctionsRun {
   std::uint64_t checkpoint_ = 0;  // the newest that the supervisor knows
   std::uint64_t progress_ = 0;
   bool stop_told_ = false;
+  bool stop_written_ = false;
+  bool cleared_ = false;
   bool finished_ = false;
   bool chosen_ = false;
   bool unkept_ = false;
-  Clock::time_point started_, last_event_, kept_, beaten_{};
+  Clock::time_point began_, started_, last_event_, kept_, beaten_{};
   TrainingResult result_;
   FunctionsReport report_;
   Supervisor supervisor_;  // last: what it starts from is found out with the others

@@ -51,7 +51,7 @@ Answer work(const Payload& payload, ObjectStore& run, const std::string& token) 
 
 Answer evaluate(const Payload& payload, const ObjectStore& run) {
   const auto job = read_job(run);
-  const auto object = payload.epoch == 0 ? std::string(kStoppedObject) : snapshot_object(payload.epoch);
+  const auto object = payload.epoch == 0 ? std::string(kStoppedTakenObject) : snapshot_object(payload.epoch);
   const auto snapshot = decode_snapshot(run.get(object));
   const auto store = open_object_store(job.validation.value_or(job.data));
   const auto manifest = read_manifest(*store);

@@ -76,7 +76,7 @@ std::string option_entry(const Option& option) {
   std::string absent;
   for (const auto& choice : option.choices) {
     if (is_built(choice)) {
-      text += fmt::format("- `\"{}\"`: {}\n", choice.word, choice.help);
+      text += fmt::format("- `\"{}\"`: {}\n", choice_text(choice), choice.help);
     } else {
       absent += fmt::format("{}`\"{}\"`", absent.empty() ? "" : ", ", choice.word);
     }
@@ -126,10 +126,19 @@ nlohmann::json value_schema(const Option& option) {
       return {{"type", "string"}, {"minLength", 1}};
     case OptionType::kChoice: {
       auto words = json::array();
+      auto any_of = json::array();
       for (const auto& choice : option.choices) {
-        if (is_built(choice)) words.push_back(choice.word);
+        if (!is_built(choice)) continue;
+        if (choice.rest.empty()) {
+          words.push_back(choice.word);
+        } else {
+          any_of.push_back({{"type", "string"}, {"pattern", fmt::format("^{}.", choice.word)}});
+        }
       }
-      return {{"enum", words}};
+      const json one_word{{"enum", words}};
+      if (any_of.empty()) return one_word;
+      any_of.insert(any_of.begin(), one_word);
+      return {{"anyOf", any_of}};
     }
     case OptionType::kBoolean:
       return {{"type", "boolean"}};

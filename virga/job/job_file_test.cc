@@ -184,6 +184,12 @@ TEST(JobSchemaTest, KnowsEveryOptionThatIsBuilt) {
   }
 }
 
+TEST(JobSchemaTest, TakesAChoiceThatGoesOn) {
+  const auto channel = job_schema()["properties"]["exchange"]["properties"]["channel"];
+  EXPECT_EQ(channel["default"], "auto");
+  EXPECT_EQ(channel["anyOf"].dump(), R"([{"enum":["auto","ps","directory"]},{"pattern":"^ps:.","type":"string"}])");
+}
+
 TEST(JobDocsTest, EqualThePageOfDocs) {
   const char* root = std::getenv("VIRGA_SOURCE_DIR");
   ASSERT_NE(root, nullptr) << "run by ctest, which sets it";

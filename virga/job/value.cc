@@ -63,6 +63,14 @@ Value parse_class_weight(const Option& option, std::string_view text, std::strin
   return weights;
 }
 
+void check_rest(const Option& option, const Choice& choice, const std::string& rest, std::string_view origin) {
+  try {
+    choice.check_rest(rest);
+  } catch (const Error& error) {
+    throw Error(error.kind(), fmt::format("{}: {}", subject(option, origin), error.what()), error.remedy());
+  }
+}
+
 void check_choice(const Option& option, const std::string& word, std::string_view origin) {
   std::vector<std::string> known;
   for (const auto& choice : option.choices) {
@@ -70,8 +78,11 @@ void check_choice(const Option& option, const std::string& word, std::string_vie
       throw Error(ErrorKind::kUnsupported, fmt::format("{}: \"{}\" is not built yet", subject(option, origin), word),
                   std::string(choice.instead));
     }
+    if (!choice.rest.empty() && word.starts_with(choice.word)) {
+      return check_rest(option, choice, word.substr(choice.word.size()), origin);
+    }
     if (choice.word == word) return;
-    if (choice.instead.empty()) known.emplace_back(choice.word);
+    if (choice.instead.empty()) known.push_back(choice_text(choice));
   }
   const auto near = nearest_word(word, known);
   throw Error(ErrorKind::kUsage,

@@ -61,6 +61,11 @@ class Lookout {
     return over_.get_token();
   }
   [[nodiscard]] std::uint64_t control() const noexcept { return control_; }
+  /// Is there a view above `known`? Asks, and so knows it even before the thread does.
+  [[nodiscard]] bool is_over(std::uint32_t known) const {
+    const auto value = registers_.read(kViewRegister, request_time());
+    return value && decode_view(as_text(value->bytes.view())).view.number > known;
+  }
   /// Has the driver been silent for too long?
   [[nodiscard]] bool orphaned() const noexcept { return orphaned_; }
 
@@ -121,12 +126,43 @@ class Lookout {
   std::jthread thread_;  // last: ends before what it uses
 };
 
+/// A worker's own register: each generation claims it once, so that an invocation that was started twice works once,
+/// and leaves signs of life there until the next one claims it.
+class Life {
+ public:
+  explicit Life(const WorkerPlace& place) : place_(place), name_(worker_register(place.me.worker)) {}
+
+  /// False if a twin of this invocation came first, or a later generation is at work.
+  [[nodiscard]] bool claim() {
+    for (;;) {  // again if the generation before gave a sign of life at the same time
+      const auto value = place_.registers.read(name_, request_time());
+      if (value && decode_life(as_text(value->bytes.view())).generation >= place_.me.generation) return false;
+      version_ = value ? value->version : 0;
+      if (sign(0, 0)) return true;
+    }
+  }
+  /// False if a later generation has claimed the register. View 0: it has only been claimed.
+  [[nodiscard]] bool sign(std::uint32_t view, Round next) {
+    const LifeRecord record{.generation = place_.me.generation, .view = view, .round = next, .time = wall_clock()};
+    const auto version =
+        place_.registers.compare_exchange(name_, version_, as_bytes(encode_life(record)), request_time());
+    if (version) version_ = *version;
+    return version.has_value();
+  }
+
+ private:
+  const WorkerPlace& place_;
+  const std::string name_;
+  std::uint64_t version_ = 0;
+};
+
 /// A worker in one view: its part of the loop's control, reporter and checkpoint.
 class InView final : public Control, public Reporter, public Checkpoint {
  public:
-  InView(const WorkerPlace& place, const Schedule& schedule, const Manifest& manifest, Lookout& lookout,
+  InView(const WorkerPlace& place, Life& life, const Schedule& schedule, const Manifest& manifest, Lookout& lookout,
          const ViewRecord& record, Rank rank, WorkerWork& work)
       : place_(place),
+        life_(life),
         plan_(place.job.plan),
         schedule_(schedule),
         lookout_(lookout),
@@ -224,10 +260,8 @@ class InView final : public Control, public Reporter, public Checkpoint {
 
  private:
   void give_sign_of_life() {
-    place_.registers.write(
-        worker_register(place_.me.worker),
-        as_bytes(encode_life({place_.me.generation, view_.number, exchange_->position().round, wall_clock()})),
-        request_time());
+    if (life_.sign(view_.number, exchange_->position().round)) return;
+    throw Error(ErrorKind::kInterrupted, "the next generation is at work");
   }
 
   /// Whom this rank has waited for in vain, and their last signs of life.
@@ -288,6 +322,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
   }
 
   const WorkerPlace& place_;
+  Life& life_;
   const TrainingPlan& plan_;
   const Schedule& schedule_;
   Lookout& lookout_;
@@ -320,6 +355,12 @@ std::string_view to_string(WorkerEnd end) noexcept {
 
 WorkerWork run_function_worker(const WorkerPlace& place) {
   const auto& job = place.job;
+  WorkerWork work;
+  Life life(place);
+  if (!life.claim()) {
+    work.end = WorkerEnd::kSuperseded;
+    return work;
+  }
   const auto store = open_object_store(job.data);
   const auto manifest = read_manifest(*store);
   if (manifest_checksum(manifest) != job.data_checksum) {
@@ -330,7 +371,6 @@ WorkerWork run_function_worker(const WorkerPlace& place) {
   GroupCache cache(*store, manifest, std::min(memory.cache_bytes, job.cache_bytes));
   const Schedule schedule(manifest.train, manifest.rows_per_group, job.seed, job.plan.batch_size);
   Lookout lookout(place.registers, job.orphan_timeout);
-  WorkerWork work;
   for (std::uint32_t known = 0;;) {
     const auto record = lookout.wait_for_view(known);
     if (!record) {
@@ -345,7 +385,7 @@ WorkerWork run_function_worker(const WorkerPlace& place) {
     }
     work.view = known;
     try {
-      InView in_view(place, schedule, manifest, lookout, *record, *rank, work);
+      InView in_view(place, life, schedule, manifest, lookout, *record, *rank, work);
       BatchSource data(cache, schedule,
                        {.rank = *rank, .world_size = record->view.size(), .prefetch_bytes = memory.prefetch_bytes});
       GradientAveraging algorithm(make_model(job.plan.model, place.kernels), job.plan.mean_weight);
@@ -353,8 +393,7 @@ WorkerWork run_function_worker(const WorkerPlace& place) {
       return work;
     } catch (const Error& error) {
       // What a view could not do for want of its members is no error once it is over.
-      const bool over = lookout.over().stop_requested();
-      if (error.kind() != ErrorKind::kInterrupted && !over) throw;
+      if (error.kind() != ErrorKind::kInterrupted && !lookout.is_over(known)) throw;
     }
   }
 }
