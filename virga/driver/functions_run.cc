@@ -295,6 +295,7 @@ class FunctionsRun {
     ++report_.views;
     registers_.write(kViewRegister, as_bytes(encode_view({command.view, command.start_round})), request_time());
     view_start_ = command.start_round;
+    if (std::exchange(doubt_, false)) doubt_members_of(command.view);
     try {
       channel_->sweep(command.view.number, short_time());
     } catch (const Error& error) {
@@ -407,13 +408,18 @@ class FunctionsRun {
       if (ended.answer->work) event.view = ended.answer->work->view;
       event.text = "it ended as " + ended.answer->end;
     }
-    std::vector<Member> others;
-    for (const auto& [invocation, member] : workers_) others.push_back(member);
+    if (event.how == WorkerEnded::How::kFailed && event.error == ErrorKind::kDeadlineExceeded) doubt_ = true;
     tell(event);
-    const bool impatient = event.how == WorkerEnded::How::kFailed && event.error == ErrorKind::kDeadlineExceeded;
-    if (impatient) silence_.doubt(others, supervisor_.view().number, Clock::now());
   }
 
+  /// Of those who go on in it; who is new in it comes later.
+  void doubt_members_of(const View& view) {
+    std::vector<Member> running;
+    for (const auto& [invocation, member] : workers_) {
+      if (view.rank_of(member)) running.push_back(member);
+    }
+    silence_.doubt(running, view.number, Clock::now());
+  }
   /// Kills who gives no sign of life though others have waited for somebody in vain.
   void ask_the_doubted() {
     for (const auto& member : silence_.doubted()) {
@@ -523,6 +529,7 @@ class FunctionsRun {
   std::map<ProcessEngine::Invocation, SnapshotName> evaluations_;
   std::map<ProcessEngine::Invocation, Clock::time_point> invoked_;
   SilenceWatch silence_;
+  bool doubt_ = false;  // somebody ran out of patience: who goes on in the next view is doubted
   std::map<ProcessEngine::Invocation, const char*> lost_;  // why they were killed
   std::set<SnapshotName> seen_;
   std::map<SnapshotName, EpochReport> reports_;
