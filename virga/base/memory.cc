@@ -2,12 +2,27 @@
 
 #include <algorithm>
 #include <fstream>
+#include <string>
 
 #include <malloc.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 
 namespace virga {
+
+namespace {
+
+/// getrusage() counts what was resident before exec, too: the pages of the process that this one was forked from.
+std::uint64_t peak_resident_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    std::uint64_t kibibytes = 0;
+    if (word == "VmHWM:" && status >> kibibytes) return kibibytes * 1024;
+  }
+  return 0;
+}
+
+}  // namespace
 
 std::uint64_t memory_limit() {
   struct sysinfo info {};
@@ -34,7 +49,7 @@ ProcessUsage process_usage() noexcept {
   const auto seconds = [](const timeval& t) {
     return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
   };
-  return {seconds(usage.ru_utime) + seconds(usage.ru_stime), static_cast<std::uint64_t>(usage.ru_maxrss) * 1024};
+  return {seconds(usage.ru_utime) + seconds(usage.ru_stime), peak_resident_bytes()};
 }
 
 }  // namespace virga

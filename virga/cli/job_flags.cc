@@ -14,7 +14,7 @@ namespace {
 std::string description(const Option& option) {
   std::string words;
   for (const auto& choice : option.choices) {
-    if (choice.instead.empty()) words += fmt::format("{}{}", words.empty() ? ": " : ", ", choice.word);
+    if (choice.instead.empty()) words += fmt::format("{}{}", words.empty() ? ": " : ", ", choice_text(choice));
   }
   const bool said =
       option.help.find(option.fallback) != std::string_view::npos && option.type == OptionType::kClassWeight;

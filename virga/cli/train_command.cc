@@ -23,6 +23,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr std::string_view kTokenVariable = "VIRGA_CHANNEL_TOKEN";  // of a data store; a secret, and so no option
+
 struct Train {
   std::string what;  // JOB.toml or DATA
   JobFlags flags;
@@ -166,6 +168,7 @@ std::filesystem::path function_program() {
 
 int run(const TrainRequest& request, Session& session, const StopOnSignal& signals) {
   check_can_write_file(request.job.output.model);
+  check_channel(request);
   const auto progress = session.make_progress();
   const auto data = open_job_data(request.job.data, request.job.seed, request.home, import_events(session, *progress),
                                   signals.token());
@@ -197,8 +200,9 @@ int train(const Train& train, Session& session) {
   }
   auto settings = load_settings(session, is_job ? train.what : "", std::move(flags));
   std::vector<std::string> warnings;
-  TrainRequest request{make_job(settings, warnings), settings,     session.home(),    usable_cores(),
-                       memory_limit() / 4,           std::nullopt, function_program()};
+  TrainRequest request{
+      make_job(settings, warnings), settings,     session.home(),     usable_cores(),
+      memory_limit() / 4,           std::nullopt, function_program(), session.variable(kTokenVariable)};
   for (const auto& warning : warnings) session.warn(warning);
   if (request.job.data.train.empty()) {
     throw Error(ErrorKind::kUsage, fmt::format("{} does not say what to train on", train.what),
@@ -210,8 +214,9 @@ int train(const Train& train, Session& session) {
 
 int resume(const std::string& which, Session& session) {
   const StopOnSignal signals;
-  const auto request = resumed_request(find_run(session.home(), which, RunChoice::kOnly), session.home(),
-                                       usable_cores(), memory_limit() / 4, function_program());
+  const auto request =
+      resumed_request(find_run(session.home(), which, RunChoice::kOnly), session.home(), usable_cores(),
+                      memory_limit() / 4, function_program(), session.variable(kTokenVariable));
   return run(request, session, signals);
 }
 

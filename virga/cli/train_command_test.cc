@@ -1,9 +1,12 @@
 // A model's whole life through the real program: import, train, evaluate, predict, inspect.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "virga/base/file.h"
 #include "virga/cli/program_testing.h"
+#include "virga/driver/store_process_testing.h"
 
 namespace virga {
 namespace {
@@ -212,6 +215,67 @@ TEST_F(TrainTest, ReportsProgressAsJsonLines) {
     begin = end + 1;
   }
   EXPECT_EQ(evaluated, 2);
+}
+
+/// A virga-ps that wants a token, and a program that knows it or not.
+class OwnStoreTest : public TrainTest {
+ protected:
+  OwnStoreTest() { folder_.write("token", "open sesame\n"); }
+
+  [[nodiscard]] ProgramResult train_with(const std::string& channel, const std::string& token) const {
+    return run_program({"train", "data.svm", "--epochs", "3", "--learning-rate", "0.5", "--engine", "process",
+                        "--workers", "2", "--channel", channel},
+                       folder_.path(), {"VIRGA_CHANNEL_TOKEN=" + token});
+  }
+};
+
+TEST_F(OwnStoreTest, IsTrainedThroughWithItsTokenWhichIsKeptNowhere) {
+  const StoreProcess store("unix:" + (folder_.path() / "s").string(), {"--token-file", folder_.path() / "token"});
+  const auto result = train_with("ps:" + store.address(), "open sesame");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, testing::Not(HasSubstr("warning")));
+  EXPECT_EQ(document({"show"})["run"]["settings"]["exchange"]["channel"]["value"], "ps:" + store.address());
+  for (const auto& file : std::filesystem::recursive_directory_iterator(folder_.path())) {
+    if (!file.is_regular_file() || file.path().filename() == "token") continue;
+    const auto bytes = read_file(file.path());
+    EXPECT_THAT(std::string(as_text(bytes)), testing::Not(HasSubstr("sesame"))) << file.path();
+  }
+}
+
+TEST_F(OwnStoreTest, IsAskedBeforeAnythingStarts) {
+  std::string address;
+  {
+    const StoreProcess store("tcp:127.0.0.1:0", {"--token-file", folder_.path() / "token"});
+    address = store.address();
+    const auto strange = train_with("ps:" + address, "open barley");
+    EXPECT_EQ(strange.exit_code, 4);
+    EXPECT_THAT(strange.err, HasSubstr("exchange.channel: " + address + ": the token is wrong"));
+    EXPECT_THAT(strange.err, HasSubstr("VIRGA_CHANNEL_TOKEN"));
+  }
+  const auto gone = train_with("ps:" + address, "open sesame");
+  EXPECT_EQ(gone.exit_code, 4);
+  EXPECT_THAT(gone.err, HasSubstr("exchange.channel: " + address + ": cannot connect"));
+  EXPECT_THAT(gone.err, HasSubstr("virga-ps --listen " + address));
+  const auto malformed = train_with("ps:nowhere", "");
+  EXPECT_EQ(malformed.exit_code, 2);
+  EXPECT_THAT(malformed.err, HasSubstr("--channel: not an address: \"nowhere\""));
+  EXPECT_TRUE(document({"runs"})["runs"].empty());
+}
+
+TEST_F(OwnStoreTest, IsUsedAgainByARunThatIsResumed) {
+  StoreProcess store("unix:" + (folder_.path() / "s").string());
+  const auto flags = "--learning-rate 0.5 --engine process --workers 2 --batch-size 20 --patience 0 --epochs 60";
+  const auto stopped = shell(fmt::format(
+      "set -m; mkfifo events; virga train data.svm {} --channel ps:{} --out a.safetensors --progress jsonl 2> events & "
+      "grep -m 1 evaluated < events > first; kill -INT %1; wait %1; echo \"exit $?\"",
+      flags, store.address()));
+  ASSERT_THAT(stopped.out, HasSubstr("exit 130\n"));
+  store.kill();
+  EXPECT_EQ(virga({"resume", "last"}).exit_code, 4);
+  store.start();
+  EXPECT_EQ(virga({"resume", "last"}).exit_code, 0);
+  EXPECT_EQ(shell("virga train data.svm " + std::string(flags) + " --out b.safetensors").exit_code, 0);
+  EXPECT_EQ(document({"inspect", "a.safetensors"})["bias"], document({"inspect", "b.safetensors"})["bias"]);
 }
 
 }  // namespace

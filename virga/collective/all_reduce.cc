@@ -194,6 +194,7 @@ void AllReduce::put(Outbox outbox, const Wait& wait) {
 
 void AllReduce::get(const Inbox& inbox, const Wait& wait) {
   crash_point("before_get");
+  await(inbox);
   channel_.get(
       inbox.keys, [&](const MessageKey& key, const SharedBytes& message) { take(inbox, key, message); }, wait);
   crash_point("after_get");
@@ -203,6 +204,7 @@ void AllReduce::get(const Inbox& inbox, const Wait& wait) {
 void AllReduce::put_and_get(Outbox outbox, const Inbox& inbox, const Wait& wait) {
   const auto messages = outbox.size();
   crash_point("before_put");
+  await(inbox);
   sent(messages, outbox.put_and_get(
                      channel_, inbox.keys,
                      [&](const MessageKey& key, const SharedBytes& message) { take(inbox, key, message); }, wait));
@@ -216,6 +218,11 @@ void AllReduce::sent(std::uint64_t messages, std::uint64_t bytes) {
   unretired_bytes_ += bytes;
 }
 
+void AllReduce::await(const Inbox& inbox) {
+  missing_.clear();
+  for (const auto& key : inbox.keys) missing_.push_back(key.source);
+}
+
 void AllReduce::take(const Inbox& inbox, const MessageKey& key, const SharedBytes& message) {
   lap(WorkPhase::kWait);
   const auto range = options_.pattern != Pattern::kScatterReduce ? 0 : inbox.own_range ? group_.rank : key.source;
@@ -224,6 +231,7 @@ void AllReduce::take(const Inbox& inbox, const MessageKey& key, const SharedByte
   auto& part = inbox.parts[inbox.parts.size() == 1 ? 0 : key.source];
   decode_part(opened.body, layout_, inbox.cuts, range, what, part);
   held_.push_back(message);
+  std::erase(missing_, key.source);
   ++traffic_.messages_got;
   traffic_.bytes_got += message.size();
   lap(WorkPhase::kDecode);

@@ -67,10 +67,12 @@ class AllReduce {
 
   /// The sum over all members, in parts of ascending ranges; valid until the next call, and as long as `contribution`
   /// if the group has one member. All members call it with the same rounds, ascending. Throws what the channel throws,
-  /// and Error(kCorrupt). After a throw, only the destructor may be called.
+  /// and Error(kCorrupt). After a throw, only missing(), traffic() and the destructor may be called.
   [[nodiscard]] const std::vector<ContributionPart>& operator()(std::uint64_t round, const Contribution& contribution,
                                                                 std::uint64_t decree, const Wait& wait);
 
+  /// After kDeadlineExceeded: the ranks whose messages did not come.
+  [[nodiscard]] const std::vector<std::uint32_t>& missing() const noexcept { return missing_; }
   [[nodiscard]] const Traffic& traffic() const noexcept { return traffic_; }  ///< since construction
   [[nodiscard]] const Group& group() const noexcept { return group_; }
 
@@ -93,6 +95,7 @@ class AllReduce {
   void get(const Inbox& inbox, const Wait& wait);
   void put_and_get(Outbox outbox, const Inbox& inbox, const Wait& wait);
   void sent(std::uint64_t messages, std::uint64_t bytes);
+  void await(const Inbox& inbox);
   void take(const Inbox& inbox, const MessageKey& key, const SharedBytes& message);
   void retire(const Wait& wait);
   void lap(WorkPhase phase) noexcept {
@@ -106,6 +109,7 @@ class AllReduce {
   const TableCuts whole_;  // one range of all
   const Options options_;
   Traffic traffic_;
+  std::vector<std::uint32_t> missing_;  // ranks that are waited for
 
   std::vector<ContributionPart> inputs_;          // [size] of the range that this member sums
   std::vector<ContributionPart> sums_;            // [size], or one of all

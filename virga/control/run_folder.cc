@@ -97,13 +97,31 @@ ProgressRecord decode_progress(std::string_view text) {
 }
 
 std::string encode_life(const LifeRecord& record) {
-  return json{{"generation", record.generation}, {"view", record.view}, {"round", record.round}}.dump();
+  return json{{"generation", record.generation},
+              {"view", record.view},
+              {"round", record.round},
+              {"time_ms", record.time.count()}}
+      .dump();
 }
 
 LifeRecord decode_life(std::string_view text) {
   return parsed(text, "a worker's sign of life", [](const json& j) {
-    return LifeRecord{j.at("generation"), j.at("view"), j.at("round")};
+    return LifeRecord{j.at("generation"), j.at("view"), j.at("round"),
+                      std::chrono::milliseconds(j.at("time_ms").get<std::int64_t>())};
   });
+}
+
+std::chrono::milliseconds wall_clock() noexcept {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch());
+}
+
+std::string life_text(const Member& member, const std::optional<LifeRecord>& life, std::chrono::milliseconds now) {
+  const auto who = fmt::format("worker {} (generation {})", member.worker, member.generation);
+  if (!life || life->generation != member.generation) return who + ", not seen yet";
+  const std::chrono::duration<double> age = std::max(now - life->time, std::chrono::milliseconds(0));
+  if (life->view == 0) return fmt::format("{}, started {:.1f} s ago", who, age.count());
+  return fmt::format("{}, last seen {:.1f} s ago before round {} of view {}", who, age.count(), life->round,
+                     life->view);
 }
 
 }  // namespace virga

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -15,7 +16,8 @@ namespace virga {
 inline constexpr std::string_view kJobObject = "job.json";
 inline constexpr std::string_view kSettingsObject = "settings.json";  ///< what the job was made from, for a resume
 inline constexpr std::string_view kStartObject = "start";
-inline constexpr std::string_view kStoppedObject = "stopped";  ///< a snapshot in the middle of an epoch
+inline constexpr std::string_view kStoppedObject = "stopped";             ///< a snapshot in the middle of an epoch
+inline constexpr std::string_view kStoppedTakenObject = "stopped-taken";  ///< the driver's copy, which is evaluated
 inline constexpr std::string_view kViewRegister = "view";
 inline constexpr std::string_view kControlRegister = "control";
 inline constexpr std::string_view kDriverRegister = "driver";      ///< driver epoch and heartbeat
@@ -69,11 +71,18 @@ struct ProgressRecord {
 /// A worker's last sign of life.
 struct LifeRecord {
   Generation generation = 0;
-  std::uint32_t view = 0;
-  std::uint64_t round = 0;
+  std::uint32_t view = 0;   ///< in which it has taken its place
+  std::uint64_t round = 0;  ///< that comes next
+  /// Wall clock, since 1970: to tell people its age.
+  std::chrono::milliseconds time{0};
 };
 [[nodiscard]] std::string encode_life(const LifeRecord& record);
 [[nodiscard]] LifeRecord decode_life(std::string_view text);
+[[nodiscard]] std::chrono::milliseconds wall_clock() noexcept;  ///< as in LifeRecord
+/// For people: "worker 1 (generation 2), last seen 61.2 s ago before round 17 of view 3". `life`: what its register
+/// holds, if anything.
+[[nodiscard]] std::string life_text(const Member& member, const std::optional<LifeRecord>& life,
+                                    std::chrono::milliseconds now);
 
 /// What a member says instead of a control record's number when its time is nearly over: all members leave together,
 /// after the same round.

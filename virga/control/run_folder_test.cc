@@ -66,12 +66,27 @@ TEST(RunFolder, HoldsTheBytesOfSignsOfLife) {
   EXPECT_EQ(again.loss, 0.1);
   EXPECT_EQ(again.weight, 700);
 
-  const LifeRecord life{.generation = 2, .view = 3, .round = 40};
-  EXPECT_EQ(encode_life(life), R"({"generation":2,"round":40,"view":3})");
+  const LifeRecord life{.generation = 2, .view = 3, .round = 40, .time = std::chrono::milliseconds(1700000000123)};
+  EXPECT_EQ(encode_life(life), R"({"generation":2,"round":40,"time_ms":1700000000123,"view":3})");
   const auto life_again = decode_life(encode_life(life));
   EXPECT_EQ(life_again.generation, 2U);
   EXPECT_EQ(life_again.view, 3U);
   EXPECT_EQ(life_again.round, 40U);
+  EXPECT_EQ(life_again.time, life.time);
+}
+
+TEST(RunFolder, TellsPeopleOfASignOfLife) {
+  using std::chrono::milliseconds;
+  const LifeRecord life{.generation = 2, .view = 3, .round = 40, .time = milliseconds(1000)};
+  EXPECT_EQ(life_text({1, 2}, life, milliseconds(62'234)),
+            "worker 1 (generation 2), last seen 61.2 s ago before round 40 of view 3");
+  EXPECT_EQ(life_text({1, 2}, life, milliseconds(0)),
+            "worker 1 (generation 2), last seen 0.0 s ago before round 40 of view 3")
+      << "another machine's clock";
+  const LifeRecord claimed{.generation = 2, .view = 0, .round = 0, .time = milliseconds(1000)};
+  EXPECT_EQ(life_text({1, 2}, claimed, milliseconds(3500)), "worker 1 (generation 2), started 2.5 s ago");
+  EXPECT_EQ(life_text({1, 3}, life, milliseconds(2000)), "worker 1 (generation 3), not seen yet");
+  EXPECT_EQ(life_text({1, 2}, std::nullopt, milliseconds(2000)), "worker 1 (generation 2), not seen yet");
 }
 
 template <typename Decode>

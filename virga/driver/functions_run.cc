@@ -18,9 +18,11 @@
 #include "virga/channel/open_channel.h"
 #include "virga/control/run_folder.h"
 #include "virga/data/schedule.h"
+#include "virga/policy/silence_watch.h"
 #include "virga/policy/supervisor.h"
 #include "virga/ps/server.h"
 #include "virga/storage/object_store.h"
+#include "virga/training/function_memory.h"
 #include "virga/training/function_worker.h"
 #include "virga/training/state_file.h"
 
@@ -36,6 +38,8 @@ constexpr std::size_t kCheckpointsKept = 2;
 constexpr std::size_t kLogLines = 3;
 
 Wait request_time() { return {Deadline::in(30s)}; }
+/// For what may as well be left undone.
+Wait short_time() { return {Deadline::in(5s)}; }
 
 /// Both kinds of snapshot under one number: an epoch's, and where the run was stopped.
 struct SnapshotName {
@@ -44,7 +48,7 @@ struct SnapshotName {
   auto operator<=>(const SnapshotName&) const = default;
 };
 std::string object_of(const SnapshotName& name) {
-  return name.stopped ? std::string(kStoppedObject) : snapshot_object(name.epoch);
+  return name.stopped ? std::string(kStoppedTakenObject) : snapshot_object(name.epoch);
 }
 
 std::string last_lines(const std::filesystem::path& log) {
@@ -105,17 +109,24 @@ class FunctionsRun {
         stop_(stop),
         store_(open_object_store(place.folder.string())),
         registers_((place.folder / "registers").string()),
-        token_(random_token()),
+        token_(place.store.empty() ? random_token() : place.store_token),
         engine_({.program = place.program,
                  .folder = place.folder / "logs",
-                 .environment = {{"VIRGA_CHANNEL_TOKEN", token_}}}),
+                 .environment = {{"VIRGA_CHANNEL_TOKEN", token_}},
+                 .grace = place.grace,
+                 .twin = place.twin}),
+        silence_(place.silence),
         supervisor_(take_over()) {
     result_.learning_rate = learning_rate;
     write_job(manifest_checksum(manifest));
   }
 
+  ~FunctionsRun() { clear(); }
+  FunctionsRun(const FunctionsRun&) = delete;
+  FunctionsRun& operator=(const FunctionsRun&) = delete;
+
   TrainingResult run(FunctionsReport* report) {
-    started_ = last_event_ = kept_ = Clock::now();
+    began_ = started_ = last_event_ = kept_ = Clock::now();
     started_ -= elapsed_before_;
     tell(Begin{});
     while (!finished_) {
@@ -124,12 +135,14 @@ class FunctionsRun {
       if (finished_) break;
       beat();
       look();
+      ask_the_doubted();
       if (stop_.stop_requested()) tell_stop(EndReason::kStopped);
       if (run_.time_limit && Clock::now() - started_ >= *run_.time_limit) tell_stop(EndReason::kSeconds);
-      tell(Tick{std::chrono::duration<double>(Clock::now() - last_event_).count()});
+      const auto now = Clock::now();
+      tell(Tick{.idle_seconds = std::chrono::duration<double>(now - last_event_).count(),
+                .now_seconds = std::chrono::duration<double>(now - began_).count()});
     }
-    report_.messages_left = channel_->contents(request_time()).messages;
-    channel_->sweep(kEverybody, request_time());
+    clear();
     if (report != nullptr) *report = report_;
     if (!chosen_) throw Error(ErrorKind::kInterrupted, "the run was stopped before its first evaluation");
     result_.elapsed = result_.last.elapsed;
@@ -137,6 +150,18 @@ class FunctionsRun {
   }
 
  private:
+  /// Nobody works any more, and what was said in this driver's views is no longer of use. If the data store is gone,
+  /// its messages are.
+  void clear() noexcept {
+    engine_.kill_all();
+    if (std::exchange(cleared_, true) || !channel_) return;
+    try {
+      report_.messages_left = channel_->contents(short_time()).messages;
+      channel_->sweep(supervisor_.view().number + 1, short_time());
+    } catch (const Error&) {
+    }
+  }
+
   /// Claims the folder, and finds out how far another driver has come.
   Supervisor::Options take_over() {
     Supervisor::Options options{.workers = run_.plan.workers,
@@ -144,7 +169,8 @@ class FunctionsRun {
                                 .validates = place_.validates,
                                 .target_loss = run_.target_loss,
                                 .patience = run_.patience,
-                                .patience_after = run_.plan.patience_after};
+                                .patience_after = run_.plan.patience_after,
+                                .first_pause_seconds = std::chrono::duration<double>(place_.restart_pause).count()};
     const auto driver = registers_.read(kDriverRegister, request_time());
     driver_version_ = driver ? driver->version : 0;
     beat();
@@ -211,6 +237,7 @@ class FunctionsRun {
     job.checkpoint_interval = place_.checkpoint_interval;
     job.patience = place_.patience;
     job.orphan_timeout = place_.orphan_timeout;
+    job.memory_bytes = place_.memory_bytes;
     job.cache_bytes = place_.cache_bytes;
     if (run_.start) {
       Snapshot start;
@@ -227,6 +254,7 @@ class FunctionsRun {
     if (place_.channel == FunctionsPlace::ChannelKind::kDirectory) {
       return "directory:" + (place_.folder / "channel").string();
     }
+    if (!place_.store.empty()) return "ps:" + place_.store;
     // A Unix socket is faster, but its path must be short.
     constexpr std::size_t kLongestPath = 100;
     // One of its own for each driver: what another one started may hold that one's for a moment after its death.
@@ -267,6 +295,12 @@ class FunctionsRun {
     ++report_.views;
     registers_.write(kViewRegister, as_bytes(encode_view({command.view, command.start_round})), request_time());
     view_start_ = command.start_round;
+    if (std::exchange(doubt_, false)) doubt_members_of(command.view);
+    try {
+      channel_->sweep(command.view.number, short_time());
+    } catch (const Error& error) {
+      if (!is_retryable(error.kind())) throw;  // else the workers will say so, and it is swept with the next view
+    }
   }
   void perform(const InvokeWorker& command) {
     const auto invocation =
@@ -332,7 +366,10 @@ class FunctionsRun {
       unkept_ = false;
     }
   }
-  void perform(const WriteStop&) { registers_.write(kControlRegister, as_bytes("{\"stop\":true}"), request_time()); }
+  void perform(const WriteStop&) {
+    stop_written_ = true;
+    registers_.write(kControlRegister, as_bytes("{\"stop\":true}"), request_time());
+  }
   void perform(const Finish& command) {
     result_.reason = command.why;
     finished_ = true;
@@ -353,11 +390,14 @@ class FunctionsRun {
     if (at == workers_.end()) return;
     WorkerEnded event{.member = at->second, .text = "", .remedy = ""};
     workers_.erase(at);
+    silence_.ended(event.member);
     look();  // what it left behind counts before its end does
     if (finished_) return;
     if (!ended.answer) {
       event.how = WorkerEnded::How::kCrashed;
-      event.text = ended.death + last_lines(ended.log);
+      const auto lost = lost_.extract(ended.invocation);
+      event.text = lost ? lost.mapped() : ended.death;
+      event.text += "; " + life_text(event.member, life_of(event.member), wall_clock()) + last_lines(ended.log);
     } else if (!ended.answer->error_kind.empty()) {
       event.how = WorkerEnded::How::kFailed;
       event.error = error_kind(ended.answer->error_kind);
@@ -368,7 +408,36 @@ class FunctionsRun {
       if (ended.answer->work) event.view = ended.answer->work->view;
       event.text = "it ended as " + ended.answer->end;
     }
+    if (event.how == WorkerEnded::How::kFailed && event.error == ErrorKind::kDeadlineExceeded) doubt_ = true;
     tell(event);
+  }
+
+  /// Of those who go on in it; who is new in it comes later.
+  void doubt_members_of(const View& view) {
+    std::vector<Member> running;
+    for (const auto& [invocation, member] : workers_) {
+      if (view.rank_of(member)) running.push_back(member);
+    }
+    silence_.doubt(running, view.number, Clock::now());
+  }
+  /// Kills who gives no sign of life though others have waited for somebody in vain.
+  void ask_the_doubted() {
+    for (const auto& member : silence_.doubted()) {
+      const auto life = life_of(member);
+      if (life && life->generation == member.generation) silence_.seen(member, life->view);
+    }
+    for (const auto& member : silence_.lost(Clock::now())) {
+      for (const auto& [invocation, its] : workers_) {
+        if (its != member) continue;
+        lost_[invocation] = "killed, because others ran out of patience and it did not take its place in the next view";
+        engine_.kill(invocation);
+      }
+    }
+  }
+  std::optional<LifeRecord> life_of(const Member& member) {
+    const auto value = registers_.read(worker_register(member.worker), request_time());
+    if (!value) return std::nullopt;
+    return decode_life(as_text(value->bytes.view()));
   }
 
   void count(const ProcessEngine::Ended& ended) {
@@ -413,7 +482,8 @@ class FunctionsRun {
         found.push_back({static_cast<std::uint32_t>(*epoch)});
     }
     for (const auto& name : found) see(name);
-    if (!finished_ && store_->exists(kStoppedObject)) see({.epoch = 0, .stopped = true});
+    // Nobody stops before it is told to, unless another driver told it.
+    if (!finished_ && stop_written_ && store_->exists(kStoppedObject)) see({.epoch = 0, .stopped = true});
     if (const auto value = registers_.read(kProgressRegister, request_time()); value && value->version != progress_) {
       progress_ = value->version;
       const auto p = decode_progress(as_text(value->bytes.view()));
@@ -427,7 +497,10 @@ class FunctionsRun {
   void see(SnapshotName name) {
     if (finished_ || seen_.contains(name)) return;
     seen_.insert(name);
-    const auto snapshot = decode_snapshot(store_->get(object_of(name)));
+    const auto bytes = store_->get(name.stopped ? std::string(kStoppedObject) : object_of(name));
+    // Who is told late may stop elsewhere and write it again.
+    if (name.stopped) store_->put(kStoppedTakenObject, bytes);
+    const auto snapshot = decode_snapshot(bytes);
     name.epoch = snapshot.epoch;
     const auto& sums = snapshot.sums;
     const EpochReport report{.epoch = snapshot.epoch,
@@ -455,6 +528,9 @@ class FunctionsRun {
   std::map<ProcessEngine::Invocation, Member> workers_;
   std::map<ProcessEngine::Invocation, SnapshotName> evaluations_;
   std::map<ProcessEngine::Invocation, Clock::time_point> invoked_;
+  SilenceWatch silence_;
+  bool doubt_ = false;  // somebody ran out of patience: who goes on in the next view is doubted
+  std::map<ProcessEngine::Invocation, const char*> lost_;  // why they were killed
   std::set<SnapshotName> seen_;
   std::map<SnapshotName, EpochReport> reports_;
   std::uint64_t driver_version_ = 0;
@@ -464,10 +540,12 @@ class FunctionsRun {
   std::uint64_t checkpoint_ = 0;  // the newest that the supervisor knows
   std::uint64_t progress_ = 0;
   bool stop_told_ = false;
+  bool stop_written_ = false;
+  bool cleared_ = false;
   bool finished_ = false;
   bool chosen_ = false;
   bool unkept_ = false;
-  Clock::time_point started_, last_event_, kept_, beaten_{};
+  Clock::time_point began_, started_, last_event_, kept_, beaten_{};
   TrainingResult result_;
   FunctionsReport report_;
   Supervisor supervisor_;  // last: what it starts from is found out with the others
@@ -478,6 +556,11 @@ class FunctionsRun {
 TrainingResult train_on_processes(const TrainingRun& run, const FunctionsPlace& place, GroupCache& train,
                                   const Kernels& kernels, TrainingObserver& observer, const std::stop_token& stop,
                                   FunctionsReport* report) {
+  // Before anything is done: too little memory for a function.
+  (void)worker_memory(run.plan, place.pattern, train.manifest(), place.memory_bytes);
+  if (place.validates && !place.validation) {
+    (void)evaluation_memory(run.plan, train.manifest(), SplitName::kValidation, place.memory_bytes);
+  }
   const auto rate = find_learning_rate(run, train, kernels, observer, stop);
   auto result = FunctionsRun(run, place, train.manifest(), rate, observer, stop).run(report);
   const bool may_go_on = result.reason == EndReason::kStopped || result.reason == EndReason::kSeconds;

@@ -24,28 +24,36 @@ struct FunctionsPlace {
   std::string data;                       ///< URI of the training set
   std::optional<std::string> validation;  ///< of a set of its own
   bool validates = false;
-  /// Directory: files in the run's folder. Data store: a virga-ps in this process.
+  /// Directory: files in the run's folder. Data store: a virga-ps.
   enum class ChannelKind : std::uint8_t { kDirectory, kDataStore };
   ChannelKind channel = ChannelKind::kDataStore;
+  std::string store;        ///< where the data store listens; empty: it is one in this process
+  std::string store_token;  ///< that it wants
   Pattern pattern = Pattern::kScatterReduce;
   std::chrono::milliseconds lifetime{900'000};  ///< of an invocation
+  std::chrono::milliseconds grace{10'000};      ///< after its lifetime: then it is killed
   std::chrono::milliseconds checkpoint_interval{5000};
   std::chrono::milliseconds patience{60'000};
+  std::chrono::milliseconds silence{10'000};  ///< of a worker after others ran out of patience: then it is replaced
   std::chrono::milliseconds orphan_timeout{60'000};
-  std::uint64_t cache_bytes = std::uint64_t{64} << 20;
-  std::chrono::milliseconds look_interval{100};  ///< for what workers leave at the run's URI
-  std::string settings;                          ///< settings_text() of the job, kept for a resume
+  std::uint64_t memory_bytes = 1'769'000'000;           ///< most of a function
+  std::uint64_t cache_bytes = std::uint64_t{64} << 20;  ///< most for decoded rows, a function; less if memory is short
+  std::chrono::milliseconds look_interval{100};         ///< for what workers leave at the run's URI
+  std::chrono::milliseconds restart_pause{100};         ///< the first one: Supervisor::Options::first_pause_seconds
+  std::string settings;                                 ///< settings_text() of the job, kept for a resume
   /// Goes on with what is in the folder, which another driver has left.
   bool resume = false;
   std::set<Round> reported = {};  ///< resume: rounds whose evaluations the observer need not hear of again
   /// Called now and then with what runs; for tests that kill.
-  std::function<void(const ProcessEngine& engine)> watch = {};
+  std::function<void(ProcessEngine& engine)> watch = {};
+  std::function<ProcessEngine::Twin(const Payload&)> twin = {};  ///< for tests that start functions twice
 };
 
-/// Trains with functions that are processes of this machine, and supervises them. The folder is gone afterwards, unless
-/// it throws or the run was stopped: then the run can be resumed. Only one driver works on a folder: one that finds
-/// that another has taken over throws Error(kConflict). The model is that of train_on_threads() with as many workers,
-/// bit for bit. Throws as train_on_threads(), and Error(kUnavailable) when workers die again and again.
+/// Trains with functions that are processes of this machine, and supervises them. No process and no message is left
+/// afterwards. The folder is gone, too, unless it throws or the run was stopped: then the run can be resumed. Only one
+/// driver works on a folder: one that finds that another has taken over throws Error(kConflict). The model is that of
+/// train_on_threads() with as many workers, bit for bit. Throws as train_on_threads(), and Error(kUnavailable) when
+/// workers die again and again, or the data store stays away.
 [[nodiscard]] TrainingResult train_on_processes(const TrainingRun& run, const FunctionsPlace& place, GroupCache& train,
                                                 const Kernels& kernels, TrainingObserver& observer,
                                                 const std::stop_token& stop, FunctionsReport* report = nullptr);

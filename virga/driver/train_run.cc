@@ -16,8 +16,10 @@
 #include "virga/data/schedule.h"
 #include "virga/driver/functions_run.h"
 #include "virga/driver/run_record.h"
+#include "virga/ps/client.h"
 #include "virga/training/evaluate.h"
 #include "virga/training/evaluation_report.h"
+#include "virga/training/function_memory.h"
 #include "virga/training/model_file.h"
 #include "virga/training/worker_job.h"
 
@@ -26,6 +28,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr auto kStoreTime = std::chrono::seconds(10);          // for a data store to answer
 constexpr std::uint64_t kOnceBytes = std::uint64_t{16} << 20;  // a few blocks, whose groups are read in random order
 
 HistoryEntry history_entry(const EpochReport& report) {
@@ -111,13 +114,21 @@ TrainingRun run_of(const TrainRequest& request, const DataSet& data) {
   return run;
 }
 
+constexpr std::string_view kStorePrefix = "ps:";
+
+/// Of the data store that the job names; empty if it names none.
+std::string store_address(const Job& job) {
+  const auto& channel = job.exchange.channel;
+  return channel.starts_with(kStorePrefix) ? channel.substr(kStorePrefix.size()) : std::string();
+}
+
 /// As a process in another folder would say it.
 std::string absolute_uri(const std::string& uri) {
   return uri.starts_with("file://") ? uri : std::filesystem::absolute(uri).string();
 }
 
 FunctionsPlace functions_place(const TrainRequest& request, const JobData& data, const RunRecord& record,
-                               bool validates, unsigned workers) {
+                               bool validates, const TrainingPlan& plan) {
   const auto& job = request.job;
   FunctionsPlace place;
   place.run_id = record.id();
@@ -133,12 +144,18 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
   place.validates = validates;
   place.channel = job.exchange.channel == "directory" ? FunctionsPlace::ChannelKind::kDirectory
                                                       : FunctionsPlace::ChannelKind::kDataStore;
-  place.pattern = default_pattern(workers);
+  place.store = store_address(job);
+  place.store_token = request.channel_token;
+  place.pattern = default_pattern(plan.workers);
   for (const auto pattern : kPatterns) {
     if (job.exchange.pattern == to_string(pattern)) place.pattern = pattern;
   }
   place.lifetime = std::chrono::duration_cast<std::chrono::milliseconds>(job.functions.lifetime);
-  place.cache_bytes = request.cache_bytes / workers;
+  place.memory_bytes = job.functions.memory_bytes;
+  place.cache_bytes = request.cache_bytes / plan.workers;
+  if (data.validation) {
+    (void)evaluation_memory(plan, data.validation->manifest, SplitName::kTrain, place.memory_bytes);
+  }
   return place;
 }
 
@@ -167,10 +184,24 @@ std::optional<Evaluation> evaluate_test(const ModelFile& model, const JobData& d
 
 }  // namespace
 
+void check_channel(const TrainRequest& request) {
+  const auto address = store_address(request.job);
+  if (request.job.functions.engine != "process" || address.empty()) return;
+  try {
+    PsClient({.address = address, .token = request.channel_token, .job = ""}).ping({Deadline::in(kStoreTime)});
+  } catch (const Error& error) {
+    throw Error(error.kind(), fmt::format("exchange.channel: {}", error.what()),
+                error.kind() == ErrorKind::kUnauthorized
+                    ? "set the variable VIRGA_CHANNEL_TOKEN to what the store was started with, or to nothing"
+                    : fmt::format("start it with: virga-ps --listen {}", address));
+  }
+}
+
 std::filesystem::path resume_folder(const std::filesystem::path& run_folder) { return run_folder / "functions"; }
 
 TrainRequest resumed_request(const Run& run, const std::filesystem::path& home, unsigned cores,
-                             std::uint64_t cache_bytes, const std::filesystem::path& function_program) {
+                             std::uint64_t cache_bytes, const std::filesystem::path& function_program,
+                             const std::string& channel_token) {
   if (run.state == RunState::kRunning) {
     throw Error(ErrorKind::kConflict, fmt::format("run {} is still running", run.id), "stop it first (Ctrl-C)");
   }
@@ -184,7 +215,7 @@ TrainRequest resumed_request(const Run& run, const std::filesystem::path& home, 
   auto settings = settings_from_text(as_text(bytes));
   std::vector<std::string> told_before;
   auto job = make_job(settings, told_before);
-  return {std::move(job), std::move(settings), home, cores, cache_bytes, run, function_program};
+  return {std::move(job), std::move(settings), home, cores, cache_bytes, run, function_program, channel_token};
 }
 
 std::string_view word_for(EndReason reason) noexcept {
@@ -243,10 +274,10 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
     std::optional<FunctionsReport> functions;
     if (job.functions.engine == "process") functions.emplace();
     auto result =
-        functions ? train_on_processes(
-                        run, functions_place(request, job_data, record, validation_cache != nullptr, run.plan.workers),
-                        cache, kernels(level), recorder, stop, &*functions)
-                  : train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
+        functions
+            ? train_on_processes(run, functions_place(request, job_data, record, validation_cache != nullptr, run.plan),
+                                 cache, kernels(level), recorder, stop, &*functions)
+            : train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
     const auto model = make_model_file(request, data, run.plan, result);
     const auto bytes = encode_model(model);
     write_file_atomically(record.model_path(), bytes);

@@ -24,14 +24,20 @@ struct TrainRequest {
   std::uint64_t cache_bytes = 0;                ///< most memory for decoded rows
   std::optional<Run> resume = std::nullopt;     ///< the run to go on with, which left resume_folder()
   std::filesystem::path function_program = {};  ///< virga-function, for engines that start processes
+  std::string channel_token = {};               ///< of the data store that the job names, if that wants one
 };
+
+/// Throws Error if the job names a data store (exchange.channel = "ps:ADDRESS") that does not answer or refuses the
+/// token.
+void check_channel(const TrainRequest& request);
 
 /// What a run on functions works in, and what a stopped or dead one leaves: all that is needed to go on.
 [[nodiscard]] std::filesystem::path resume_folder(const std::filesystem::path& run_folder);
 
 /// The job of such a run. Throws Error(kNotFound) if the run left nothing to go on with, kConflict while it runs.
 [[nodiscard]] TrainRequest resumed_request(const Run& run, const std::filesystem::path& home, unsigned cores,
-                                           std::uint64_t cache_bytes, const std::filesystem::path& function_program);
+                                           std::uint64_t cache_bytes, const std::filesystem::path& function_program,
+                                           const std::string& channel_token);
 
 /// What was decided before the first round.
 struct TrainStart {

@@ -1,5 +1,6 @@
 #include "virga/engine/process_engine.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -40,6 +41,8 @@ std::vector<std::string> environment_with(const std::map<std::string, std::strin
   return all;
 }
 
+double seconds(std::chrono::milliseconds time) { return std::chrono::duration<double>(time).count(); }
+
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> result;
   for (auto& text : texts) result.push_back(text.data());
@@ -59,7 +62,9 @@ ProcessEngine::ProcessEngine(Options options) : options_(std::move(options)) {
   }
 }
 
-ProcessEngine::~ProcessEngine() {
+ProcessEngine::~ProcessEngine() { kill_all(); }
+
+void ProcessEngine::kill_all() noexcept {
   for (auto& [invocation, process] : running_) {
     ::kill(-process.pid, SIGKILL);
     ::kill(process.pid, SIGKILL);
@@ -67,15 +72,29 @@ ProcessEngine::~ProcessEngine() {
     close_quietly(process.pidfd);
     close_quietly(process.output);
   }
+  running_.clear();
 }
 
 ProcessEngine::Invocation ProcessEngine::invoke(const Payload& payload, const std::string& name) {
   const auto invocation = next_++;
   const auto path = options_.folder / fmt::format("{}.json", name);
   write_file_atomically(path, as_bytes(encode_payload(payload)), false);
-  Process process;
-  process.log = options_.folder / fmt::format("{}.log", name);
+  const Deadline end = Deadline::in(payload.lifetime + options_.grace);
+  const auto twin = options_.twin ? options_.twin(payload) : Twin::kNone;
+  const auto start_one = [&](Invocation which, bool unheard) {
+    start(which, path,
+          {.log = options_.folder / fmt::format("{}.log", name),
+           .lifetime = payload.lifetime,
+           .end = end,
+           .unheard = unheard});
+  };
+  if (twin == Twin::kStartsFirst) start_one(next_++, true);
+  start_one(invocation, false);
+  if (twin == Twin::kStartsSecond) start_one(next_++, true);
+  return invocation;
+}
 
+void ProcessEngine::start(Invocation invocation, const std::filesystem::path& payload, Process process) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) throw system_error("cannot make a pipe", errno);
   const int log = ::open(process.log.c_str(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
@@ -85,7 +104,7 @@ ProcessEngine::Invocation ProcessEngine::invoke(const Payload& payload, const st
     close_quietly(ends[1]);
     throw system_error("cannot write " + process.log.string(), failed);
   }
-  std::vector<std::string> arguments = {options_.program.string(), path.string()};
+  std::vector<std::string> arguments = {options_.program.string(), payload.string()};
   auto environment = environment_with(options_.environment);
   auto argv = pointers(arguments);
   auto envp = pointers(environment);
@@ -113,8 +132,14 @@ ProcessEngine::Invocation ProcessEngine::invoke(const Payload& payload, const st
   process.output = ends[0];
   ::fcntl(process.output, F_SETFL, O_NONBLOCK);
   process.pidfd = static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0));
+  if (process.pidfd < 0) {  // nobody would hear of its end
+    const int unseen = errno;
+    ::kill(process.pid, SIGKILL);
+    ::waitpid(process.pid, nullptr, 0);
+    close_quietly(process.output);
+    throw system_error("cannot watch a process", unseen);
+  }
   running_.emplace(invocation, std::move(process));
-  return invocation;
 }
 
 void ProcessEngine::read_output(Process& process) const {
@@ -134,7 +159,10 @@ ProcessEngine::Ended ProcessEngine::collect(Invocation invocation, Process& proc
   close_quietly(process.pidfd);
   Ended ended{.invocation = invocation, .answer = std::nullopt, .death = "", .log = process.log};
   if (WIFSIGNALED(status)) {
-    ended.death = fmt::format("killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
+    ended.death = process.overdue
+                      ? fmt::format("killed, because it had not ended {:.1f} s after its lifetime of {:.1f} s",
+                                    seconds(options_.grace), seconds(process.lifetime))
+                      : fmt::format("killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
     return ended;
   }
   try {
@@ -146,14 +174,26 @@ ProcessEngine::Ended ProcessEngine::collect(Invocation invocation, Process& proc
   return ended;
 }
 
+void ProcessEngine::kill_the_overdue() {
+  for (auto& [invocation, process] : running_) {
+    if (process.overdue || !process.end.passed()) continue;
+    process.overdue = true;
+    ::kill(process.pid, SIGKILL);
+  }
+}
+
 std::vector<ProcessEngine::Ended> ProcessEngine::wait(std::chrono::milliseconds time) {
-  std::vector<Ended> ended;
+  kill_the_overdue();
+  auto ended = std::exchange(lost_, {});
+  if (!ended.empty()) return ended;
   std::vector<pollfd> polls;
   std::vector<Invocation> order;
   for (const auto& [invocation, process] : running_) {
     polls.push_back({.fd = process.pidfd, .events = POLLIN, .revents = 0});
     polls.push_back({.fd = process.output, .events = POLLIN, .revents = 0});
     order.push_back(invocation);
+    if (process.overdue) continue;
+    time = std::min(time, std::chrono::ceil<std::chrono::milliseconds>(process.end.remaining()));
   }
   const int ready = ::poll(polls.data(), polls.size(), static_cast<int>(time.count()));
   if (ready <= 0) return ended;
@@ -163,7 +203,8 @@ std::vector<ProcessEngine::Ended> ProcessEngine::wait(std::chrono::milliseconds 
     if ((output & POLLIN) != 0) read_output(process);
     if ((output & (POLLHUP | POLLIN)) == POLLHUP) close_quietly(std::exchange(process.output, -1));
     if (polls[2 * i].revents == 0) continue;
-    ended.push_back(collect(order[i], process));
+    auto how = collect(order[i], process);
+    if (!process.unheard) ended.push_back(std::move(how));
     running_.erase(order[i]);
   }
   return ended;
@@ -178,6 +219,13 @@ std::vector<pid_t> ProcessEngine::processes() const {
   std::vector<pid_t> all;
   for (const auto& [invocation, process] : running_) all.push_back(process.pid);
   return all;
+}
+
+void ProcessEngine::lose(pid_t pid) {
+  for (auto& [invocation, process] : running_) {
+    if (process.pid != pid || std::exchange(process.unheard, true)) continue;
+    lost_.push_back({.invocation = invocation, .answer = std::nullopt, .death = "out of sight", .log = process.log});
+  }
 }
 
 }  // namespace virga

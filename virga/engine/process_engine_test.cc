@@ -77,7 +77,8 @@ TEST_F(ProcessEngineTest, GetsAnErrorForARunThatIsNotThere) {
 }
 
 TEST_F(ProcessEngineTest, HandsOverThePayloadAndTheAnswer) {
-  auto with_word = options(script(R"(cat "$1" >&2; printf '{"version":1,"end":"%s","loss":0.5}' "$VIRGA_TEST_WORD")"));
+  auto with_word = options(script(R"(cat "$1" >&2; printf '{"version":1,"end":"%s","loss":0.5,' "$VIRGA_TEST_WORD")"
+                                  R"(; printf '"cpu_seconds":0,"peak_memory_bytes":0}')"));
   with_word.environment = {{"VIRGA_TEST_WORD", "well"}};
   ProcessEngine engine(with_word);
   (void)engine.invoke(payload("worker"), "worker-0-1");
@@ -92,7 +93,8 @@ TEST_F(ProcessEngineTest, HandsOverThePayloadAndTheAnswer) {
 TEST_F(ProcessEngineTest, SaysHowAProcessDied) {
   const std::pair<const char*, const char*> deaths[] = {
       {"kill -9 $$", "killed by signal 9 (Killed)"},
-      {R"(printf '{"version":1,"end":"done","loss":null}'; kill -9 $$)", "killed by signal 9 (Killed)"},
+      {R"(printf '{"version":1,"end":"done","loss":null,"cpu_seconds":0,"peak_memory_bytes":0}'; kill -9 $$)",
+       "killed by signal 9 (Killed)"},
       {"exit 3", "exit status 3"},
       {R"(printf '{"version":1,"end":')", "exit status 0"}};
   for (const auto& [text, death] : deaths) {
@@ -127,6 +129,22 @@ TEST_F(ProcessEngineTest, KillsOneAndLeavesTheOthers) {
   EXPECT_EQ(engine.processes().size(), 1U);
 }
 
+TEST_F(ProcessEngineTest, KillsWhoOutlivesHisLifetime) {
+  auto impatient = options(script("exec sleep 1000"));
+  impatient.grace = 100ms;
+  ProcessEngine engine(impatient);
+  auto brief = payload("evaluate");
+  brief.lifetime = 200ms;
+  (void)engine.invoke(brief, "evaluate-1");
+  const auto other = engine.invoke(payload("worker"), "worker-0-1");
+
+  const auto ended = wait_for_one(engine);
+
+  EXPECT_FALSE(ended.answer);
+  EXPECT_EQ(ended.death, "killed, because it had not ended 0.1 s after its lifetime of 0.2 s");
+  EXPECT_TRUE(engine.runs(other));
+}
+
 TEST_F(ProcessEngineTest, LeavesNoProcessBehind) {
   std::vector<pid_t> processes;
   {
@@ -137,6 +155,54 @@ TEST_F(ProcessEngineTest, LeavesNoProcessBehind) {
     for (const auto pid : processes) EXPECT_EQ(::kill(pid, 0), 0);
   }
   for (const auto pid : processes) EXPECT_NE(::kill(pid, 0), 0);
+}
+
+TEST_F(ProcessEngineTest, KillsAllAtOnceAndForgetsThem) {
+  ProcessEngine engine(options(script("exec sleep 1000")));
+  for (const auto* name : {"a", "b"}) (void)engine.invoke(payload("worker"), name);
+  const auto processes = engine.processes();
+
+  engine.kill_all();
+
+  for (const auto pid : processes) EXPECT_NE(::kill(pid, 0), 0);
+  EXPECT_THAT(engine.processes(), IsEmpty());
+  EXPECT_THAT(engine.wait(0ms), IsEmpty());
+}
+
+TEST_F(ProcessEngineTest, StartsATwinOfWhichNobodyHears) {
+  for (const auto twin : {ProcessEngine::Twin::kStartsFirst, ProcessEngine::Twin::kStartsSecond}) {
+    auto with_twin = options(script(R"(cat "$1" >&2; exit 3)"));
+    with_twin.twin = [&](const Payload& payload) {
+      return payload.task == "worker" ? twin : ProcessEngine::Twin::kNone;
+    };
+    ProcessEngine engine(with_twin);
+    const auto invocation = engine.invoke(payload("worker"), "worker");
+    EXPECT_EQ(engine.processes().size(), 2U);
+    std::vector<ProcessEngine::Ended> ended;
+    while (!engine.processes().empty()) {
+      for (auto& one : engine.wait(60s)) ended.push_back(std::move(one));
+    }
+    ASSERT_EQ(ended.size(), 1U);
+    EXPECT_EQ(ended[0].invocation, invocation);
+
+    (void)engine.invoke(payload("evaluate"), "evaluate");
+    EXPECT_EQ(engine.processes().size(), 1U);
+  }
+}
+
+TEST_F(ProcessEngineTest, LosesSightOfAProcessThatLivesOn) {
+  ProcessEngine engine(options(script("exec sleep 1000")));
+  const auto invocation = engine.invoke(payload("worker"), "worker");
+  const auto pid = engine.processes()[0];
+
+  engine.lose(pid);
+
+  const auto ended = wait_for_one(engine);
+  EXPECT_EQ(ended.invocation, invocation);
+  EXPECT_FALSE(ended.answer);
+  EXPECT_EQ(::kill(pid, 0), 0);
+  ::kill(pid, SIGKILL);
+  while (!engine.processes().empty()) EXPECT_THAT(engine.wait(60s), IsEmpty());
 }
 
 TEST_F(ProcessEngineTest, RefusesAProgramThatIsNotThere) {

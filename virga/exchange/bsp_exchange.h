@@ -46,6 +46,8 @@ class BspExchange final : public Exchange {
   [[nodiscard]] std::uint64_t decree() const noexcept { return decree_; }
   [[nodiscard]] const RoundTotals& totals() const noexcept { return totals_; }  ///< of the last round
   [[nodiscard]] Position position() const noexcept { return position_; }
+  /// After kDeadlineExceeded: the ranks whose messages did not come within the patience.
+  [[nodiscard]] const std::vector<std::uint32_t>& missing() const noexcept { return all_reduce_.missing(); }
   [[nodiscard]] const Traffic& traffic() const noexcept { return all_reduce_.traffic(); }
 
   /// The replica between rounds: for snapshots, checkpoints and changes of the rate.

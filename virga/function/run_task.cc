@@ -1,5 +1,6 @@
 #include "virga/function/run_task.h"
 
+#include <algorithm>
 #include <cmath>
 #include <exception>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "virga/data/manifest.h"
 #include "virga/math/kernels.h"
 #include "virga/storage/object_store.h"
+#include "virga/training/function_memory.h"
 #include "virga/training/function_worker.h"
 #include "virga/training/split_loss.h"
 #include "virga/training/state_file.h"
@@ -49,12 +51,13 @@ Answer work(const Payload& payload, ObjectStore& run, const std::string& token) 
 
 Answer evaluate(const Payload& payload, const ObjectStore& run) {
   const auto job = read_job(run);
-  const auto object = payload.epoch == 0 ? std::string(kStoppedObject) : snapshot_object(payload.epoch);
+  const auto object = payload.epoch == 0 ? std::string(kStoppedTakenObject) : snapshot_object(payload.epoch);
   const auto snapshot = decode_snapshot(run.get(object));
   const auto store = open_object_store(job.validation.value_or(job.data));
   const auto manifest = read_manifest(*store);
-  GroupCache cache(*store, manifest, job.cache_bytes / 4);
   const auto split = job.validation ? SplitName::kTrain : SplitName::kValidation;
+  const auto memory = evaluation_memory(job.plan, manifest, split, job.memory_bytes);
+  GroupCache cache(*store, manifest, std::min(memory.cache_bytes, job.cache_bytes));
   const auto loss = split_loss(cache, split, job.plan.model, snapshot.parameters, kernels(best_simd_level()), 1);
   return {.end = "evaluated", .loss = std::isfinite(loss) ? std::optional(loss) : std::nullopt};
 }

@@ -30,6 +30,8 @@ std::string type_text(const Option& option) {
       return "whole number" + or_word;
     case OptionType::kNumber:
       return "number" + or_word;
+    case OptionType::kBytes:
+      return "bytes" + or_word;
     case OptionType::kTime:
       return "time" + or_word;
     case OptionType::kTextList:
@@ -74,7 +76,7 @@ std::string option_entry(const Option& option) {
   std::string absent;
   for (const auto& choice : option.choices) {
     if (is_built(choice)) {
-      text += fmt::format("- `\"{}\"`: {}\n", choice.word, choice.help);
+      text += fmt::format("- `\"{}\"`: {}\n", choice_text(choice), choice.help);
     } else {
       absent += fmt::format("{}`\"{}\"`", absent.empty() ? "" : ", ", choice.word);
     }
@@ -124,10 +126,19 @@ nlohmann::json value_schema(const Option& option) {
       return {{"type", "string"}, {"minLength", 1}};
     case OptionType::kChoice: {
       auto words = json::array();
+      auto any_of = json::array();
       for (const auto& choice : option.choices) {
-        if (is_built(choice)) words.push_back(choice.word);
+        if (!is_built(choice)) continue;
+        if (choice.rest.empty()) {
+          words.push_back(choice.word);
+        } else {
+          any_of.push_back({{"type", "string"}, {"pattern", fmt::format("^{}.", choice.word)}});
+        }
       }
-      return {{"enum", words}};
+      const json one_word{{"enum", words}};
+      if (any_of.empty()) return one_word;
+      any_of.insert(any_of.begin(), one_word);
+      return {{"anyOf", any_of}};
     }
     case OptionType::kBoolean:
       return {{"type", "boolean"}};
@@ -139,6 +150,10 @@ nlohmann::json value_schema(const Option& option) {
       if (option.range.max < 1e18) schema[option.range.below_max ? "exclusiveMaximum" : "maximum"] = option.range.max;
       return schema;
     }
+    case OptionType::kBytes:
+      return {{"anyOf",
+               {{{"type", "integer"}, {"minimum", option.range.min}},
+                {{"type", "string"}, {"pattern", "^[0-9.]+ ?(B|[kKMGT]B?|[KMGT]iB)?$"}}}}};
     case OptionType::kTime:
       return {{"anyOf",
                {{{"type", "number"}, {"exclusiveMinimum", 0}},

@@ -45,6 +45,8 @@ std::string_view expected_kind(OptionType type) {
       return "a whole number";
     case OptionType::kNumber:
       return "a number";
+    case OptionType::kBytes:
+      return "a number of bytes or a string with a unit, like \"1769MB\"";
     case OptionType::kTime:
       return "a number of seconds or a string with a unit, like \"15min\"";
     case OptionType::kTextList:
@@ -145,7 +147,7 @@ class JobFileReader {
     // Strings are read as on the command line: words, times, numbers' "auto". Only plain text may look like a number.
     if (const auto* text = node.as_string()) {
       const bool by_text = type == OptionType::kText || type == OptionType::kPath || type == OptionType::kChoice ||
-                           type == OptionType::kTime || type == OptionType::kClassWeight;
+                           type == OptionType::kBytes || type == OptionType::kTime || type == OptionType::kClassWeight;
       if (by_text || text->get() == option.fallback) return parse_value(option, text->get(), origin);
     }
     auto value = convert_other(type, node);
@@ -161,6 +163,7 @@ class JobFileReader {
         if (const auto* yes = node.as_boolean()) return yes->get();
         return {};
       case OptionType::kInteger:
+      case OptionType::kBytes:
         if (const auto* number = node.as_integer(); number != nullptr && number->get() >= 0) {
           return static_cast<std::uint64_t>(number->get());
         }

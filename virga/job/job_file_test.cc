@@ -125,7 +125,6 @@ TEST(JobFileTest, RefusesWhatIsNotBuiltByName) {
   EXPECT_EQ(usd.kind(), ErrorKind::kUnsupported);
   EXPECT_STREQ(usd.what(), "job.toml:2: stop.usd: not built yet");
   EXPECT_FALSE(usd.remedy().empty());
-  EXPECT_EQ(refusal("[functions]\nmemory = \"1769MB\"\n").kind(), ErrorKind::kUnsupported);
   EXPECT_EQ(refusal("[functions]\nengine = \"lambda\"\n").kind(), ErrorKind::kUnsupported);
   EXPECT_EQ(refusal("[exchange]\nchannel = \"s3\"\n").kind(), ErrorKind::kUnsupported);
 }
@@ -183,6 +182,12 @@ TEST(JobSchemaTest, KnowsEveryOptionThatIsBuilt) {
         option.section.empty() ? schema["properties"] : schema["properties"][std::string(option.section)]["properties"];
     EXPECT_EQ(properties.contains(std::string(option.key)), option.store != nullptr) << option_name(option);
   }
+}
+
+TEST(JobSchemaTest, TakesAChoiceThatGoesOn) {
+  const auto channel = job_schema()["properties"]["exchange"]["properties"]["channel"];
+  EXPECT_EQ(channel["default"], "auto");
+  EXPECT_EQ(channel["anyOf"].dump(), R"([{"enum":["auto","ps","directory"]},{"pattern":"^ps:.","type":"string"}])");
 }
 
 TEST(JobDocsTest, EqualThePageOfDocs) {

@@ -4,6 +4,9 @@
 #include <cctype>
 #include <optional>
 
+#include "virga/base/error.h"
+#include "virga/net/address.h"
+
 namespace virga {
 namespace {
 
@@ -22,6 +25,14 @@ void store_class_weight(Job& job, const Value& value) {
   job.model.class_weight_balanced = std::holds_alternative<std::string>(value);
   const auto* weights = std::get_if<std::map<std::string, double>>(&value);
   job.model.class_weight = weights != nullptr ? *weights : std::map<std::string, double>();
+}
+
+/// Functions and later drivers may be elsewhere.
+void check_store_address(std::string_view text) {
+  const auto address = parse_address(text);
+  if (address.kind == Address::Kind::kUnix && !address.path.starts_with('/')) {
+    throw Error(ErrorKind::kUsage, "the path of the socket is a relative one", "write the whole path, from / on");
+  }
 }
 
 constexpr Range kPositive{.min = 0, .max = 1e15, .above_min = true};
@@ -356,7 +367,15 @@ std::vector<Option> function_options() {
            [](Job& job, const Value& v) {
              job.functions.workers = static_cast<std::uint32_t>(maybe<std::uint64_t>(v).value_or(0));
            }},
-      {.section = "functions", .key = "memory", .help = "Memory of a function", .instead = kOnlySingle},
+      {.section = "functions",
+       .key = "memory",
+       .type = OptionType::kBytes,
+       .fallback = "1769MB",
+       .placeholder = "BYTES",
+       .range = {.min = 1, .max = 1e15},
+       .help = "Most memory of a function: rows that do not fit are read again in each epoch",
+       .more = "A job whose model, state and mini-batches need more is refused before it starts.",
+       .store = [](Job& job, const Value& v) { job.functions.memory_bytes = std::get<std::uint64_t>(v); }},
       {.section = "functions",
        .key = "lifetime",
        .type = OptionType::kTime,
@@ -372,7 +391,7 @@ std::vector<Option> exchange_options() {
   constexpr std::string_view kAlgorithm = "algorithm \"gradient-averaging\" works";
   constexpr std::string_view kProtocol = "protocol \"bsp\" works";
   constexpr std::string_view kPattern = "patterns \"scatter-reduce\", \"leader\" and \"all-to-all\" work";
-  constexpr std::string_view kChannel = "channels \"ps\" and \"directory\" work";
+  constexpr std::string_view kChannel = "channels \"ps\", \"ps:ADDRESS\" and \"directory\" work";
   return {
       {.section = "exchange",
        .key = "algorithm",
@@ -415,12 +434,20 @@ std::vector<Option> exchange_options() {
        .placeholder = "NAME",
        .choices = {{"auto", "ps; engine \"single\" needs none"},
                    {"ps", "a data store (virga-ps) in the process that you start, for engine \"process\""},
+                   {.word = "ps:",
+                    .help = "a virga-ps of your own, at the address that it prints: unix:/PATH or tcp:HOST:PORT",
+                    .rest = "ADDRESS",
+                    .check_rest = check_store_address},
                    {"directory", "files in a folder of the run, for engine \"process\""},
                    {"s3", "", kChannel},
                    {"redis", "", kChannel},
                    {"memcached", "", kChannel},
                    {"dynamodb", "", kChannel}},
        .help = "What the contributions of functions travel through",
+       .more =
+           "The token of a virga-ps of your own, if it wants one, stands in the variable `VIRGA_CHANNEL_TOKEN`. Should "
+           "it die, workers go on from their newest checkpoint once it is back.",
+       .example = "\"ps:tcp:127.0.0.1:7077\"",
        .store = [](Job& job, const Value& v) { job.exchange.channel = text(v); }},
   };
 }
@@ -497,6 +524,8 @@ const Option* find_option(std::string_view section, std::string_view key) {
   }
   return nullptr;
 }
+
+std::string choice_text(const Choice& choice) { return std::string(choice.word) + std::string(choice.rest); }
 
 std::string option_name(const Option& option) {
   return option.section.empty() ? std::string(option.key) : std::string(option.section) + "." + std::string(option.key);

@@ -17,10 +17,11 @@ namespace virga {
 enum class OptionType {
   kText,
   kPath,    ///< URI or path; a relative one in a job file starts at the job file's folder
-  kChoice,  ///< one of Option::choices
+  kChoice,  ///< one of Option::choices; of one with a rest, the word and something after it
   kBoolean,
   kInteger,  ///< at most 2^63 - 1, TOML's largest
   kNumber,
+  kBytes,        ///< a number of bytes, or with a unit: "1769MB"
   kTime,         ///< a number of seconds, or with a unit: "15min"
   kTextList,     ///< array of strings; "a,b,c" on the command line
   kClassWeight,  ///< "balanced", or class = weight; "0=1,1=2.5" on the command line
@@ -34,7 +35,12 @@ struct Choice {
   std::string_view word;
   std::string_view help;
   std::string_view instead = {};  ///< not empty: announced, but not built; says what works
+  /// Not empty: any text may follow `word` that `check_rest` takes; how help calls it.
+  std::string_view rest = {};
+  void (*check_rest)(std::string_view rest) = nullptr;  ///< throws Error(kUsage)
 };
+/// As help writes it: "ps", "ps:ADDRESS".
+[[nodiscard]] std::string choice_text(const Choice& choice);
 
 /// The values that a number may have.
 struct Range {

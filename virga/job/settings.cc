@@ -11,7 +11,10 @@
 namespace virga {
 namespace {
 
-/// Does a VIRGA_* variable look like an option's? Others (VIRGA_HOME, a build's, a test's) are nobody's business.
+/// Variables that are no options: where runs lie, and a secret, which no job file may hold.
+bool is_of_the_program(const std::string& name) { return name == "VIRGA_HOME" || name == "VIRGA_CHANNEL_TOKEN"; }
+
+/// Does a VIRGA_* variable look like an option's? Others (a build's, a test's) are nobody's business.
 bool looks_like_option(const std::string& name, const std::vector<std::string>& known) {
   const auto in_section = std::ranges::any_of(job_sections(), [&](const Section& section) {
     auto prefix = option_variable({.section = section.name, .key = ""});
@@ -71,6 +74,7 @@ void warn_of_idle(const Settings& settings, const Job& job, std::vector<std::str
       {"optimizer", "beta2", name == "adam", "optimizer " + name},
       {"optimizer", "epsilon", has_epsilon, "optimizer " + name},
       {"data", "validation_fraction", !job.data.validation, "data.validation"},
+      {"functions", "memory", job.functions.engine != "single", "engine single"},
       {"functions", "lifetime", job.functions.engine != "single", "engine single"},
       {"exchange", "pattern", job.functions.engine != "single", "engine single"},
       {"exchange", "channel", job.functions.engine != "single", "engine single"},
@@ -126,14 +130,14 @@ const Setting& Settings::get(std::string_view section, std::string_view key) con
 std::vector<Setting> settings_from_environment(std::span<const std::pair<std::string, std::string>> environment,
                                                std::vector<std::string>& warnings) {
   std::map<std::string, const Option*> by_variable;
-  std::vector<std::string> known{"VIRGA_HOME"};
+  std::vector<std::string> known{"VIRGA_HOME", "VIRGA_CHANNEL_TOKEN"};
   for (const auto& option : job_options()) {
     by_variable[option_variable(option)] = &option;
     known.push_back(option_variable(option));
   }
   std::vector<Setting> settings;
   for (const auto& [name, text] : environment) {
-    if (!name.starts_with("VIRGA_") || name == "VIRGA_HOME" || text.empty()) continue;
+    if (!name.starts_with("VIRGA_") || is_of_the_program(name) || text.empty()) continue;
     if (const auto found = by_variable.find(name); found != by_variable.end()) {
       settings.push_back({.option = found->second,
                           .value = parse_value(*found->second, text, name),

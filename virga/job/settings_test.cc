@@ -115,14 +115,41 @@ TEST(ParseValueTest, NamesTheNearestWord) {
   EXPECT_EQ(error.remedy(), "did you mean logistic?");
 }
 
+TEST(ParseValueTest, ReadsAChoiceThatGoesOn) {
+  for (const auto* text : {"ps:unix:/run/virga.socket", "ps:tcp:127.0.0.1:7077", "ps:tcp:[::1]:7077"}) {
+    EXPECT_EQ(job_of({setting("exchange", "channel", text)}).exchange.channel, text);
+  }
+  const std::pair<const char*, const char*> refused[] = {
+      {"ps:", "--channel: not an address: \"\""},
+      {"ps:nowhere", "--channel: not an address: \"nowhere\""},
+      {"ps:tcp:127.0.0.1", "the port is missing"},
+      {"ps:unix:virga.socket", "--channel: the path of the socket is a relative one"},
+      {"psst:tcp:127.0.0.1:7077", "is not one of auto, ps, ps:ADDRESS, directory"}};
+  for (const auto& [text, why] : refused) {
+    const auto error = refusal("exchange", "channel", text);
+    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+    EXPECT_THAT(error.what(), HasSubstr(why));
+  }
+  EXPECT_THAT(refusal("exchange", "channel", "ps:nowhere").remedy(), HasSubstr("tcp:127.0.0.1:7077"));
+  EXPECT_EQ(refusal("exchange", "channel", "dirctory").remedy(), "did you mean directory?");
+}
+
 TEST(ParseValueTest, RefusesByNameWhatIsNotBuilt) {
   const auto engine = refusal("functions", "engine", "lambda");
   EXPECT_EQ(engine.kind(), ErrorKind::kUnsupported);
   EXPECT_STREQ(engine.what(), "--engine: \"lambda\" is not built yet");
   EXPECT_THAT(engine.remedy(), HasSubstr("single"));
-  const auto memory = refusal("functions", "memory", "1769MB");
-  EXPECT_EQ(memory.kind(), ErrorKind::kUnsupported);
-  EXPECT_STREQ(memory.what(), "--memory: not built yet");
+}
+
+TEST(ParseValueTest, ReadsBytes) {
+  EXPECT_EQ(job_of({}).functions.memory_bytes, 1'769'000'000U);
+  EXPECT_EQ(job_of({setting("functions", "memory", "512MiB")}).functions.memory_bytes, 512U << 20);
+  const auto& option = *find_option("functions", "memory");
+  EXPECT_EQ(value_text(option, parse_value(option, "2GB", "here")), "2000MB");
+  EXPECT_EQ(value_text(option, parse_value(option, "1KiB", "here")), "1024");
+  EXPECT_THAT(refusal("functions", "memory", "0").what(), HasSubstr("must be at least 1"));
+  EXPECT_THAT(refusal("functions", "memory", "much").what(), HasSubstr("is not a number with a unit"));
+  EXPECT_THAT(refusal("functions", "memory", "3 parrots").what(), HasSubstr("unknown unit"));
 }
 
 TEST(SettingsTest, LetTheHigherSourceWinInAnyOrder) {
@@ -158,8 +185,10 @@ TEST(EnvironmentTest, GivesSettings) {
 }
 
 TEST(EnvironmentTest, WarnsOfNamesThatLookLikeOptions) {
-  const std::pair<std::string, std::string> environment[] = {
-      {"VIRGA_OPTIMIZER_LEARNING_RTE", "0.3"}, {"VIRGA_SEEED", "3"}, {"VIRGA_BIN_DIR", "/x"}};
+  const std::pair<std::string, std::string> environment[] = {{"VIRGA_OPTIMIZER_LEARNING_RTE", "0.3"},
+                                                             {"VIRGA_SEEED", "3"},
+                                                             {"VIRGA_BIN_DIR", "/x"},
+                                                             {"VIRGA_CHANNEL_TOKEN", "secret"}};
   std::vector<std::string> warnings;
   EXPECT_THAT(settings_from_environment(environment, warnings), IsEmpty());
   EXPECT_THAT(warnings, ElementsAre(HasSubstr("did you mean VIRGA_OPTIMIZER_LEARNING_RATE?"),

@@ -63,6 +63,14 @@ Value parse_class_weight(const Option& option, std::string_view text, std::strin
   return weights;
 }
 
+void check_rest(const Option& option, const Choice& choice, const std::string& rest, std::string_view origin) {
+  try {
+    choice.check_rest(rest);
+  } catch (const Error& error) {
+    throw Error(error.kind(), fmt::format("{}: {}", subject(option, origin), error.what()), error.remedy());
+  }
+}
+
 void check_choice(const Option& option, const std::string& word, std::string_view origin) {
   std::vector<std::string> known;
   for (const auto& choice : option.choices) {
@@ -70,8 +78,11 @@ void check_choice(const Option& option, const std::string& word, std::string_vie
       throw Error(ErrorKind::kUnsupported, fmt::format("{}: \"{}\" is not built yet", subject(option, origin), word),
                   std::string(choice.instead));
     }
+    if (!choice.rest.empty() && word.starts_with(choice.word)) {
+      return check_rest(option, choice, word.substr(choice.word.size()), origin);
+    }
     if (choice.word == word) return;
-    if (choice.instead.empty()) known.emplace_back(choice.word);
+    if (choice.instead.empty()) known.push_back(choice_text(choice));
   }
   const auto near = nearest_word(word, known);
   throw Error(ErrorKind::kUsage,
@@ -109,6 +120,8 @@ Value parse_value(const Option& option, std::string_view text, std::string_view 
         return parse_number<std::uint64_t>(option, text, origin, "a whole number");
       case OptionType::kNumber:
         return parse_number<double>(option, text, origin, "a number");
+      case OptionType::kBytes:
+        return parse_bytes(text, subject(option, origin));
       case OptionType::kTime:
         return parse_duration(text, subject(option, origin));
       case OptionType::kTextList:
@@ -152,7 +165,11 @@ std::string value_text(const Option& option, const Value& value) {
       return has_empty_word(option) ? std::string(option.fallback) : std::string();
     }
     std::string operator()(bool yes) const { return yes ? "true" : "false"; }
-    std::string operator()(std::uint64_t number) const { return std::to_string(number); }
+    std::string operator()(std::uint64_t number) const {
+      constexpr std::uint64_t kMegabyte = 1'000'000;
+      const bool whole = option.type == OptionType::kBytes && number % kMegabyte == 0;
+      return whole ? fmt::format("{}MB", number / kMegabyte) : std::to_string(number);
+    }
     std::string operator()(double number) const { return number_text(number); }
     std::string operator()(const std::string& text) const { return text; }
     std::string operator()(const std::vector<std::string>& words) const {

@@ -1,5 +1,6 @@
 #include "virga/policy/supervisor.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -50,6 +51,7 @@ void Supervisor::on(const Begin&, Commands& out) {
 void Supervisor::open_view(Commands& out) {
   ++view_.number;
   leaving_ = false;
+  open_at_seconds_.reset();
   done_.clear();
   std::vector<Member> invited;
   for (auto& member : view_.members) {
@@ -75,7 +77,7 @@ void Supervisor::on(const WorkerEnded& event, Commands& out) {
     case How::kDone:
     case How::kContinue:
       if (event.view < view_.number) {  // it left before it heard of this view, which counts on it
-        if (!trained()) open_view(out);
+        if (!trained() && !open_at_seconds_) open_view(out);
         return;
       }
       if (event.how == How::kDone) done_.insert(event.member.worker);
@@ -84,31 +86,40 @@ void Supervisor::on(const WorkerEnded& event, Commands& out) {
     case How::kSuperseded:
     case How::kOrphaned:
     case How::kCrashed:
-      if (trained()) return;
-      restart(fmt::format("worker {}: {}", event.member.worker, event.text), event.remedy, out);
+      if (trained() || open_at_seconds_) return;
+      restart(fmt::format("worker {}: {}", event.member.worker, event.text), event.remedy, Pause::kNone, out);
       return;
-    case How::kFailed:
+    case How::kFailed: {
       if (trained()) return;
-      // What another try may mend: the others were gone, the channel was.
-      if (is_retryable(event.error)) {
-        restart(fmt::format("worker {}: {}", event.member.worker, event.text), event.remedy, out);
-      } else {
-        fail(event.error, fmt::format("worker {}: {}", event.member.worker, event.text), event.remedy, out);
+      const auto why = fmt::format("worker {}: {}", event.member.worker, event.text);
+      // What another try may mend: the others were gone, the channel was. Who waited for others has waited already.
+      if (!is_retryable(event.error)) {
+        fail(event.error, why, event.remedy, out);
+      } else if (!open_at_seconds_) {
+        const bool waited = event.error == ErrorKind::kDeadlineExceeded;
+        restart(why, event.remedy, waited ? Pause::kNone : Pause::kGrowing, out);
       }
       return;
+    }
   }
   // All have left, or left and finished: those that finished had no news of the rest.
-  if (alive_.empty() && !trained()) open_view(out);
+  if (alive_.empty() && !trained() && !open_at_seconds_) open_view(out);
 }
 
-void Supervisor::restart(const std::string& why, const std::string& remedy, Commands& out) {
+void Supervisor::restart(const std::string& why, const std::string& remedy, Pause pause, Commands& out) {
   if (++restarts_ > options_.most_restarts) {
     fail(ErrorKind::kUnavailable,
          fmt::format("{} restarts in a row without getting further; the last one: {}", options_.most_restarts, why),
          remedy, out);
     return;
   }
-  open_view(out);
+  if (pause == Pause::kNone) {
+    open_view(out);
+  } else {
+    constexpr double kMostDoubled = 100;
+    open_at_seconds_ = now_seconds_ + options_.first_pause_seconds *
+                                          std::min(std::ldexp(1.0, static_cast<int>(restarts_) - 1), kMostDoubled);
+  }
 }
 
 void Supervisor::fail(ErrorKind kind, const std::string& text, const std::string& remedy, Commands& out) {
@@ -210,11 +221,23 @@ void Supervisor::on(const StopWanted& event, Commands& out) {
 }
 
 void Supervisor::on(const Tick& event, Commands& out) {
-  // Who has not left with the others is lost.
-  if (!leaving_ || alive_.empty() || trained() || event.idle_seconds < options_.leave_seconds) return;
-  for (const auto worker : alive_) out.emplace_back(KillWorker{view_.members[worker]});
+  now_seconds_ = event.now_seconds;
+  if (open_at_seconds_ && !trained()) {
+    if (now_seconds_ >= *open_at_seconds_) open_view(out);
+    return;
+  }
+  // Who has not left with the others is lost; who is still there after the end has nothing more to do.
+  if (!(leaving_ || trained()) || alive_.empty() || event.idle_seconds < options_.leave_seconds) return;
+  std::string who;
+  for (const auto worker : alive_) {
+    out.emplace_back(KillWorker{view_.members[worker]});
+    who +=
+        fmt::format("{}worker {} (generation {})", who.empty() ? "" : ", ", worker, view_.members[worker].generation);
+  }
   alive_.clear();
-  restart("workers did not leave with the others", "", out);
+  if (trained()) return;
+  restart(fmt::format("{} did not leave with the others within {} s", who, options_.leave_seconds), "", Pause::kNone,
+          out);
 }
 
 void Supervisor::finish_if_over(Commands& out) {

@@ -45,9 +45,10 @@ struct EvaluationEnded {
 struct StopWanted {
   EndReason why = EndReason::kStopped;
 };
-/// Some time has passed: `idle` since the last other event.
+/// Some time has passed.
 struct Tick {
-  double idle_seconds = 0;
+  double idle_seconds = 0;  ///< since the last other event
+  double now_seconds = 0;   ///< by any clock that never goes back
 };
 using SupervisorEvent =
     std::variant<Begin, WorkerEnded, CheckpointSeen, SnapshotSeen, EvaluationEnded, StopWanted, Tick>;
@@ -111,6 +112,8 @@ class Supervisor {
     std::uint32_t most_evaluations = 4;  ///< at once
     std::uint32_t most_restarts = 10;    ///< in a row, without a newer checkpoint or snapshot
     double leave_seconds = 10;           ///< for all members to leave once one has
+    /// Before a restart because a service was not there: doubles with each in a row, up to a hundred times as long.
+    double first_pause_seconds = 0.1;
     std::uint32_t first_view = 1;
     std::map<WorkerId, Generation> generations = {};  ///< those of a run that is resumed
     std::uint64_t start_round = 0;
@@ -136,7 +139,8 @@ class Supervisor {
   void on(const Tick& event, Commands& out);
 
   void open_view(Commands& out);
-  void restart(const std::string& why, const std::string& remedy, Commands& out);
+  enum class Pause : std::uint8_t { kNone, kGrowing };
+  void restart(const std::string& why, const std::string& remedy, Pause pause, Commands& out);
   void start_evaluations(Commands& out);
   void decide(const EvaluationEnded& evaluation, Commands& out);
   void finish_if_over(Commands& out);
@@ -148,6 +152,8 @@ class Supervisor {
   std::set<WorkerId> alive_;
   std::set<WorkerId> done_;
   bool leaving_ = false;  // somebody left with a checkpoint: the others will
+  double now_seconds_ = 0;
+  std::optional<double> open_at_seconds_;  // the view is lost; when the next one is due
   std::uint64_t start_round_;
   std::uint32_t restarts_ = 0;
   std::uint32_t epochs_seen_ = 0;

@@ -234,7 +234,10 @@ TEST(Supervisor, LetsWorkersEndInTheirTimeOnceTheLastSnapshotIsThere) {
   (void)run.tell(Begin{});
   (void)run.tell(ended(1, 1, How::kDone));
   (void)run.tell(snapshot(1));
-  EXPECT_EQ(run.tell(Tick{100}), "");
+  EXPECT_EQ(run.tell(Tick{9.9}), "");
+  EXPECT_EQ(run.tell(Tick{10}), "kill 0.1") << "but not without an end";
+  EXPECT_EQ(run.tell(ended(0, 1, How::kCrashed)), "");
+  EXPECT_EQ(run.tell(loss(1, 0.5)), "1: 0.5 best, finish epochs");
 }
 
 TEST(Supervisor, GivesUpWhenWorkersNeverLeaveAndNothingGetsFurther) {
@@ -251,11 +254,86 @@ TEST(Supervisor, GivesUpWhenWorkersNeverLeaveAndNothingGetsFurther) {
 }
 
 TEST(Supervisor, RestartsAfterAFailureThatMayPass) {
-  for (const auto kind : {ErrorKind::kUnavailable, ErrorKind::kThrottled, ErrorKind::kDeadlineExceeded}) {
+  for (const auto kind : {ErrorKind::kUnavailable, ErrorKind::kThrottled}) {
     Trace run(options_of(2, 2));
     (void)run.tell(Begin{});
-    EXPECT_EQ(run.tell(failed(1, 1, kind)), "view 2 (0.1 1.2) from 0, invoke 1.2");
+    EXPECT_EQ(run.tell(failed(1, 1, kind)), "");
+    EXPECT_EQ(run.tell(Tick{0, 0.1}), "view 2 (0.1 1.2) from 0, invoke 1.2");
   }
+  Trace run(options_of(2, 2));
+  (void)run.tell(Begin{});
+  EXPECT_EQ(run.tell(failed(1, 1, ErrorKind::kDeadlineExceeded)), "view 2 (0.1 1.2) from 0, invoke 1.2");
+}
+
+TEST(Supervisor, PausesLongerAndLongerWhileAServiceIsNotThere) {
+  auto options = options_of(1, 2);
+  options.first_pause_seconds = 2;
+  options.most_restarts = 9;
+  Trace run(options);
+  (void)run.tell(Begin{});
+  double now = 0;
+  Generation generation = 1;
+  for (const double pause : {2., 4., 8., 16., 32., 64., 128., 200., 200.}) {
+    EXPECT_EQ(run.tell(failed(0, generation, ErrorKind::kUnavailable)), "");
+    EXPECT_EQ(run.tell(Tick{0, now += pause - 0.5}), "");
+    ++generation;
+    EXPECT_EQ(run.tell(Tick{0, now += 0.5}), fmt::format("view {0} (0.{0}) from 0, invoke 0.{0}", generation));
+  }
+  EXPECT_THAT(run.tell(failed(0, generation, ErrorKind::kUnavailable)), StartsWith("fail unavailable: 9 restarts"));
+}
+
+TEST(Supervisor, PausesBrieflyAgainOnceTheRunHasGotFurther) {
+  auto options = options_of(1, 2);
+  options.first_pause_seconds = 1;
+  Trace run(options);
+  (void)run.tell(Begin{});
+  (void)run.tell(failed(0, 1, ErrorKind::kThrottled));
+  EXPECT_EQ(run.tell(Tick{0, 1}), "view 2 (0.2) from 0, invoke 0.2");
+  (void)run.tell(failed(0, 2, ErrorKind::kThrottled));
+  EXPECT_EQ(run.tell(Tick{0, 2}), "");
+  EXPECT_EQ(run.tell(Tick{0, 3}), "view 3 (0.3) from 0, invoke 0.3");
+  (void)run.tell(CheckpointSeen{7});
+  (void)run.tell(failed(0, 3, ErrorKind::kUnavailable));
+  EXPECT_EQ(run.tell(Tick{0, 4}), "view 4 (0.4) from 7, invoke 0.4");
+}
+
+TEST(Supervisor, CountsAllWhoMissAServiceAsOneRestart) {
+  auto options = options_of(4, 2);
+  options.most_restarts = 1;
+  options.first_pause_seconds = 1;
+  Trace run(options);
+  (void)run.tell(Begin{});
+  EXPECT_EQ(run.tell(failed(1, 1, ErrorKind::kUnavailable)), "");
+  EXPECT_EQ(run.tell(failed(0, 1, ErrorKind::kUnavailable)), "");
+  EXPECT_EQ(run.tell(ended(3, 1, How::kCrashed)), "");
+  EXPECT_EQ(run.tell(CheckpointSeen{7}), "");
+  EXPECT_EQ(run.tell(Tick{100, 1}), "view 2 (0.2 1.2 2.1 3.2) from 7, invoke 0.2, invoke 1.2, invoke 3.2");
+}
+
+TEST(Supervisor, StaysWithItsPauseWhenTheOthersHaveLeft) {
+  for (const auto how : {How::kContinue, How::kDone}) {
+    Trace run(options_of(2, 2));
+    (void)run.tell(Begin{});
+    EXPECT_EQ(run.tell(failed(1, 1, ErrorKind::kUnavailable)), "");
+    EXPECT_EQ(run.tell(ended(0, 1, how)), "");
+    EXPECT_EQ(run.tell(Tick{100, 0.1}), "view 2 (0.2 1.2) from 0, invoke 0.2, invoke 1.2");
+  }
+}
+
+TEST(Supervisor, EndsWithinAPauseIfNothingIsLeftToDo) {
+  Trace run(options_of(1, 1));
+  (void)run.tell(Begin{});
+  (void)run.tell(failed(0, 1, ErrorKind::kUnavailable));
+  EXPECT_EQ(run.tell(snapshot(1)), "evaluate 1");
+  EXPECT_EQ(run.tell(Tick{100, 100}), "");
+  EXPECT_EQ(run.tell(loss(1, 0.5)), "1: 0.5 best, finish epochs");
+}
+
+TEST(Supervisor, FailsWithinAPauseAfterAFailureThatStays) {
+  Trace run(options_of(3, 1));
+  (void)run.tell(Begin{});
+  (void)run.tell(failed(0, 1, ErrorKind::kUnavailable));
+  EXPECT_EQ(run.tell(failed(2, 1, ErrorKind::kBadData)), "kill 1.1, fail bad_data: worker 2: it cannot");
 }
 
 TEST(Supervisor, FailsTheRunAndKillsTheRestAfterAFailureThatStays) {
@@ -545,7 +623,8 @@ class World {
         tell_of_an_evaluation(faults);
         break;
       case 8:
-        tell(Tick{static_cast<double>(below(20))});
+        now_ += static_cast<double>(below(20));
+        tell(Tick{static_cast<double>(below(20)), now_});
         break;
       default:
         if (faults && below(20) == 0) {
@@ -558,6 +637,7 @@ class World {
   /// What is left to be done goes well.
   void settle() {
     for (int turn = 0; turn < 3 && !over_; ++turn) {
+      tell(Tick{0, now_ += 1000});
       while (epochs_ < options_.epochs && !stopped_ && !over_) tell_of_the_next_epoch();
       while (!live_.empty() && !over_) end(*live_.begin(), How::kDone, false);
       while (!pending_.empty() && !over_) tell_of_an_evaluation(false);
@@ -581,7 +661,8 @@ class World {
     auto event = ended(member.worker, member.generation, how);
     event.view = options_.first_view + views_ - 1;
     if (faults && below(4) == 0) --event.view;  // it left the view before
-    event.error = below(3) == 0 ? ErrorKind::kDiverged : ErrorKind::kUnavailable;
+    constexpr ErrorKind kErrors[] = {ErrorKind::kDiverged, ErrorKind::kUnavailable, ErrorKind::kDeadlineExceeded};
+    event.error = kErrors[below(3)];
     live_.erase(member);
     tell(event);
   }
@@ -600,7 +681,7 @@ class World {
       end(member, How::kDone, faults);
     } else if (faults) {
       constexpr How kFaults[] = {How::kContinue, How::kContinue, How::kCrashed, How::kSuperseded, How::kOrphaned};
-      end(member, below(40) == 0 ? How::kFailed : kFaults[below(5)], true);
+      end(member, below(20) == 0 ? How::kFailed : kFaults[below(5)], true);
     }
   }
   void tell_of_the_next_epoch() {
@@ -689,6 +770,7 @@ class World {
   const Random random_;
   const Random losses_{options_.epochs, Purpose::kTest};
   std::uint64_t draws_ = 0;
+  double now_ = 0;
   Supervisor supervisor_;
 
   std::set<Member, ByWorker> live_;
@@ -716,6 +798,7 @@ Supervisor::Options random_options(std::uint64_t seed) {
   options.patience_after = static_cast<std::uint32_t>(random.below(3, 1, 6));
   options.most_restarts = static_cast<std::uint32_t>(random.below(5, 1, 7));
   options.first_view = 1 + static_cast<std::uint32_t>(random.below(3, 1, 8));
+  options.first_pause_seconds = static_cast<double>(random.below(8, 1, 9));
   return options;
 }
 

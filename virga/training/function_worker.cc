@@ -1,5 +1,6 @@
 #include "virga/training/function_worker.h"
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -19,6 +20,7 @@
 #include "virga/optimizer/schedule.h"
 #include "virga/training/algorithm.h"
 #include "virga/training/defaults.h"
+#include "virga/training/function_memory.h"
 #include "virga/training/state_file.h"
 #include "virga/training/worker.h"
 
@@ -34,8 +36,8 @@ constexpr auto kReportInterval = 100ms;
 
 Wait request_time() { return {Deadline::in(kRequestTime)}; }
 
-/// Looks out for news on a thread of its own: a newer view and the silence of the driver end the view; a control record
-/// is noted.
+/// Looks out for news on a thread of its own: a newer view ends the view; a control record and the silence of the
+/// driver are noted.
 class Lookout {
  public:
   Lookout(Register& registers, std::chrono::milliseconds orphan_timeout)
@@ -59,6 +61,13 @@ class Lookout {
     return over_.get_token();
   }
   [[nodiscard]] std::uint64_t control() const noexcept { return control_; }
+  /// Is there a view above `known`? Asks, and so knows it even before the thread does.
+  [[nodiscard]] bool is_over(std::uint32_t known) const {
+    const auto value = registers_.read(kViewRegister, request_time());
+    return value && decode_view(as_text(value->bytes.view())).view.number > known;
+  }
+  /// Has the driver been silent for too long?
+  [[nodiscard]] bool orphaned() const noexcept { return orphaned_; }
 
  private:
   void run(const std::stop_token& stop) {
@@ -99,9 +108,7 @@ class Lookout {
       if (Clock::now() - heard > orphan_timeout_) {
         const std::lock_guard lock(mutex_);
         orphaned_ = true;
-        over_.request_stop();
         changed_.notify_all();
-        return;
       }
     }
   }
@@ -109,22 +116,53 @@ class Lookout {
   Register& registers_;
   const std::chrono::milliseconds orphan_timeout_;
   std::atomic<std::uint64_t> control_ = 0;
+  std::atomic<bool> orphaned_ = false;
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
   std::optional<ViewRecord> newest_;
   std::uint32_t watched_ = 0;
   std::stop_source over_;
-  bool orphaned_ = false;
   std::exception_ptr error_;
   std::jthread thread_;  // last: ends before what it uses
+};
+
+/// A worker's own register: each generation claims it once, so that an invocation that was started twice works once,
+/// and leaves signs of life there until the next one claims it.
+class Life {
+ public:
+  explicit Life(const WorkerPlace& place) : place_(place), name_(worker_register(place.me.worker)) {}
+
+  /// False if a twin of this invocation came first, or a later generation is at work.
+  [[nodiscard]] bool claim() {
+    for (;;) {  // again if the generation before gave a sign of life at the same time
+      const auto value = place_.registers.read(name_, request_time());
+      if (value && decode_life(as_text(value->bytes.view())).generation >= place_.me.generation) return false;
+      version_ = value ? value->version : 0;
+      if (sign(0, 0)) return true;
+    }
+  }
+  /// False if a later generation has claimed the register. View 0: it has only been claimed.
+  [[nodiscard]] bool sign(std::uint32_t view, Round next) {
+    const LifeRecord record{.generation = place_.me.generation, .view = view, .round = next, .time = wall_clock()};
+    const auto version =
+        place_.registers.compare_exchange(name_, version_, as_bytes(encode_life(record)), request_time());
+    if (version) version_ = *version;
+    return version.has_value();
+  }
+
+ private:
+  const WorkerPlace& place_;
+  const std::string name_;
+  std::uint64_t version_ = 0;
 };
 
 /// A worker in one view: its part of the loop's control, reporter and checkpoint.
 class InView final : public Control, public Reporter, public Checkpoint {
  public:
-  InView(const WorkerPlace& place, const Schedule& schedule, const Manifest& manifest, Lookout& lookout,
+  InView(const WorkerPlace& place, Life& life, const Schedule& schedule, const Manifest& manifest, Lookout& lookout,
          const ViewRecord& record, Rank rank, WorkerWork& work)
       : place_(place),
+        life_(life),
         plan_(place.job.plan),
         schedule_(schedule),
         lookout_(lookout),
@@ -160,7 +198,13 @@ class InView final : public Control, public Reporter, public Checkpoint {
 
   WorkerEnd run(BatchSource& data, Algorithm& algorithm) {
     place_.clock.lap(WorkPhase::kStart);
-    run_worker(exchange_->position().round, data, *exchange_, algorithm, *this, *this, *this);
+    give_sign_of_life();
+    try {
+      run_worker(exchange_->position().round, data, *exchange_, algorithm, *this, *this, *this);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kDeadlineExceeded || over_.stop_requested()) throw;
+      throw Error(error.kind(), error.what() + who_is_missing(), error.remedy());
+    }
     return end_;
   }
 
@@ -170,7 +214,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
     if (round >= total) return false;
     if (exchange_->decree() == kLeave) {
       save();
-      end_ = WorkerEnd::kContinue;
+      end_ = lookout_.orphaned() ? WorkerEnd::kOrphaned : WorkerEnd::kContinue;
       return false;
     }
     if (exchange_->decree() > 0) {  // every control record is one to stop
@@ -179,7 +223,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
       return false;
     }
     place_.clock.lap(WorkPhase::kKeep);
-    exchange_->set_decree(place_.end_of_life.passed() ? kLeave : lookout_.control());
+    exchange_->set_decree(place_.end_of_life.passed() || lookout_.orphaned() ? kLeave : lookout_.control());
     return true;
   }
 
@@ -194,8 +238,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
     if (now - reported_ >= kReportInterval) {
       reported_ = now;
       crash_point("before_report");
-      place_.registers.write(worker_register(place_.me.worker),
-                             as_bytes(encode_life({place_.me.generation, view_.number, round})), request_time());
+      give_sign_of_life();
       if (rank_ == 0) {
         place_.registers.write(kProgressRegister,
                                as_bytes(encode_progress({.round = round,
@@ -217,6 +260,25 @@ class InView final : public Control, public Reporter, public Checkpoint {
   }
 
  private:
+  void give_sign_of_life() {
+    if (life_.sign(view_.number, exchange_->position().round)) return;
+    throw Error(ErrorKind::kInterrupted, "the next generation is at work");
+  }
+
+  /// Whom this rank has waited for in vain, and their last signs of life.
+  std::string who_is_missing() const {
+    std::string text;
+    for (const auto rank : exchange_->missing()) {
+      const auto& member = view_.members.at(rank);
+      const auto value = place_.registers.read(worker_register(member.worker), request_time());
+      const auto life = value ? std::optional(decode_life(as_text(value->bytes.view()))) : std::nullopt;
+      text += fmt::format("{} {}", text.empty() ? "" : ";", life_text(member, life, wall_clock()));
+    }
+    if (text.empty()) return text;
+    const std::chrono::duration<double> patience = place_.job.patience;
+    return fmt::format("; waited {} s in round {} for{}", patience.count(), exchange_->position().round, text);
+  }
+
   double rate_of(std::uint32_t epoch) const {
     return *plan_.learning_rate * schedule_factor(plan_.schedule, epoch, plan_.epochs) * plan_.label_scale;
   }
@@ -261,6 +323,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
   }
 
   const WorkerPlace& place_;
+  Life& life_;
   const TrainingPlan& plan_;
   const Schedule& schedule_;
   Lookout& lookout_;
@@ -274,19 +337,6 @@ class InView final : public Control, public Reporter, public Checkpoint {
   Clock::time_point reported_{};
   Clock::time_point saved_ = Clock::now();
 };
-
-/// What the others of a view said last: appended to an error about who is missing.
-std::string signs_of_life(const WorkerPlace& place, const View& view) {
-  std::string text;
-  for (const auto& member : view.members) {
-    if (member == place.me) continue;
-    const auto value = place.registers.read(worker_register(member.worker), request_time());
-    text += value ? fmt::format("; worker {} was last seen in round {}", member.worker,
-                                decode_life(as_text(value->bytes.view())).round)
-                  : fmt::format("; worker {} has not been seen", member.worker);
-  }
-  return text;
-}
 
 }  // namespace
 
@@ -306,16 +356,22 @@ std::string_view to_string(WorkerEnd end) noexcept {
 
 WorkerWork run_function_worker(const WorkerPlace& place) {
   const auto& job = place.job;
+  WorkerWork work;
+  Life life(place);
+  if (!life.claim()) {
+    work.end = WorkerEnd::kSuperseded;
+    return work;
+  }
   const auto store = open_object_store(job.data);
   const auto manifest = read_manifest(*store);
   if (manifest_checksum(manifest) != job.data_checksum) {
     throw Error(ErrorKind::kBadData, fmt::format("{}: not the data that the job was started on", job.data),
                 "start the job anew");
   }
-  GroupCache cache(*store, manifest, job.cache_bytes);
+  const auto memory = worker_memory(job.plan, job.pattern, manifest, job.memory_bytes);
+  GroupCache cache(*store, manifest, std::min(memory.cache_bytes, job.cache_bytes));
   const Schedule schedule(manifest.train, manifest.rows_per_group, job.seed, job.plan.batch_size);
   Lookout lookout(place.registers, job.orphan_timeout);
-  WorkerWork work;
   for (std::uint32_t known = 0;;) {
     const auto record = lookout.wait_for_view(known);
     if (!record) {
@@ -330,18 +386,15 @@ WorkerWork run_function_worker(const WorkerPlace& place) {
     }
     work.view = known;
     try {
-      InView in_view(place, schedule, manifest, lookout, *record, *rank, work);
-      BatchSource data(cache, schedule, {.rank = *rank, .world_size = record->view.size()});
+      InView in_view(place, life, schedule, manifest, lookout, *record, *rank, work);
+      BatchSource data(cache, schedule,
+                       {.rank = *rank, .world_size = record->view.size(), .prefetch_bytes = memory.prefetch_bytes});
       GradientAveraging algorithm(make_model(job.plan.model, place.kernels), job.plan.mean_weight);
       work.end = in_view.run(data, algorithm);
       return work;
     } catch (const Error& error) {
-      if (error.kind() == ErrorKind::kDeadlineExceeded) {
-        throw Error(error.kind(), error.what() + signs_of_life(place, record->view), error.remedy());
-      }
       // What a view could not do for want of its members is no error once it is over.
-      const bool over = lookout.over().stop_requested();
-      if (error.kind() != ErrorKind::kInterrupted && !over) throw;
+      if (error.kind() != ErrorKind::kInterrupted && !lookout.is_over(known)) throw;
     }
   }
 }

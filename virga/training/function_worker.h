@@ -19,7 +19,7 @@ namespace virga {
 enum class WorkerEnd : std::uint8_t {
   kDone,        ///< the job's rounds are run, or it was told to stop
   kContinue,    ///< its time is nearly over: a checkpoint is there, the next generation goes on
-  kSuperseded,  ///< the view goes on without it: another generation works in its place
+  kSuperseded,  ///< another invocation works in its place: of a later generation, or a twin that came first
   kOrphaned,    ///< the driver gave no sign of life
 };
 [[nodiscard]] std::string_view to_string(WorkerEnd end) noexcept;

@@ -65,9 +65,19 @@ EpochSums get_sums(ByteReader& in) {
   return sums;
 }
 
+std::size_t bytes_of(const Tables& tables) {
+  constexpr std::size_t kHead = 4 * sizeof(std::uint32_t);
+  std::size_t bytes = kHead;
+  for (const auto& spec : tables.layout) bytes += kHead + spec.name.size() + spec.size() * sizeof(float);
+  return bytes;
+}
+
+/// `body`: about how many bytes `fill` writes, so that they are not copied while they grow.
 template <typename Fill>
-Bytes sealed(std::uint32_t magic, const Fill& fill) {
+Bytes sealed(std::uint32_t magic, std::size_t body, const Fill& fill) {
+  constexpr std::size_t kFrame = 128;
   Bytes bytes;
+  bytes.reserve(kFrame + body);
   ByteWriter out(bytes);
   out.put(magic);
   out.put(kVersion);
@@ -96,7 +106,9 @@ auto opened(ByteView bytes, std::uint32_t magic, std::string_view what, const Re
 }  // namespace
 
 Bytes encode_checkpoint(const WorkerCheckpoint& checkpoint) {
-  return sealed(kCheckpointMagic, [&](ByteWriter& out) {
+  auto body = bytes_of(checkpoint.rule.parameters) + bytes_of(checkpoint.rule.states);
+  for (const auto& steps : checkpoint.rule.steps) body += (1 + steps.size()) * sizeof(std::uint32_t);
+  return sealed(kCheckpointMagic, body, [&](ByteWriter& out) {
     out.put(checkpoint.position.round);
     out.put(checkpoint.position.step);
     out.put(checkpoint.learning_rate);
@@ -132,7 +144,7 @@ WorkerCheckpoint decode_checkpoint(ByteView bytes) {
 }
 
 Bytes encode_snapshot(const Snapshot& snapshot) {
-  return sealed(kSnapshotMagic, [&](ByteWriter& out) {
+  return sealed(kSnapshotMagic, bytes_of(snapshot.parameters), [&](ByteWriter& out) {
     out.put(snapshot.round);
     out.put(snapshot.epoch);
     out.put(static_cast<std::uint32_t>(snapshot.last ? 1 : 0));

@@ -11,7 +11,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
 // Enumerators by number: both ends are one build (the version says so).
 template <typename T>
@@ -111,6 +111,7 @@ std::string encode_worker_job(const WorkerJob& job) {
                   {"checkpoint_interval_ms", job.checkpoint_interval.count()},
                   {"patience_ms", job.patience.count()},
                   {"orphan_timeout_ms", job.orphan_timeout.count()},
+                  {"memory_bytes", job.memory_bytes},
                   {"cache_bytes", job.cache_bytes}};
   try {
     return j.dump();
@@ -140,6 +141,7 @@ WorkerJob decode_worker_job(std::string_view text) {
     job.checkpoint_interval = std::chrono::milliseconds(j.at("checkpoint_interval_ms").get<std::int64_t>());
     job.patience = std::chrono::milliseconds(j.at("patience_ms").get<std::int64_t>());
     job.orphan_timeout = std::chrono::milliseconds(j.at("orphan_timeout_ms").get<std::int64_t>());
+    job.memory_bytes = j.at("memory_bytes");
     job.cache_bytes = j.at("cache_bytes");
     return job;
   } catch (const json::exception& error) {

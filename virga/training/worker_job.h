@@ -28,7 +28,8 @@ struct WorkerJob {
   std::chrono::milliseconds checkpoint_interval{5000};  ///< 0: after every round
   std::chrono::milliseconds patience{60'000};           ///< for other workers, in a round
   std::chrono::milliseconds orphan_timeout{60'000};     ///< for a sign of life of the driver
-  std::uint64_t cache_bytes = std::uint64_t{64} << 20;  ///< for decoded rows, a worker
+  std::uint64_t memory_bytes = 1'769'000'000;           ///< most of a function
+  std::uint64_t cache_bytes = std::uint64_t{64} << 20;  ///< most for decoded rows, a function; less if memory is short
 };
 
 /// JSON (docs/formats/run-folder.md); numbers come back as they were.

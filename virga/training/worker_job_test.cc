@@ -54,6 +54,7 @@ WorkerJob odd_job() {
   job.checkpoint_interval = 0ms;
   job.patience = 1ms;
   job.orphan_timeout = 2ms;
+  job.memory_bytes = 4;
   job.cache_bytes = 3;
   return job;
 }
@@ -94,6 +95,7 @@ TEST(WorkerJob, ComesBackAsItWas) {
   EXPECT_EQ(again.checkpoint_interval, job.checkpoint_interval);
   EXPECT_EQ(again.patience, job.patience);
   EXPECT_EQ(again.orphan_timeout, job.orphan_timeout);
+  EXPECT_EQ(again.memory_bytes, job.memory_bytes);
   EXPECT_EQ(again.cache_bytes, job.cache_bytes);
 }
 
@@ -133,7 +135,7 @@ TEST(WorkerJob, IsRefusedWithoutAnyOfItsMembers) {
 
 TEST(WorkerJob, IsRefusedInAnotherVersionOrWithUnknownKinds) {
   auto job = json::parse(encode_worker_job(odd_job()));
-  job["version"] = 2;
+  job["version"] = 1;
   expect_refused(job.dump());
   for (const auto* path : {"/pattern", "/plan/schedule", "/plan/model/kind", "/plan/rule/kind"}) {
     job = json::parse(encode_worker_job(odd_job()));

@@ -1,0 +1,103 @@
+#include "virga/training/function_memory.h"
+
+#include <charconv>
+#include <string>
+
+#include <gmock/gmock.h>
+
+#include "virga/base/error.h"
+
+namespace virga {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr std::uint64_t kMegabyte = 1'000'000;
+
+/// Sparse rows of 40 entries, in groups of a thousand of 60 kB each.
+Manifest set_of(std::uint32_t groups, std::uint32_t features = 1U << 20) {
+  Manifest manifest;
+  manifest.encoding.features = features;
+  manifest.encoding.classes = {"0", "1"};
+  for (auto* split : {&manifest.train, &manifest.validation}) {
+    split->rows = std::uint64_t{groups} * manifest.rows_per_group;
+    split->nonzeros = split->rows * 40;
+    split->blocks.push_back({.name = "block", .rows = groups * manifest.rows_per_group, .group_bytes = {}});
+    split->blocks[0].group_bytes.assign(groups, 60'000);
+  }
+  return manifest;
+}
+
+TrainingPlan plan_of(unsigned workers, std::uint64_t batch_size, std::uint32_t features = 1U << 20) {
+  TrainingPlan plan;
+  plan.model = {.kind = ModelKind::kLogistic, .features = features};
+  plan.workers = workers;
+  plan.batch_size = batch_size;
+  return plan;
+}
+
+std::uint64_t needed(const TrainingPlan& plan, const Manifest& manifest) {
+  return worker_memory(plan, Pattern::kScatterReduce, manifest, 100'000 * kMegabyte).needed_bytes;
+}
+
+TEST(FunctionMemory, IsDividedWithoutARestBeyondTheLimit) {
+  const auto manifest = set_of(100);
+  for (const auto limit : {100 * kMegabyte, 1769 * kMegabyte}) {
+    const auto memory = worker_memory(plan_of(2, 1000), Pattern::kAllToAll, manifest, limit);
+    EXPECT_LE(memory.needed_bytes + memory.cache_bytes + memory.prefetch_bytes, limit);
+    EXPECT_GT(memory.cache_bytes, 0U);
+    EXPECT_GT(memory.prefetch_bytes, 0U);
+  }
+  EXPECT_GT(worker_memory(plan_of(2, 1000), Pattern::kAllToAll, manifest, 1769 * kMegabyte).cache_bytes,
+            1000 * kMegabyte);
+}
+
+TEST(FunctionMemory, DoesNotDependOnHowManyRowsThereAre) {
+  const auto few = needed(plan_of(4, 1000), set_of(100));
+  const auto many = needed(plan_of(4, 1000), set_of(10'000));
+  EXPECT_LE(many, few + 2 * 64 * 10'000U) << "but for the list of groups";
+}
+
+TEST(FunctionMemory, GrowsWithModelStateBatchAndWorkers) {
+  const auto manifest = set_of(1000);
+  const auto plain = needed(plan_of(2, 1000), manifest);
+  EXPECT_GE(needed(plan_of(2, 1000, 1U << 22), set_of(1000, 1U << 22)), plain + 3 * (3U << 20) * 8) << "AdaGrad's";
+  EXPECT_GT(needed(plan_of(2, 100'000), manifest), plain + 50'000 * 40 * 4) << "a larger batch";
+  EXPECT_LT(needed(plan_of(8, 100'000), manifest), needed(plan_of(2, 100'000), manifest)) << "divided by more";
+  auto adam = plan_of(2, 1000);
+  adam.rule.kind = RuleKind::kAdam;
+  EXPECT_GE(needed(adam, manifest), plain + 2 * (1U << 20) * 4) << "one more state";
+}
+
+TEST(FunctionMemory, RefusesTooLittleAndSaysWhatIsEnough) {
+  const auto manifest = set_of(1000);
+  const auto plan = plan_of(2, 4000);
+  const auto refused = [&](const auto& divide) {
+    try {
+      (void)divide(10 * kMegabyte);
+      ADD_FAILURE() << "enough";
+      return;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kTooLarge);
+      EXPECT_THAT(error.what(), HasSubstr("a function of 9.5 MiB is too small"));
+      EXPECT_THAT(error.what(), HasSubstr("parameters"));
+      const auto& remedy = error.remedy();
+      const auto at = remedy.find_first_of("0123456789");
+      ASSERT_NE(at, std::string::npos) << remedy;
+      std::uint64_t megabytes = 0;
+      std::from_chars(remedy.data() + at, remedy.data() + remedy.size(), megabytes);
+      EXPECT_NO_THROW((void)divide(megabytes * kMegabyte)) << remedy;
+      EXPECT_THROW((void)divide((megabytes - 1) * kMegabyte), Error) << remedy;
+    }
+  };
+  refused([&](std::uint64_t limit) { return worker_memory(plan, Pattern::kLeader, manifest, limit); });
+  refused([&](std::uint64_t limit) { return evaluation_memory(plan, manifest, SplitName::kValidation, limit); });
+}
+
+TEST(FunctionMemory, OfAnEvaluationIsNoMoreThanItCanUse) {
+  const auto memory = evaluation_memory(plan_of(1, 1000), set_of(1000), SplitName::kValidation, 1769 * kMegabyte);
+  EXPECT_LE(memory.cache_bytes, 64U << 20);
+}
+
+}  // namespace
+}  // namespace virga
