@@ -281,7 +281,7 @@ INSTANTIATE_TEST_SUITE_P(All, ZombiesTest,
 /// Where a run is stopped depends on the time; what is said of it holds all the same.
 TEST_F(ZombiesFixture, ChangeNothingOfWhereTheRunWasStopped) {
   auto run = run_of(2, 2);
-  run.plan.batch_size = 5;  // an epoch is long
+  run.plan.batch_size = 1;  // an epoch is long
   const auto expected = on_threads(run);
   std::stop_source stop;
   bool woken = false;

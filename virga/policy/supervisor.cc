@@ -77,7 +77,11 @@ void Supervisor::on(const WorkerEnded& event, Commands& out) {
     case How::kDone:
     case How::kContinue:
       if (event.view < view_.number) {  // it left before it heard of this view, which counts on it
-        if (!trained() && !open_at_seconds_) open_view(out);
+        if (trained()) {
+          dismiss(out);
+        } else if (!open_at_seconds_) {
+          open_view(out);
+        }
         return;
       }
       if (event.how == How::kDone) done_.insert(event.member.worker);
@@ -86,11 +90,12 @@ void Supervisor::on(const WorkerEnded& event, Commands& out) {
     case How::kSuperseded:
     case How::kOrphaned:
     case How::kCrashed:
-      if (trained() || open_at_seconds_) return;
+      if (trained()) return dismiss(out);
+      if (open_at_seconds_) return;
       restart(fmt::format("worker {}: {}", event.member.worker, event.text), event.remedy, Pause::kNone, out);
       return;
     case How::kFailed: {
-      if (trained()) return;
+      if (trained()) return dismiss(out);
       const auto why = fmt::format("worker {}: {}", event.member.worker, event.text);
       // What another try may mend: the others were gone, the channel was. Who waited for others has waited already.
       if (!is_retryable(event.error)) {
@@ -104,6 +109,12 @@ void Supervisor::on(const WorkerEnded& event, Commands& out) {
   }
   // All have left, or left and finished: those that finished had no news of the rest.
   if (alive_.empty() && !trained() && !open_at_seconds_) open_view(out);
+}
+
+/// The work is done, and somebody is gone: the others might wait for him.
+void Supervisor::dismiss(Commands& out) {
+  for (const auto worker : alive_) out.emplace_back(KillWorker{view_.members[worker]});
+  alive_.clear();
 }
 
 void Supervisor::restart(const std::string& why, const std::string& remedy, Pause pause, Commands& out) {
@@ -124,7 +135,7 @@ void Supervisor::restart(const std::string& why, const std::string& remedy, Paus
 
 void Supervisor::fail(ErrorKind kind, const std::string& text, const std::string& remedy, Commands& out) {
   over_ = true;
-  for (const auto worker : alive_) out.emplace_back(KillWorker{view_.members[worker]});
+  dismiss(out);
   out.emplace_back(Fail{kind, text, remedy});
 }
 

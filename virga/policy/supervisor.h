@@ -140,6 +140,7 @@ class Supervisor {
 
   void open_view(Commands& out);
   enum class Pause : std::uint8_t { kNone, kGrowing };
+  void dismiss(Commands& out);
   void restart(const std::string& why, const std::string& remedy, Pause pause, Commands& out);
   void start_evaluations(Commands& out);
   void decide(const EvaluationEnded& evaluation, Commands& out);

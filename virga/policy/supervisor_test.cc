@@ -224,7 +224,7 @@ TEST(Supervisor, WantsNoMoreOfWhoLeftTheViewBeforeOnceTheLastSnapshotIsThere) {
   (void)run.tell(Begin{});
   EXPECT_EQ(run.tell(ended(0, 1, How::kCrashed)), "view 2 (0.2 1.1) from 0, invoke 0.2");
   EXPECT_EQ(run.tell(snapshot(1)), "evaluate 1");
-  EXPECT_EQ(run.tell(ended(1, 1, How::kDone, 1)), "");
+  EXPECT_EQ(run.tell(ended(1, 1, How::kDone, 1)), "kill 0.2") << "it would wait for him";
   EXPECT_EQ(run.tell(ended(0, 2, How::kCrashed)), "");
   EXPECT_EQ(run.tell(loss(1, 0.5)), "1: 0.5 best, finish epochs");
 }
@@ -383,8 +383,8 @@ TEST(Supervisor, NeedsNoRestartOnceTheLastSnapshotIsThere) {
   Trace run(options_of(3, 1));
   (void)run.tell(Begin{});
   EXPECT_EQ(run.tell(snapshot(1)), "evaluate 1");
+  EXPECT_EQ(run.tell(failed(1, 1, ErrorKind::kDeadlineExceeded)), "kill 0.1, kill 2.1") << "they might wait for it";
   EXPECT_EQ(run.tell(ended(0, 1, How::kCrashed)), "");
-  EXPECT_EQ(run.tell(failed(1, 1, ErrorKind::kDeadlineExceeded)), "");
   EXPECT_EQ(run.tell(failed(2, 1, ErrorKind::kInternal)), "");
   EXPECT_EQ(run.tell(loss(1, 0.5)), "1: 0.5 best, finish epochs");
 }
