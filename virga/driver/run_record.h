@@ -74,8 +74,8 @@ class RunRecord {
 
   std::string id_;
   std::filesystem::path folder_;
-  std::string config_;  // JSON text of config.json
-  int history_ = -1;    // descriptor, append only
+  std::string config_;    // JSON text of config.json
+  int history_ = -1;      // descriptor, append only
   bool durable_ = false;  // config.json
   bool finished_ = false;
 };
