@@ -175,26 +175,35 @@ void bare(const Task& task, Report& report) {
   std::vector<std::array<int, 2>> sockets(task.members);
   for (auto& pair : sockets) check(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) == 0, "no socket");
   const auto transfers = transfers_of(task);
-  const auto largest = std::size_t{task.elements} * sizeof(float) * task.members;
+  const auto all = std::size_t{task.elements} * sizeof(float);
+  const auto others = task.members - 1;
   const auto relay = start([&] {
-    std::vector<char> buffer(largest);
+    std::vector<std::vector<char>> from(task.members, std::vector<char>(all));
     for (std::uint64_t round = 0; round < task.warm_up + task.rounds; ++round) {
       for (const auto& [sent, received] : transfers) {
-        for (const auto& pair : sockets) receive_all(pair[0], std::span(buffer).first(sent));
-        for (const auto& pair : sockets) send_all(pair[0], std::span(buffer).first(received));
+        const auto piece = received / others;  // what one member gets of another: its own, or what all get
+        for (std::uint32_t m = 0; m < task.members; ++m) receive_all(sockets[m][0], std::span(from[m]).first(sent));
+        for (std::uint32_t to = 0; to < task.members; ++to) {
+          for (std::uint32_t m = 0; m < task.members; ++m) {
+            const auto offset = sent == piece ? 0 : piece * (to < m ? to : to - 1);
+            if (m != to) send_all(sockets[to][0], std::span(from[m]).subspan(offset, piece));
+          }
+        }
       }
     }
   });
   std::vector<pid_t> members;
   for (std::uint32_t m = 0; m < task.members; ++m) {
     members.push_back(start([&, m] {
-      std::vector<char> buffer(largest, 'x');
+      const std::vector<char> own(all, static_cast<char>('a' + m));
+      std::vector<char> got(others * all);
       timed_rounds(task, m, relay, report, [&](std::uint64_t) {
         for (const auto& [sent, received] : transfers) {
-          send_all(sockets[m][1], std::span(buffer).first(sent));
-          receive_all(sockets[m][1], std::span(buffer).first(received));
+          send_all(sockets[m][1], std::span(own).first(sent));
+          receive_all(sockets[m][1], std::span(got).first(received));
         }
       });
+      check(got[0] == (m == 0 ? 'b' : 'a'), "the relay mixes up its members");
     }));
   }
   for (const auto pid : members) join(pid);
