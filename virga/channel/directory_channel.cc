@@ -48,7 +48,7 @@ std::optional<std::uint64_t> round_of(std::string_view name) {
 template <typename Visit>
 void for_each_folder(const std::string& folder, const Visit& visit) {
   for (const auto& name : names_in(folder)) {
-    if (const auto number = parse_hex(name, kFolderDigits)) visit(folder + "/" + name, *number);
+    if (const auto number = parse_hex(name, kFolderDigits)) visit(fmt::format("{}/{}", folder, name), *number);
   }
 }
 
@@ -65,7 +65,7 @@ bool equal(ByteView whole, std::span<const ByteView> parts) {
 
 }  // namespace
 
-DirectoryChannel::DirectoryChannel(std::filesystem::path root, std::size_t max_message_bytes)
+DirectoryChannel::DirectoryChannel(const std::filesystem::path& root, std::size_t max_message_bytes)
     : uri_(root.string()), max_message_bytes_(max_message_bytes) {}
 
 void DirectoryChannel::put(std::span<const Outgoing> messages, const Wait& wait) {
@@ -139,7 +139,7 @@ void DirectoryChannel::retire(std::uint32_t view, std::uint32_t group, std::uint
   for (const auto& name : names_in(folder)) {
     throw_if_stopped(uri_, wait);
     if (const auto of_message = round_of(name); of_message && *of_message <= round) {
-      remove_if_there(folder + "/" + name);
+      remove_if_there(fmt::format("{}/{}", folder, name));
     }
   }
 }
@@ -148,7 +148,7 @@ void DirectoryChannel::sweep(std::uint32_t view, const Wait& wait) {
   const auto sweep_source = [&](const std::string& folder) {
     for (const auto& name : names_in(folder)) {
       throw_if_stopped(uri_, wait);
-      const auto path = folder + "/" + name;
+      const auto path = fmt::format("{}/{}", folder, name);
       if (round_of(name)) remove_if_there(path);
       if (name.starts_with('.')) remove_if_abandoned(path);
     }
@@ -170,7 +170,9 @@ ChannelContents DirectoryChannel::contents(const Wait& wait) {
     for (const auto& name : names_in(folder)) {
       throw_if_stopped(uri_, wait);
       struct stat status {};
-      if (!round_of(name) || ::lstat((folder + "/" + name).c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
+      if (!round_of(name) || ::lstat(fmt::format("{}/{}", folder, name).c_str(), &status) != 0 ||
+          !S_ISREG(status.st_mode))
+        continue;
       ++contents.messages;
       contents.bytes += static_cast<std::uint64_t>(status.st_size);
     }

@@ -22,7 +22,7 @@ namespace virga {
 class DirectoryChannel final : public Channel {
  public:
   /// Neither touches nor creates anything: the first put() does.
-  explicit DirectoryChannel(std::filesystem::path root, std::size_t max_message_bytes = std::size_t{1} << 30);
+  explicit DirectoryChannel(const std::filesystem::path& root, std::size_t max_message_bytes = std::size_t{1} << 30);
 
   void put(std::span<const Outgoing> messages, const Wait& wait) override;
   void get(std::span<const MessageKey> keys, const OnMessage& on_message, const Wait& wait) override;

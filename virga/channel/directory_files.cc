@@ -83,7 +83,7 @@ std::vector<std::string> names_in(const std::string& folder) {
   std::vector<std::string> names;
   for (;;) {
     errno = 0;
-    const auto* entry = ::readdir(stream.get());
+    const auto* entry = ::readdir(stream.get());  // NOLINT(concurrency-mt-unsafe): a stream of this thread alone
     if (entry == nullptr && (errno == 0 || errno == ENOENT || errno == ESTALE)) return names;
     if (entry == nullptr) throw directory_error("cannot list " + folder, errno);
     if (const std::string_view name = entry->d_name; name != "." && name != "..") names.emplace_back(name);

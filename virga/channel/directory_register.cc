@@ -165,7 +165,7 @@ class RegisterFolder {
 
 }  // namespace
 
-DirectoryRegister::DirectoryRegister(std::filesystem::path root, std::size_t max_value_bytes)
+DirectoryRegister::DirectoryRegister(const std::filesystem::path& root, std::size_t max_value_bytes)
     : uri_(root.string()), max_value_bytes_(max_value_bytes) {}
 
 void DirectoryRegister::check_size(std::string_view name, ByteView bytes) const {

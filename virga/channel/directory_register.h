@@ -21,7 +21,7 @@ namespace virga {
 class DirectoryRegister final : public Register {
  public:
   /// Neither touches nor creates anything: the first write does.
-  explicit DirectoryRegister(std::filesystem::path root, std::size_t max_value_bytes = std::size_t{1} << 30);
+  explicit DirectoryRegister(const std::filesystem::path& root, std::size_t max_value_bytes = std::size_t{1} << 30);
 
   [[nodiscard]] std::optional<RegisterValue> read(std::string_view name, const Wait& wait) override;
   std::uint64_t write(std::string_view name, ByteView bytes, const Wait& wait) override;

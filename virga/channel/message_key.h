@@ -18,7 +18,7 @@ struct MessageKey {
   std::uint32_t destination = 0;  ///< position in the group, or kEverybody
   std::uint32_t part = 0;         ///< of a message that is too large for the channel
 
-  auto operator<=>(const MessageKey&) const = default;
+  auto operator<=>(const MessageKey&) const = default;  // NOLINT(modernize-use-nullptr): it knows no <=>
 };
 
 /// A message that any number of members get.

@@ -5,6 +5,7 @@
 #include <exception>
 #include <memory>
 
+#include "virga/base/crash_point.h"
 #include "virga/base/error.h"
 #include "virga/base/memory.h"
 #include "virga/channel/directory_register.h"
@@ -50,6 +51,7 @@ Answer work(const Payload& payload, ObjectStore& run, const std::string& token) 
 }
 
 Answer evaluate(const Payload& payload, const ObjectStore& run) {
+  crash_point("before_evaluation");
   const auto job = read_job(run);
   const auto object = payload.epoch == 0 ? std::string(kStoppedTakenObject) : snapshot_object(payload.epoch);
   const auto snapshot = decode_snapshot(run.get(object));
