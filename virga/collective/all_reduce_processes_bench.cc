@@ -121,7 +121,7 @@ void through_store(const Task& task, const std::string& address, Report& report)
   sigset_t term;
   sigemptyset(&term);
   sigaddset(&term, SIGTERM);
-  ::sigprocmask(SIG_BLOCK, &term, nullptr);
+  ::sigprocmask(SIG_BLOCK, &term, nullptr);  // NOLINT(concurrency-mt-unsafe): there is one thread
   const auto store = start([&] {
     keep_freed_memory();
     PsServerOptions options;

@@ -45,7 +45,7 @@ Wait short_time() { return {Deadline::in(5s)}; }
 struct SnapshotName {
   std::uint32_t epoch = 0;
   bool stopped = false;
-  auto operator<=>(const SnapshotName&) const = default;
+  auto operator<=>(const SnapshotName&) const = default;  // NOLINT(modernize-use-nullptr): it knows no <=>
 };
 std::string object_of(const SnapshotName& name) {
   return name.stopped ? std::string(kStoppedTakenObject) : snapshot_object(name.epoch);

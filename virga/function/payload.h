@@ -21,7 +21,7 @@ struct Payload {
   bool operator==(const Payload&) const = default;
 };
 
-constexpr std::size_t kMostPayloadBytes = 64 * 1024;
+constexpr std::size_t kMostPayloadBytes = std::size_t{64} << 10;
 
 [[nodiscard]] std::string encode_payload(const Payload& payload);
 /// Throws Error(kBadData), naming what is wrong.
