@@ -148,6 +148,34 @@ TEST_P(ChannelContract, WaitsForMessagesAndHandsThemOverAsTheyCome) {
   EXPECT_EQ(seen, 20);
 }
 
+TEST_P(ChannelContract, PutsAndThenWaitsInOneCall) {
+  const auto bytes = as_bytes("from one");
+  const Outgoing message{key(0, 0), {&bytes, 1}};
+  std::map<MessageKey, std::string> found;
+  std::jthread one([&] {
+    channel().put_and_get(
+        {&message, 1}, std::vector{key(0, 1)},
+        [&](const MessageKey& at, const SharedBytes& got) { found[at] = as_text(got.view()); }, soon());
+  });
+  EXPECT_EQ(get(other(), {key(0, 0)}).at(key(0, 0)), "from one");
+  put(other(), key(0, 1), "from the other");
+  one.join();
+  EXPECT_EQ(found.at(key(0, 1)), "from the other");
+}
+
+TEST_P(ChannelContract, WaitsForNothingWhenThePutOfTheSameCallFails) {
+  put(key(0, 0), "first");
+  const auto bytes = as_bytes("other");
+  const Outgoing message{key(0, 0), {&bytes, 1}};
+  const auto nothing = [](const MessageKey&, const SharedBytes&) { ADD_FAILURE() << "a message came"; };
+  EXPECT_EQ(kind_of_error([&] {
+              channel().put_and_get({&message, 1}, std::vector{key(0, 1)}, nothing, soon());
+            }),
+            ErrorKind::kConflict);
+  put(key(0, 1), "later");
+  EXPECT_EQ(get({key(0, 1)}).at(key(0, 1)), "later") << "the channel is out of step";
+}
+
 TEST_P(ChannelContract, EndsAWaitAtItsDeadlineAndNamesWhatIsMissing) {
   put(key(0, 7), "there");
   try {

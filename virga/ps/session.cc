@@ -206,6 +206,7 @@ void PsSession::handle(const PsRemoveRegister& remove) {
 }
 
 void PsSession::reply(const Error& error) {
+  has_error_ = true;
   reply(PsError{.kind = error.kind(), .what = error.what(), .remedy = error.remedy()});
 }
 
@@ -286,6 +287,7 @@ void PsSession::forget_register_wait() {
 
 void PsSession::sent(std::size_t count) {
   out_.sent(count);
+  if (out_.empty()) has_error_ = false;
   pump();
 }
 

@@ -39,9 +39,9 @@ class PsSession {
 
   [[nodiscard]] const OutQueue& out() const noexcept { return out_; }
   /// Is what is in out() better sent with what comes next? The answer to a put that a get has followed: the client
-  /// waits for the get, and need not wake up before.
+  /// waits for the get, and need not wake up before, unless the put was refused.
   [[nodiscard]] bool may_hold_out() const noexcept {
-    return get_ && get_->ready.empty() && !get_->has_sent && !is_over_;
+    return get_ && get_->ready.empty() && !get_->has_sent && !has_error_ && !is_over_;
   }
   void sent(std::size_t count);
 
@@ -120,6 +120,7 @@ class PsSession {
   const std::optional<Error> refusal_;
   FrameReader reader_;
   OutQueue out_;
+  bool has_error_ = false;  // in out_
   PsJob* job_ = nullptr;
   PsRequest request_;
   Incoming incoming_;
