@@ -8,10 +8,4 @@ std::string_view to_string(WorkPhase phase) noexcept {
   return kWords[static_cast<std::size_t>(phase)];
 }
 
-PhaseTimes::Duration PhaseTimes::total() const noexcept {
-  Duration sum{};
-  for (const auto time : times_) sum += time;
-  return sum;
-}
-
 }  // namespace virga

@@ -34,7 +34,6 @@ class PhaseTimes {
     for (std::size_t i = 0; i < kWorkPhases; ++i) times_[i] += other.times_[i];
     return *this;
   }
-  [[nodiscard]] Duration total() const noexcept;
   bool operator==(const PhaseTimes&) const = default;
 
  private:

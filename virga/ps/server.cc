@@ -256,7 +256,8 @@ class PsServer::Loop {
   }
 
   [[nodiscard]] static bool is_stalling(const Connection& connection) {
-    return connection.session.is_awaited() || !connection.session.out().empty();
+    const auto& session = connection.session;
+    return session.is_awaited() || (!session.out().empty() && !session.may_hold_out());
   }
 
   void serve_timers() {

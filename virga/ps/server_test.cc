@@ -473,6 +473,18 @@ TEST_F(PsServerTest, EndsConnectionsThatBreakTheProtocol) {
   EXPECT_THAT(reply_to(eager, true), HasSubstr("before the last one was answered"));
 }
 
+TEST_F(PsServerTest, DoesNotTakeOneForStallingThatHasPutAndWaits) {
+  const PsServer server({.listen = {"unix:" + path_}, .stall_timeout = 100ms});
+  PsClient client(client_options(""));
+  const auto bytes = as_bytes("put");
+  const PsOutgoing message{key(0), {&bytes, 1}};
+  const auto awaited = key(1);
+  const auto missing = client.put_and_get({&message, 1}, {&awaited, 1},
+                                          [](std::size_t, const SharedBytes&) { ADD_FAILURE() << "a message came"; },
+                                          {Deadline::in(500ms)});
+  EXPECT_THAT(missing, ElementsAre(0));
+}
+
 TEST_F(PsServerTest, CutsOffClientsThatStall) {
   const PsServer server({.listen = {"unix:" + path_}, .stall_timeout = 400ms});
   RawClient silent(server);

@@ -18,8 +18,8 @@
 
 namespace virga {
 
-/// One client of a data store: its bytes in, its replies out, no I/O. A client reads the
-/// whole reply to a request before the next; only what is answered in a few bytes (a put) may be followed at once.
+/// One client of a data store: its bytes in, its replies out, no I/O. A client reads the whole reply to a request
+/// before the next; only what is answered in a few bytes (a put) may be followed at once.
 class PsSession {
  public:
   using Clock = Deadline::Clock;
