@@ -1,0 +1,52 @@
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "virga/base/deadline.h"
+#include "virga/base/error.h"
+#include "virga/net/address.h"
+#include "virga/net/http.h"
+
+namespace virga {
+
+/// An HTTP/1.1 client of one server. Connections are kept and used again; as many requests may be under way at once as
+/// are sent. Plain text only (no TLS yet). Works on the thread that runs `context`; send() may be called from any.
+class HttpClient {
+ public:
+  struct Options {
+    HttpLimits limits = {};
+    std::size_t most_idle = 64;  ///< connections kept open for the next request
+    std::chrono::milliseconds connect_time{10'000};
+  };
+  struct Outcome {
+    std::optional<HttpResponse> response;
+    std::optional<Error> error;  ///< if there is none: kUnavailable, kDeadlineExceeded, kBadData, kTooLarge
+    bool sent = false;           ///< then: may the server have got the request?
+  };
+  using Done = std::function<void(Outcome)>;
+  class Pending;
+
+  HttpClient(boost::asio::io_context& context, Address server, Options options);
+  /// Requests under way end with an error.
+  ~HttpClient();
+  HttpClient(const HttpClient&) = delete;
+  HttpClient& operator=(const HttpClient&) = delete;
+
+  /// Sends `request` (Host and Content-Length are added unless there) and calls `done` once, on the context's thread.
+  /// A kept connection that turns out to be closed before a byte of an answer is tried anew once, for requests that
+  /// `may_repeat`.
+  void send(HttpRequest request, Deadline deadline, bool may_repeat, Done done);
+
+ private:
+  class Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+/// One request on a connection of its own, waiting for the answer. Throws Error as in Outcome.
+[[nodiscard]] HttpResponse http_request(const Address& server, const HttpRequest& request, Deadline deadline,
+                                        const HttpLimits& limits = {});
+
+}  // namespace virga
