@@ -181,7 +181,7 @@ int run(const TrainRequest& request, Session& session, const StopOnSignal& signa
     tell(outcome, session);
     const auto reason = outcome.result.reason;
     const bool may_go_on = reason == EndReason::kStopped || reason == EndReason::kSeconds;
-    if (may_go_on && request.job.functions.engine == "process") {
+    if (may_go_on && request.job.functions.engine != "single") {
       session.note(fmt::format("to go on: virga resume {}", outcome.run_id));
     }
   }

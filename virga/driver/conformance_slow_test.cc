@@ -70,7 +70,7 @@ TEST_P(Conformance, GivesTheBitsOfThreadsWhenWorkersAreKilled) {
   const Random random(1, Purpose::kTest);
   std::uint64_t look = 0;
   int kills = 0;
-  place_.watch = [&](const ProcessEngine& engine) {
+  place_.watch = [&](const Engine& engine) {
     const auto processes = engine.processes();
     if (processes.empty() || kills == 5 || random.below(2, 0, look++) > 0) return;
     ::kill(processes[random.below(processes.size(), 1, look)], SIGKILL);
@@ -84,7 +84,7 @@ TEST_P(Conformance, GivesTheBitsOfThreadsWhenItsDriverIsKilled) {
   const auto expected = on_threads(run_);
   const auto driver = ::fork();
   if (driver == 0) {
-    place_.watch = [looks = 0](const ProcessEngine&) mutable {
+    place_.watch = [looks = 0](const Engine&) mutable {
       if (++looks == 3) ::kill(::getpid(), SIGKILL);
     };
     (void)on_processes(run_);

@@ -65,7 +65,7 @@ class CrashPointsTest : public FunctionsFixture,
  protected:
   /// Remembers all that ran, and ends the dying once there were `doomed`.
   void watch(std::size_t doomed) {
-    place_.watch = [this, doomed](const ProcessEngine& engine) {
+    place_.watch = [this, doomed](const Engine& engine) {
       const auto processes = engine.processes();
       all_.insert(processes.begin(), processes.end());
       if (all_.size() >= doomed) ::unsetenv("VIRGA_CRASH_AT");  // NOLINT(concurrency-mt-unsafe): as in CrashAt
@@ -124,7 +124,7 @@ TEST_P(RandomKillsTest, GiveTheBitsOfThreads) {
   int kills = 0, in_a_row = 0;
   std::string newest;
   std::set<pid_t> all;
-  place_.watch = [&](const ProcessEngine& engine) {
+  place_.watch = [&](const Engine& engine) {
     const auto processes = engine.processes();
     all.insert(processes.begin(), processes.end());
     if (processes.empty() || kills == kKills || random.below(6, 0, look++) > 0) return;

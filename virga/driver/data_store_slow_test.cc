@@ -33,7 +33,7 @@ class DataStoreFixture : public FunctionsFixture {
     }
   }
 
-  void remember(const ProcessEngine& engine) {
+  void remember(const Engine& engine) {
     for (const auto pid : engine.processes()) all_.insert(pid);
   }
   /// Has the run got further by so many rounds since this was last true?
@@ -69,7 +69,7 @@ TEST_P(DyingStoreTest, GivesTheBitsOfThreads) {
   const auto expected = on_threads(run);
   place_.pattern = pattern;
   int deaths = 0, looks_without = 0;
-  place_.watch = [&](const ProcessEngine& engine) {
+  place_.watch = [&](const Engine& engine) {
     remember(engine);
     if (!store_.runs()) {
       if (++looks_without % kLooksWithout == 0) store_.start();
@@ -99,7 +99,7 @@ TEST_F(DataStoreTest, IsNamedWhenItStaysAwayAndTheRunGoesOnOnceItIsBack) {
   const auto run = run_of(60, 2);
   const auto expected = on_threads(run);
   place_.restart_pause = 2ms;
-  place_.watch = [&](const ProcessEngine& engine) {
+  place_.watch = [&](const Engine& engine) {
     remember(engine);
     if (store_.runs() && has_got_further(20)) store_.kill();
   };
@@ -115,7 +115,7 @@ TEST_F(DataStoreTest, IsNamedWhenItStaysAwayAndTheRunGoesOnOnceItIsBack) {
   ASSERT_TRUE(std::filesystem::exists(place_.folder));
 
   store_.start();
-  place_.watch = [&](const ProcessEngine& engine) { remember(engine); };
+  place_.watch = [&](const Engine& engine) { remember(engine); };
   place_.resume = true;
   const auto resumed = on_processes(run);
 
@@ -129,7 +129,7 @@ TEST_F(DataStoreTest, MayBeAwayForLongerThanTenStartsOfAWorkerTake) {
   const auto run = run_of(12, 3);
   const auto expected = on_threads(run);
   int looks_without = 0;
-  place_.watch = [&](const ProcessEngine& engine) {
+  place_.watch = [&](const Engine& engine) {
     remember(engine);
     if (store_.runs()) {
       if (looks_without == 0 && has_got_further(20)) store_.kill();
@@ -151,7 +151,7 @@ TEST_F(DataStoreTest, IsNotNeededOnceTheWorkIsDone) {
 }
 
 TEST_F(DataStoreTest, IsEmptyAfterARunThatFailed) {
-  place_.watch = [&](const ProcessEngine& engine) {
+  place_.watch = [&](const Engine& engine) {
     remember(engine);
     for (const auto pid : engine.processes()) ::kill(pid, SIGKILL);
   };
@@ -160,7 +160,7 @@ TEST_F(DataStoreTest, IsEmptyAfterARunThatFailed) {
 
 TEST_F(DataStoreTest, IsEmptyAfterARunThatWasStopped) {
   std::stop_source stop;
-  place_.watch = [&](const ProcessEngine& engine) { remember(engine); };
+  place_.watch = [&](const Engine& engine) { remember(engine); };
   (void)on_processes(
       run_of(2000, 3), [&](std::size_t) { stop.request_stop(); }, stop.get_token());
 }
@@ -185,7 +185,7 @@ TEST_F(DirectoryTest, HoldsLittleOfViewsThatAreOver) {
   constexpr std::size_t kMostViews = 3;  // this one, and what was put late in two before
   place_.channel = FunctionsPlace::ChannelKind::kDirectory;
   int deaths = 0;
-  place_.watch = [&](const ProcessEngine& engine) {
+  place_.watch = [&](const Engine& engine) {
     remember(engine);
     EXPECT_LE(views_with_messages(), kMostViews);
     const auto processes = engine.processes();

@@ -18,6 +18,7 @@
 #include "virga/channel/open_channel.h"
 #include "virga/control/run_folder.h"
 #include "virga/data/schedule.h"
+#include "virga/driver/open_engine.h"
 #include "virga/policy/silence_watch.h"
 #include "virga/policy/supervisor.h"
 #include "virga/ps/server.h"
@@ -51,21 +52,15 @@ std::string object_of(const SnapshotName& name) {
   return name.stopped ? std::string(kStoppedTakenObject) : snapshot_object(name.epoch);
 }
 
-std::string last_lines(const std::filesystem::path& log) {
-  std::string text;
-  try {
-    const auto bytes = read_file(log, std::uint64_t{1} << 20);
-    text = as_text(bytes);
-  } catch (const Error&) {
-    return "";
-  }
-  while (text.ends_with('\n')) text.pop_back();
+/// The last lines of `text`, for people; nothing if there are none.
+std::string last_lines(std::string_view text) {
+  while (text.ends_with('\n')) text.remove_suffix(1);
   std::size_t begin = text.size();
-  for (std::size_t line = 0; line < kLogLines && begin != std::string::npos && begin > 0; ++line) {
+  for (std::size_t line = 0; line < kLogLines && begin != std::string_view::npos && begin > 0; ++line) {
     begin = text.rfind('\n', begin - 1);
   }
-  if (begin != std::string::npos && begin < text.size()) text = text.substr(begin + 1);
-  return text.empty() ? "" : "; it said: " + text;
+  if (begin != std::string_view::npos && begin < text.size()) text.remove_prefix(begin + 1);
+  return text.empty() ? "" : "; it said: " + std::string(text);
 }
 
 WorkerEnded::How how_of(const std::string& end) {
@@ -110,11 +105,7 @@ class FunctionsRun {
         store_(open_object_store(place.folder.string())),
         registers_((place.folder / "registers").string()),
         token_(place.store.empty() ? random_token() : place.store_token),
-        engine_({.program = place.program,
-                 .folder = place.folder / "logs",
-                 .environment = {{"VIRGA_CHANNEL_TOKEN", token_}},
-                 .grace = place.grace,
-                 .twin = place.twin}),
+        engine_(open_engine(place, {{"VIRGA_CHANNEL_TOKEN", token_}})),
         silence_(place.silence),
         supervisor_(take_over()) {
     result_.learning_rate = learning_rate;
@@ -130,8 +121,8 @@ class FunctionsRun {
     started_ -= elapsed_before_;
     tell(Begin{});
     while (!finished_) {
-      for (const auto& ended : engine_.wait(place_.look_interval)) on_ended(ended);
-      if (place_.watch) place_.watch(engine_);
+      for (const auto& ended : engine_->wait(place_.look_interval)) on_ended(ended);
+      if (place_.watch) place_.watch(*engine_);
       if (finished_) break;
       beat();
       look();
@@ -153,7 +144,7 @@ class FunctionsRun {
   /// Nobody works any more, and what was said in this driver's views is no longer of use. If the data store is gone,
   /// its messages are.
   void clear() noexcept {
-    engine_.kill_all();
+    engine_->kill_all();
     if (std::exchange(cleared_, true) || !channel_) return;
     try {
       report_.messages_left = channel_->contents(short_time()).messages;
@@ -304,7 +295,7 @@ class FunctionsRun {
   }
   void perform(const InvokeWorker& command) {
     const auto invocation =
-        engine_.invoke({.run = place_.folder.string(),
+        engine_->invoke({.run = place_.folder.string(),
                         .task = "worker",
                         .member = command.member,
                         .epoch = 0,
@@ -316,12 +307,12 @@ class FunctionsRun {
   }
   void perform(const KillWorker& command) {
     for (const auto& [invocation, member] : workers_) {
-      if (member == command.member) engine_.kill(invocation);
+      if (member == command.member) engine_->kill(invocation);
     }
   }
   void perform(const InvokeEvaluation& command) {
     const auto invocation =
-        engine_.invoke({.run = place_.folder.string(),
+        engine_->invoke({.run = place_.folder.string(),
                         .task = "evaluate",
                         .member = {},
                         .epoch = command.stopped ? 0 : command.epoch,
@@ -378,7 +369,7 @@ class FunctionsRun {
 
   // What happens.
 
-  void on_ended(const ProcessEngine::Ended& ended) {
+  void on_ended(const Engine::Ended& ended) {
     count(ended);
     if (const auto at = evaluations_.find(ended.invocation); at != evaluations_.end()) {
       const auto name = at->second;
@@ -397,7 +388,7 @@ class FunctionsRun {
       event.how = WorkerEnded::How::kCrashed;
       const auto lost = lost_.extract(ended.invocation);
       event.text = lost ? lost.mapped() : ended.death;
-      event.text += "; " + life_text(event.member, life_of(event.member), wall_clock()) + last_lines(ended.log);
+      event.text += "; " + life_text(event.member, life_of(event.member), wall_clock()) + last_lines(ended.log_tail);
     } else if (!ended.answer->error_kind.empty()) {
       event.how = WorkerEnded::How::kFailed;
       event.error = error_kind(ended.answer->error_kind);
@@ -430,7 +421,7 @@ class FunctionsRun {
       for (const auto& [invocation, its] : workers_) {
         if (its != member) continue;
         lost_[invocation] = "killed, because others ran out of patience and it did not take its place in the next view";
-        engine_.kill(invocation);
+        engine_->kill(invocation);
       }
     }
   }
@@ -440,7 +431,7 @@ class FunctionsRun {
     return decode_life(as_text(value->bytes.view()));
   }
 
-  void count(const ProcessEngine::Ended& ended) {
+  void count(const Engine::Ended& ended) {
     const auto invoked = invoked_.extract(ended.invocation);
     report_.invocation_seconds += std::chrono::duration<double>(Clock::now() - invoked.mapped()).count();
     if (!ended.answer) return;
@@ -454,10 +445,10 @@ class FunctionsRun {
     report_.traffic += {work.messages_put, work.messages_got, work.bytes_put, work.bytes_got};
   }
 
-  void on_evaluation(const SnapshotName& name, const ProcessEngine::Ended& ended) {
+  void on_evaluation(const SnapshotName& name, const Engine::Ended& ended) {
     EvaluationEnded event{.epoch = name.epoch, .stopped = name.stopped, .loss = std::nullopt, .crash = ""};
     if (!ended.answer) {
-      event.crash = ended.death + last_lines(ended.log);
+      event.crash = ended.death + last_lines(ended.log_tail);
     } else if (!ended.answer->error_kind.empty()) {
       event.crash = ended.answer->message;
     } else {
@@ -523,14 +514,14 @@ class FunctionsRun {
   const std::string token_;
   std::unique_ptr<PsServer> server_;
   std::unique_ptr<Channel> channel_;
-  ProcessEngine engine_;
+  const std::unique_ptr<Engine> engine_;
 
-  std::map<ProcessEngine::Invocation, Member> workers_;
-  std::map<ProcessEngine::Invocation, SnapshotName> evaluations_;
-  std::map<ProcessEngine::Invocation, Clock::time_point> invoked_;
+  std::map<Engine::Invocation, Member> workers_;
+  std::map<Engine::Invocation, SnapshotName> evaluations_;
+  std::map<Engine::Invocation, Clock::time_point> invoked_;
   SilenceWatch silence_;
   bool doubt_ = false;  // somebody ran out of patience: who goes on in the next view is doubted
-  std::map<ProcessEngine::Invocation, const char*> lost_;  // why they were killed
+  std::map<Engine::Invocation, const char*> lost_;  // why they were killed
   std::set<SnapshotName> seen_;
   std::map<SnapshotName, EpochReport> reports_;
   std::uint64_t driver_version_ = 0;
@@ -553,7 +544,7 @@ class FunctionsRun {
 
 }  // namespace
 
-TrainingResult train_on_processes(const TrainingRun& run, const FunctionsPlace& place, GroupCache& train,
+TrainingResult train_on_functions(const TrainingRun& run, const FunctionsPlace& place, GroupCache& train,
                                   const Kernels& kernels, TrainingObserver& observer, const std::stop_token& stop,
                                   FunctionsReport* report) {
   // Before anything is done: too little memory for a function.

@@ -21,7 +21,11 @@ struct FunctionsPlace {
   std::string run_id;
   std::filesystem::path folder;           ///< the run's URI while it goes on: a folder of its own
   std::filesystem::path program;          ///< virga-function
-  std::string data;                       ///< URI of the training set
+  /// Process: as it is, without limits but its lifetime. Local: a local engine in this process, which runs it as a
+  /// Lambda function within limits.
+  enum class EngineKind : std::uint8_t { kProcess, kLocal };
+  EngineKind engine = EngineKind::kProcess;
+  std::string data;  ///< URI of the training set
   std::optional<std::string> validation;  ///< of a set of its own
   bool validates = false;
   /// Directory: files in the run's folder. Data store: a virga-ps.
@@ -31,7 +35,7 @@ struct FunctionsPlace {
   std::string store_token;  ///< that it wants
   Pattern pattern = Pattern::kScatterReduce;
   std::chrono::milliseconds lifetime{900'000};  ///< of an invocation
-  std::chrono::milliseconds grace{10'000};      ///< after its lifetime: then it is killed
+  std::chrono::milliseconds grace{10'000};      ///< process: after its lifetime, then it is killed
   std::chrono::milliseconds checkpoint_interval{5000};
   std::chrono::milliseconds patience{60'000};
   std::chrono::milliseconds silence{10'000};  ///< of a worker after others ran out of patience: then it is replaced
@@ -45,7 +49,7 @@ struct FunctionsPlace {
   bool resume = false;
   std::set<Round> reported = {};  ///< resume: rounds whose evaluations the observer need not hear of again
   /// Called now and then with what runs; for tests that kill.
-  std::function<void(ProcessEngine& engine)> watch = {};
+  std::function<void(Engine& engine)> watch = {};
   std::function<ProcessEngine::Twin(const Payload&)> twin = {};  ///< for tests that start functions twice
 };
 
@@ -54,7 +58,7 @@ struct FunctionsPlace {
 /// driver works on a folder: one that finds that another has taken over throws Error(kConflict). The model is that of
 /// train_on_threads() with as many workers, bit for bit. Throws as train_on_threads(), and Error(kUnavailable) when
 /// workers die again and again, or the data store stays away.
-[[nodiscard]] TrainingResult train_on_processes(const TrainingRun& run, const FunctionsPlace& place, GroupCache& train,
+[[nodiscard]] TrainingResult train_on_functions(const TrainingRun& run, const FunctionsPlace& place, GroupCache& train,
                                                 const Kernels& kernels, TrainingObserver& observer,
                                                 const std::stop_token& stop, FunctionsReport* report = nullptr);
 

@@ -41,7 +41,7 @@ TEST_F(FunctionsRunTest, GivesTheSameBitsWhenWorkersAreKilledAgainAndAgain) {
   const auto expected = on_threads(run);
   const Random random(1, Purpose::kTest);
   std::uint64_t look = 0, kills = 0;
-  place_.watch = [&](const ProcessEngine& engine) {
+  place_.watch = [&](const Engine& engine) {
     const auto processes = engine.processes();
     if (processes.empty() || kills >= 9 || random.below(4, 0, look++) > 0) return;
     ::kill(processes[random.below(processes.size(), 1, look)], SIGKILL);
@@ -112,7 +112,7 @@ TEST_F(FunctionsRunTest, GoesOnAfterItsDriverWasKilledAgainAndAgain) {
 TEST_F(FunctionsRunTest, LeavesTheRunToADriverThatTakesOver) {
   const auto run = run_of(2000, 1);
   DirectoryRegister registers((place_.folder / "registers").string());
-  place_.watch = [&](const ProcessEngine&) {
+  place_.watch = [&](const Engine&) {
     registers.write(kDriverRegister, as_bytes("{}"), {Deadline::in(20s)});  // as another driver would
   };
   try {
@@ -125,7 +125,7 @@ TEST_F(FunctionsRunTest, LeavesTheRunToADriverThatTakesOver) {
 }
 
 TEST_F(FunctionsRunTest, SaysWhyWorkersDieAgainAndAgain) {
-  place_.watch = [](const ProcessEngine& engine) {
+  place_.watch = [](const Engine& engine) {
     for (const auto pid : engine.processes()) ::kill(pid, SIGKILL);
   };
   try {

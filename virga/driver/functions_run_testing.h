@@ -86,7 +86,7 @@ class FunctionsFixture : public testing::Test {
     GroupCache cache(*set_.store, set_.manifest, 1U << 24);
     Recorder recorder;
     recorder.on_evaluated = on_evaluated;
-    auto result = train_on_processes(run, place_, cache, kernels(best_simd_level()), recorder, stop, &report_);
+    auto result = train_on_functions(run, place_, cache, kernels(best_simd_level()), recorder, stop, &report_);
     return {std::move(result), recorder.reports};
   }
 

@@ -40,7 +40,7 @@ class SilenceTest : public FunctionsFixture {
   }
   /// Stops processes of tasks that begin with `task`, the first `most` of them.
   void stop(const std::string& task, std::size_t most) {
-    place_.watch = [this, task, most](const ProcessEngine& engine) {
+    place_.watch = [this, task, most](const Engine& engine) {
       if (waits_for_checkpoint_ && !std::filesystem::exists(place_.folder / "checkpoints")) return;
       for (const auto pid : engine.processes()) {
         if (stopped_.size() == most || stopped_.contains(pid) || !task_of(pid).starts_with(task)) continue;
@@ -115,7 +115,7 @@ TEST_F(SilenceTest, OfAnEvaluationEndsWithItsLifetime) {
   place_.lifetime = 2s;
   place_.grace = 100ms;
   ::setenv("VIRGA_STOP_AT", "before_evaluation:1", 1);  // NOLINT(concurrency-mt-unsafe): there is one thread
-  place_.watch = [this](const ProcessEngine& engine) {
+  place_.watch = [this](const Engine& engine) {
     for (const auto pid : engine.processes()) {
       if (task_of(pid).starts_with("evaluate-")) stopped_.insert(pid);
     }
@@ -151,7 +151,7 @@ TEST_F(OrphansTest, LeaveACheckpointFromWhichTheRunGoesOn) {
   const auto expected = on_threads(run);
   place_.checkpoint_interval = 1h;  // so that there is none but what they leave
   place_.orphan_timeout = 50ms;
-  place_.watch = [&](const ProcessEngine& engine) { wait_for_the_end_of(engine.processes()); };
+  place_.watch = [&](const Engine& engine) { wait_for_the_end_of(engine.processes()); };
   EXPECT_THROW((void)on_processes(run), DriverDies);
   const auto checkpoints = place_.folder / "checkpoints";
   ASSERT_TRUE(std::filesystem::exists(checkpoints));

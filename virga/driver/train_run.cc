@@ -20,6 +20,7 @@
 #include "virga/training/evaluate.h"
 #include "virga/training/evaluation_report.h"
 #include "virga/training/function_memory.h"
+#include "virga/training/function_size.h"
 #include "virga/training/model_file.h"
 #include "virga/training/worker_job.h"
 
@@ -139,6 +140,8 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
     for (const auto& entry : request.resume->history) place.reported.insert(entry.round);
   }
   place.program = request.function_program;
+  place.engine =
+      job.functions.engine == "local" ? FunctionsPlace::EngineKind::kLocal : FunctionsPlace::EngineKind::kProcess;
   place.data = absolute_uri(data.train.uri);
   if (data.validation) place.validation = absolute_uri(data.validation->uri);
   place.validates = validates;
@@ -151,7 +154,9 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
     if (job.exchange.pattern == to_string(pattern)) place.pattern = pattern;
   }
   place.lifetime = std::chrono::duration_cast<std::chrono::milliseconds>(job.functions.lifetime);
-  place.memory_bytes = job.functions.memory_bytes;
+  auto functions = job.functions;
+  functions.workers = plan.workers;
+  place.memory_bytes = function_size(functions, request.cores).memory_bytes;
   place.cache_bytes = request.cache_bytes / plan.workers;
   if (data.validation) {
     (void)evaluation_memory(plan, data.validation->manifest, SplitName::kTrain, place.memory_bytes);
@@ -186,7 +191,7 @@ std::optional<Evaluation> evaluate_test(const ModelFile& model, const JobData& d
 
 void check_channel(const TrainRequest& request) {
   const auto address = store_address(request.job);
-  if (request.job.functions.engine != "process" || address.empty()) return;
+  if (request.job.functions.engine == "single" || address.empty()) return;
   try {
     PsClient({.address = address, .token = request.channel_token, .job = ""}).ping({Deadline::in(kStoreTime)});
   } catch (const Error& error) {
@@ -209,7 +214,7 @@ TrainRequest resumed_request(const Run& run, const std::filesystem::path& home, 
   if (!store->exists(kJobObject) || !store->exists(kSettingsObject)) {
     throw Error(ErrorKind::kNotFound,
                 fmt::format("run {} ({}) has left nothing to go on with", run.id, to_string(run.state)),
-                "runs with --engine process that were stopped or died can be resumed; start others anew");
+                "runs on functions that were stopped or died can be resumed; start others anew");
   }
   const auto bytes = store->get(kSettingsObject);
   auto settings = settings_from_text(as_text(bytes));
@@ -272,10 +277,10 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
       write_model_file(record.model_path(), make_model_file(request, data, run.plan, so_far));
     });
     std::optional<FunctionsReport> functions;
-    if (job.functions.engine == "process") functions.emplace();
+    if (job.functions.engine != "single") functions.emplace();
     auto result =
         functions
-            ? train_on_processes(run, functions_place(request, job_data, record, validation_cache != nullptr, run.plan),
+            ? train_on_functions(run, functions_place(request, job_data, record, validation_cache != nullptr, run.plan),
                                  cache, kernels(level), recorder, stop, &*functions)
             : train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
     const auto model = make_model_file(request, data, run.plan, result);

@@ -56,7 +56,7 @@ class WatchedFixture : public FunctionsFixture {
     place_.store = store_->address();
   }
 
-  void remember(const ProcessEngine& engine) {
+  void remember(const Engine& engine) {
     for (const auto pid : engine.processes()) all_.insert(pid);
     remember_checkpoints();
   }
@@ -98,7 +98,7 @@ TEST_P(TwinsTest, GiveTheBitsOfThreads) {
     twins += has_twin ? 1 : 0;
     return has_twin ? twin : Twin::kNone;
   };
-  place_.watch = [&](const ProcessEngine& engine) { remember(engine); };
+  place_.watch = [&](const Engine& engine) { remember(engine); };
 
   expect_same(on_processes(run), expected);
 
@@ -135,7 +135,7 @@ TEST_P(LateTwinsTest, FindThatTheyAreSuperseded) {
   const auto expected = on_threads(run);
   use(way);
   int twins = 0;
-  place_.watch = [&, of = worker](const ProcessEngine& engine) {
+  place_.watch = [&, of = worker](const Engine& engine) {
     remember(engine);
     if (twins == 2 || newest_checkpoint() < static_cast<std::uint64_t>(20 * (twins + 1))) return;
     EXPECT_THAT(answer_of_a_twin(of), HasSubstr(R"("end":"superseded")"));
@@ -160,7 +160,7 @@ TEST_F(WatchedFixture, GivesTheBitsOfThreadsWhenAllAreTwinsAndTheirLivesAreShort
   use(Way::kOwnStore);
   place_.lifetime = 200ms;
   place_.twin = [&](const Payload& payload) { return payload.task == "worker" ? Twin::kStartsSecond : Twin::kNone; };
-  place_.watch = [&](const ProcessEngine& engine) { remember(engine); };
+  place_.watch = [&](const Engine& engine) { remember(engine); };
   expect_same(on_processes(run), expected);
 }
 
@@ -207,10 +207,10 @@ class ZombiesFixture : public WatchedFixture {
   }
 
   /// Takes all that have stopped for dead.
-  void lose_the_stopped(ProcessEngine& engine) {
+  void lose_the_stopped(Engine& engine) {
     for (const auto pid : engine.processes()) {
       if (state_of(pid) != 'T' || !zombies_.insert(pid).second) continue;
-      engine.lose(pid);
+      dynamic_cast<ProcessEngine&>(engine).lose(pid);
       lost_at_ = newest_checkpoint();
       ::unsetenv("VIRGA_STOP_AT");  // NOLINT(concurrency-mt-unsafe): there is one thread
     }
@@ -249,7 +249,7 @@ TEST_P(ZombiesTest, DoNoHarmAndEnd) {
   place_.pattern = kPatterns[loss.workers % 3];
   if (loss.at != nullptr) ::setenv("VIRGA_STOP_AT", loss.at, 1);  // NOLINT(concurrency-mt-unsafe): as above
   bool woken = false;
-  place_.watch = [&](ProcessEngine& engine) {
+  place_.watch = [&](Engine& engine) {
     remember(engine);
     if (loss.at == nullptr && zombies_.empty() && newest_checkpoint() >= kRoundsWithout) {
       for (const auto pid : engine.processes()) {
@@ -288,7 +288,7 @@ TEST_F(ZombiesFixture, ChangeNothingOfWhereTheRunWasStopped) {
   Tables taken;
   // Rank 0 stops when it is about to write where the run was stopped; the next one stops elsewhere.
   ::setenv("VIRGA_STOP_AT", "before_snapshot:1", 1);  // NOLINT(concurrency-mt-unsafe): there is one thread
-  place_.watch = [&](ProcessEngine& engine) {
+  place_.watch = [&](Engine& engine) {
     remember(engine);
     if (newest_checkpoint() >= 5) stop.request_stop();
     lose_the_stopped(engine);
@@ -319,7 +319,7 @@ TEST_F(ZombiesFixture, OfAnotherDriverDoNotStopTheRun) {
   const auto run = run_of(12, 2);
   const auto expected = on_threads(run);
   bool written = false, killed = false;
-  place_.watch = [&](const ProcessEngine& engine) {
+  place_.watch = [&](const Engine& engine) {
     remember(engine);
     const auto snapshot = place_.folder / snapshot_object(2);
     if (written) {  // in vain, and so those who die now are replaced

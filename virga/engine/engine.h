@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <sys/types.h>
+
 #include "virga/function/payload.h"
 
 namespace virga {
@@ -49,6 +51,9 @@ class Engine {
   virtual void kill(Invocation invocation) noexcept = 0;
   /// Ends all that runs; nobody hears of it.
   virtual void kill_all() noexcept = 0;
+
+  /// For tests that kill: process ids of what runs, as far as this machine knows.
+  [[nodiscard]] virtual std::vector<pid_t> processes() const { return {}; }
 };
 
 }  // namespace virga

@@ -25,6 +25,7 @@ namespace virga {
 namespace {
 
 constexpr std::size_t kMostAnswerBytes = 1 << 20;
+constexpr std::uint64_t kLogTailBytes = 4096;
 
 void close_quietly(int descriptor) noexcept {
   if (descriptor >= 0) ::close(descriptor);
@@ -39,6 +40,19 @@ std::vector<std::string> environment_with(const std::map<std::string, std::strin
   }
   for (const auto& [name, value] : more) all.push_back(fmt::format("{}={}", name, value));
   return all;
+}
+
+/// What a process said last.
+std::string log_tail(const std::filesystem::path& log) {
+  try {
+    const ReadableFile file(log);
+    const auto size = std::min(file.size(), kLogTailBytes);
+    Bytes tail(size);
+    tail.resize(file.read_at(file.size() - size, tail));
+    return std::string(as_text(tail));
+  } catch (const Error&) {
+    return "";
+  }
 }
 
 double seconds(std::chrono::milliseconds time) { return std::chrono::duration<double>(time).count(); }
@@ -158,8 +172,9 @@ ProcessEngine::Ended ProcessEngine::collect(Invocation invocation, Process& proc
   read_output(process);
   close_quietly(process.output);
   close_quietly(process.pidfd);
-  Ended ended{.invocation = invocation, .answer = std::nullopt, .death = "", .log = process.log};
+  Ended ended{.invocation = invocation, .log_tail = log_tail(process.log)};
   if (WIFSIGNALED(status)) {
+    ended.cause = process.overdue ? Ended::Cause::kTimedOut : Ended::Cause::kCrashed;
     ended.death = process.overdue
                       ? fmt::format("killed, because it had not ended {:.1f} s after its lifetime of {:.1f} s",
                                     seconds(options_.grace), seconds(process.lifetime))
@@ -171,7 +186,9 @@ ProcessEngine::Ended ProcessEngine::collect(Invocation invocation, Process& proc
   } catch (const Error&) {
     // An answer that was cut off is none.
   }
-  if (!ended.answer) ended.death = fmt::format("exit status {}", WEXITSTATUS(status));
+  if (ended.answer) return ended;
+  ended.cause = Ended::Cause::kCrashed;
+  ended.death = fmt::format("exit status {}", WEXITSTATUS(status));
   return ended;
 }
 
@@ -225,7 +242,7 @@ std::vector<pid_t> ProcessEngine::processes() const {
 void ProcessEngine::lose(pid_t pid) {
   for (auto& [invocation, process] : running_) {
     if (process.pid != pid || std::exchange(process.unheard, true)) continue;
-    lost_.push_back({.invocation = invocation, .answer = std::nullopt, .death = "out of sight", .log = process.log});
+    lost_.push_back({.invocation = invocation, .cause = Ended::Cause::kCrashed, .death = "out of sight"});
   }
 }
 

@@ -12,23 +12,16 @@
 #include <sys/types.h>
 
 #include "virga/base/deadline.h"
-#include "virga/function/payload.h"
+#include "virga/engine/engine.h"
 
 namespace virga {
 
 /// Invokes functions as plain processes of this machine: `virga-function PAYLOAD`, each in a process group of its own.
 /// Who outlives his lifetime is killed; no other limit is enforced. They die with the process that started them. For
 /// one thread.
-class ProcessEngine {
+class ProcessEngine final : public Engine {
  public:
-  using Invocation = std::uint64_t;
   enum class Twin : std::uint8_t { kNone, kStartsFirst, kStartsSecond };
-  struct Ended {
-    Invocation invocation = 0;
-    std::optional<Answer> answer;  ///< none: it died without one
-    std::string death;             ///< then: "killed by signal 9 (Killed)", "exit status 3"
-    std::filesystem::path log;     ///< what it said on standard error
-  };
   struct Options {
     std::filesystem::path program;                        ///< virga-function
     std::filesystem::path folder;                         ///< for payloads and logs; made if missing
@@ -41,21 +34,14 @@ class ProcessEngine {
 
   explicit ProcessEngine(Options options);
   /// Kills what still runs.
-  ~ProcessEngine();
-  ProcessEngine(const ProcessEngine&) = delete;
-  ProcessEngine& operator=(const ProcessEngine&) = delete;
+  ~ProcessEngine() override;
 
-  /// Starts a process; `name` is that of its log. Throws Error(kIo, kNotFound).
-  Invocation invoke(const Payload& payload, const std::string& name);
-  /// Invocations that have ended since the last call; waits for one up to `time`. To be called again and again: it is
-  /// here that lifetimes are enforced.
-  [[nodiscard]] std::vector<Ended> wait(std::chrono::milliseconds time);
-  void kill(Invocation invocation) noexcept;
-  /// Kills and forgets all that runs.
-  void kill_all() noexcept;
-
-  /// For tests that kill: process ids of what runs.
-  [[nodiscard]] std::vector<pid_t> processes() const;
+  Invocation invoke(const Payload& payload, const std::string& name) override;
+  /// It is here that lifetimes are enforced.
+  [[nodiscard]] std::vector<Ended> wait(std::chrono::milliseconds time) override;
+  void kill(Invocation invocation) noexcept override;
+  void kill_all() noexcept override;
+  [[nodiscard]] std::vector<pid_t> processes() const override;
   /// For tests: wait() says that this process has crashed, as if it were out of sight, while it lives on.
   void lose(pid_t pid);
   [[nodiscard]] bool runs(Invocation invocation) const { return running_.contains(invocation); }

@@ -58,8 +58,8 @@ struct Job {
   } stop;
   struct Functions {
     std::string engine = "single";
-    std::uint32_t workers = 0;                   ///< 0: auto
-    std::uint64_t memory_bytes = 1'769'000'000;  ///< of a function: where AWS Lambda gives a whole processor
+    std::uint32_t workers = 0;                  ///< 0: auto
+    std::optional<std::uint64_t> memory_bytes;  ///< of a function; absent: auto
     std::chrono::nanoseconds lifetime = std::chrono::minutes(15);
     bool operator==(const Functions&) const = default;
   } functions;

@@ -38,8 +38,7 @@ void check_store_address(std::string_view text) {
 constexpr Range kPositive{.min = 0, .max = 1e15, .above_min = true};
 constexpr Range kCount{.min = 1, .max = 4294967295.0};
 constexpr Range kDecay{.min = 0, .max = 1, .below_max = true};
-constexpr std::string_view kOnlySingle =
-    "engines \"single\" (all cores of this machine, one process) and \"process\" work";
+constexpr std::string_view kOnlySingle = "engines \"local\", \"single\" and \"process\" work";
 
 std::vector<Option> data_options() {
   return {
@@ -347,7 +346,8 @@ std::vector<Option> function_options() {
        .placeholder = "NAME",
        .choices = {{"single", "all cores of this machine, one process, no functions"},
                    {"process", "functions as plain processes of this machine, which share nothing but a channel"},
-                   {"local", "", kOnlySingle},
+                   {"local",
+                    "functions of this machine behind AWS Lambda's protocols, each in a sandbox within limits"},
                    {"lambda", "", kOnlySingle},
                    {"http", "", kOnlySingle},
                    {"container", "", kOnlySingle},
@@ -362,7 +362,7 @@ std::vector<Option> function_options() {
        .placeholder = "N",
        .range = {.min = 1, .max = 1024},
        .help = "Number of workers, or auto: as many as a step is worth, at most one for each core (two, if rows are "
-               "sparse)",
+               "sparse); with engine local two functions for each core",
        .store =
            [](Job& job, const Value& v) {
              job.functions.workers = static_cast<std::uint32_t>(maybe<std::uint64_t>(v).value_or(0));
@@ -370,12 +370,16 @@ std::vector<Option> function_options() {
       {.section = "functions",
        .key = "memory",
        .type = OptionType::kBytes,
-       .fallback = "1769MB",
+       .fallback = "auto",
        .placeholder = "BYTES",
        .range = {.min = 1, .max = 1e15},
-       .help = "Most memory of a function: rows that do not fit are read again in each epoch",
-       .more = "A job whose model, state and mini-batches need more is refused before it starts.",
-       .store = [](Job& job, const Value& v) { job.functions.memory_bytes = std::get<std::uint64_t>(v); }},
+       .help = "Most memory of a function, or auto; with engine local it buys processor time, 1769MB a whole core",
+       .more =
+           "Rows that do not fit are read again in each epoch. A job whose model, state and mini-batches need more is "
+           "refused before it starts. `\"auto\"` is 1769MB; with engine local it is what gives all workers together "
+           "0.8 of "
+           "the machine's cores: 4 workers of 708MB on two cores.",
+       .store = [](Job& job, const Value& v) { job.functions.memory_bytes = maybe<std::uint64_t>(v); }},
       {.section = "functions",
        .key = "lifetime",
        .type = OptionType::kTime,

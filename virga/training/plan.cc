@@ -12,6 +12,7 @@
 #include "virga/base/units.h"
 #include "virga/math/elementary.h"
 #include "virga/training/defaults.h"
+#include "virga/training/function_size.h"
 
 namespace virga {
 namespace {
@@ -191,7 +192,8 @@ TrainingPlan plan_training(const Job& job, const Manifest& manifest, unsigned co
   plan.epochs = job.stop.epochs;
   plan.batch_size = std::min(job.optimizer.batch_size.value_or(default_batch_size(train.rows)), train.rows);
   plan.threads = cores;
-  plan.workers = job.functions.workers != 0 ? job.functions.workers : default_workers(plan, train, cores);
+  const auto said = function_size(job.functions, cores).workers;
+  plan.workers = said != 0 ? said : default_workers(plan, train, cores);
   plan.constant_loss = constant_loss(plan.model, train);
   plan.start_loss = start_loss(plan.model);
   plan.learning_rate = job.optimizer.learning_rate;

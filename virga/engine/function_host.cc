@@ -1,0 +1,318 @@
+#include "virga/engine/function_host.h"
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/post.hpp>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include <sys/random.h>
+
+#include <fmt/format.h>
+
+#include "virga/base/error.h"
+#include "virga/engine/lambda_limits.h"
+
+namespace virga {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// AWS: one vCPU at 1,769 MB, in proportion below and above.
+constexpr double kBytesPerCpu = double{lambda::kMbOfOneCpu} * double{lambda::kMb};
+constexpr auto kIdleLook = 1s;
+constexpr auto kThrottledPause = 1s;
+
+}  // namespace
+
+std::string new_request_id() {
+  std::array<unsigned char, 16> b{};
+  if (::getrandom(b.data(), b.size(), 0) != static_cast<ssize_t>(b.size())) {
+    throw system_error("cannot make a request id", errno);
+  }
+  b[6] = static_cast<unsigned char>((b[6] & 0x0FU) | 0x40U);
+  b[8] = static_cast<unsigned char>((b[8] & 0x3FU) | 0x80U);
+  std::string text;
+  for (std::size_t i = 0; i < b.size(); ++i) {
+    text += fmt::format("{}{:02x}", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", b[i]);
+  }
+  return text;
+}
+
+struct FunctionHost::Function {
+  std::string name;
+  std::string arn;
+  HostedFunction settings;
+  std::filesystem::path code;
+  std::optional<unsigned> reserved;
+  unsigned retries = 2;
+  unsigned busy = 0;
+  struct Instance {
+    std::unique_ptr<FunctionInstance> instance;
+    std::uint64_t version = 0;
+  };
+  std::list<Instance> instances;
+  std::uint64_t version = 0;  // of its settings
+};
+
+/// An asynchronous invocation.
+struct FunctionHost::Event {
+  std::string function;
+  std::string request_id;
+  std::string payload;
+  unsigned attempts = 0;
+  boost::asio::steady_timer timer;
+};
+
+FunctionHost::FunctionHost(boost::asio::io_context& context, Options options)
+    : context_(context),
+      options_(std::move(options)),
+      sandboxes_(options_.sandbox_name, options_.sandbox),
+      idle_timer_(context) {
+  std::error_code error;
+  std::filesystem::create_directories(options_.folder / "logs", error);
+  if (error) throw system_error("cannot create " + (options_.folder / "logs").string(), error.value());
+  look_for_idle();
+}
+
+FunctionHost::~FunctionHost() {
+  *alive_ = false;
+  functions_.clear();
+  leaving_.clear();
+}
+
+void FunctionHost::put(const std::string& name, const std::string& arn, HostedFunction settings,
+                       std::filesystem::path code) {
+  auto& function = functions_[name];
+  if (!function) {
+    function = std::make_unique<Function>();
+    function->retries = static_cast<unsigned>(options_.retry_pauses.size());
+  } else if (function->code != code) {
+    std::error_code ignored;
+    std::filesystem::remove_all(function->code, ignored);  // who runs has its program open
+  }
+  function->name = name;
+  function->arn = arn;
+  function->code = std::move(code);
+  configure(name, std::move(settings));
+}
+
+void FunctionHost::configure(const std::string& name, HostedFunction settings) {
+  auto& function = *functions_.at(name);
+  function.settings = std::move(settings);
+  ++function.version;
+  changed();
+}
+
+void FunctionHost::remove(const std::string& name) {
+  const auto at = functions_.find(name);
+  if (at == functions_.end()) return;
+  for (auto& one : at->second->instances) {
+    one.instance->kill();
+    leaving_.push_back(std::move(one.instance));
+  }
+  std::error_code ignored;
+  std::filesystem::remove_all(at->second->code, ignored);
+  functions_.erase(at);
+  changed();
+}
+
+void FunctionHost::reserve(const std::string& name, std::optional<unsigned> concurrency) {
+  functions_.at(name)->reserved = concurrency;
+}
+void FunctionHost::limit_retries(const std::string& name, unsigned retries) { functions_.at(name)->retries = retries; }
+std::optional<unsigned> FunctionHost::reserved(const std::string& name) const { return functions_.at(name)->reserved; }
+unsigned FunctionHost::retries(const std::string& name) const { return functions_.at(name)->retries; }
+
+std::optional<LambdaRefusal> FunctionHost::refusal(const Function& function) const {
+  const auto refuse = [](std::string reason, std::string message = "Rate Exceeded.") {
+    return LambdaRefusal{429, "TooManyRequestsException", std::move(message), std::move(reason)};
+  };
+  if (function.reserved && function.busy >= *function.reserved) {
+    return refuse("ReservedFunctionConcurrentInvocationLimitExceeded");
+  }
+  if (busy_ >= options_.most_concurrent) return refuse("ConcurrentInvocationLimitExceeded");
+  if (options_.memory_bytes != 0) {
+    std::uint64_t taken = function.settings.memory_bytes;  // by those that are busy, and this one
+    for (const auto& [name, other] : functions_) taken += other->busy * other->settings.memory_bytes;
+    if (taken > options_.memory_bytes) {
+      return refuse(
+          "ConcurrentInvocationLimitExceeded",
+          fmt::format("Rate Exceeded: functions of {} MB in all would not fit this machine's memory", taken >> 20U));
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<LambdaRefusal> FunctionHost::invoke(const std::string& name, std::string payload, Finished finished) {
+  auto& function = *functions_.at(name);
+  if (auto refused = refusal(function)) return refused;
+  last_request_id_ = new_request_id();
+  run(function, last_request_id_, std::move(payload), std::move(finished));
+  return std::nullopt;
+}
+
+void FunctionHost::run(Function& function, const std::string& request_id, std::string payload, Finished finished) {
+  auto& instance = instance_for(function);
+  ++busy_;
+  ++function.busy;
+  instance.invoke(request_id, std::move(payload),
+                  [this, alive = alive_, name = function.name, finished = std::move(finished)](Outcome outcome) {
+                    if (*alive) {
+                      --busy_;
+                      if (const auto at = functions_.find(name); at != functions_.end() && at->second->busy > 0) {
+                        --at->second->busy;
+                      }
+                    }
+                    finished(std::move(outcome));
+                  });
+}
+
+FunctionInstance& FunctionHost::instance_for(Function& function) {
+  // The one that was used last is the warmest, and lets others grow old.
+  FunctionInstance* best = nullptr;
+  for (const auto& [instance, version] : function.instances) {
+    if (version != function.version || !instance->idle()) continue;
+    if (best == nullptr || instance->idle_since() > best->idle_since()) best = instance.get();
+  }
+  if (best != nullptr) return *best;
+  const auto& settings = function.settings;
+  make_room(settings.memory_bytes);
+  InstanceSettings with;
+  with.function = function.name;
+  with.arn = function.arn;
+  with.code = function.code;
+  with.log = options_.folder / "logs" / fmt::format("{}-{:06}.log", function.name, ++log_number_);
+  with.handler = settings.handler;
+  with.environment = settings.environment;
+  with.memory_bytes = settings.memory_bytes;
+  with.timeout = settings.timeout;
+  with.cpus = std::min(static_cast<double>(settings.memory_bytes) / kBytesPerCpu, options_.cpus);
+  with.writable = options_.writable;
+  with.region = options_.region;
+  with.services = options_.services;
+  auto instance = std::make_unique<FunctionInstance>(context_, sandboxes_, std::move(with), [this] { changed(); });
+  function.instances.push_back({std::move(instance), function.version});
+  ++instances_count_;
+  return *function.instances.back().instance;
+}
+
+void FunctionHost::make_room(std::uint64_t bytes) {
+  if (options_.memory_bytes == 0) return;
+  for (;;) {
+    std::uint64_t taken = bytes;
+    FunctionInstance* oldest = nullptr;
+    for (const auto& [name, function] : functions_) {
+      for (const auto& one : function->instances) {
+        if (one.instance->over()) continue;
+        taken += one.instance->settings().memory_bytes;
+        if (!one.instance->idle()) continue;
+        if (oldest == nullptr || one.instance->idle_since() < oldest->idle_since()) oldest = one.instance.get();
+      }
+    }
+    if (taken <= options_.memory_bytes || oldest == nullptr) return;
+    for (const auto& [name, function] : functions_) {
+      instances_count_ -= std::erase_if(function->instances, [&](const auto& o) { return o.instance.get() == oldest; });
+    }
+  }
+}
+
+std::optional<LambdaRefusal> FunctionHost::enqueue(const std::string& name, std::string payload) {
+  if (queued_ >= options_.most_queued) {
+    return LambdaRefusal{429, "TooManyRequestsException", "Rate Exceeded.", "CallerRateLimitExceeded"};
+  }
+  last_request_id_ = new_request_id();
+  const int copies = options_.doubles_events ? 2 : 1;
+  for (int i = 0; i < copies; ++i) {
+    ++queued_;
+    auto event =
+        std::make_shared<Event>(Event{name, last_request_id_, payload, 0, boost::asio::steady_timer(context_)});
+    boost::asio::post(context_, [this, alive = alive_, event] {
+      if (*alive) try_event(event);
+    });
+  }
+  return std::nullopt;
+}
+
+void FunctionHost::try_event(std::shared_ptr<Event> event) {
+  const auto at = functions_.find(event->function);
+  if (at == functions_.end()) {
+    --queued_;
+    return;
+  }
+  if (refusal(*at->second)) {
+    again(event, kThrottledPause);
+    return;
+  }
+  const auto finished = [this, alive = alive_, event](const Outcome& outcome) {
+    if (!*alive) return;
+    const auto function = functions_.find(event->function);
+    const auto attempt = event->attempts++;
+    if (outcome.how == Outcome::How::kAnswered || function == functions_.end() ||
+        attempt >= std::min<std::size_t>(function->second->retries, options_.retry_pauses.size())) {
+      --queued_;
+      return;
+    }
+    again(event, options_.retry_pauses[attempt]);
+  };
+  try {
+    run(*at->second, event->request_id, event->payload, finished);
+  } catch (const Error&) {
+    again(event, kThrottledPause);  // as a platform that is short of something would
+  }
+}
+
+void FunctionHost::again(const std::shared_ptr<Event>& event, std::chrono::milliseconds pause) {
+  event->timer.expires_after(pause);
+  event->timer.async_wait([this, alive = alive_, event](const boost::system::error_code& error) {
+    if (!error && *alive) try_event(event);
+  });
+}
+
+std::vector<pid_t> FunctionHost::processes() const {
+  std::vector<pid_t> all;
+  const auto add = [&](const FunctionInstance& instance) {
+    const auto some = instance.processes();
+    all.insert(all.end(), some.begin(), some.end());
+  };
+  for (const auto& [name, function] : functions_) {
+    for (const auto& one : function->instances) add(*one.instance);
+  }
+  for (const auto& instance : leaving_) add(*instance);
+  return all;
+}
+
+void FunctionHost::changed() noexcept {
+  if (std::exchange(cleaning_, true)) return;
+  boost::asio::post(context_, [this, alive = alive_] {
+    if (*alive) clean();
+  });
+}
+
+/// Lets go of instances that are over, and of idle ones that are out of date.
+void FunctionHost::clean() {
+  cleaning_ = false;
+  for (const auto& [name, function] : functions_) {
+    instances_count_ -= std::erase_if(function->instances, [&](const auto& one) {
+      return one.instance->over() || (one.version != function->version && one.instance->idle());
+    });
+  }
+  instances_count_ -= std::erase_if(leaving_, [](const auto& instance) { return instance->over(); });
+}
+
+void FunctionHost::look_for_idle() {
+  idle_timer_.expires_after(std::min<std::chrono::nanoseconds>(kIdleLook, options_.idle_time));
+  idle_timer_.async_wait([this, alive = alive_](const boost::system::error_code& error) {
+    if (error || !*alive) return;
+    const auto since = Clock::now() - options_.idle_time;
+    for (const auto& [name, function] : functions_) {
+      instances_count_ -= std::erase_if(function->instances, [&](const auto& one) {
+        return one.instance->idle() && one.instance->idle_since() < since;
+      });
+    }
+    look_for_idle();
+  });
+}
+
+}  // namespace virga
