@@ -2,7 +2,10 @@
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "virga/base/phase_clock.h"
 #include "virga/base/view.h"
@@ -37,11 +40,55 @@ struct InvocationRecord {
 
 /// A service that worked for the run.
 struct ServiceRecord {
-  std::string service;  ///< a name of the price table: "data-store", "object-store", "driver"
+  std::string service;  ///< a name of the price table, not empty: "data-store", "object-store", "driver"
   double start_seconds = 0;
   double seconds = 0;  ///< that it was there
   std::uint64_t writes = 0, reads = 0, bytes = 0;
   bool operator==(const ServiceRecord&) const = default;
+};
+
+/// All that a ledger holds, in the order in which it was written.
+struct Ledger {
+  std::vector<InvocationRecord> invocations;
+  std::vector<ServiceRecord> services;
+  bool operator==(const Ledger&) const = default;
+};
+
+/// One line of a ledger, its newline included (docs/formats/ledger.md); bytes that are not UTF-8 become U+FFFD, of a
+/// long `said` the end is kept, and numbers that are not finite or out of bounds become the nearest that is in bounds.
+/// Requires a task, an end and a service that the format knows.
+[[nodiscard]] std::string ledger_line(const InvocationRecord& record);
+[[nodiscard]] std::string ledger_line(const ServiceRecord& record);
+
+/// Pure. A last line without its newline is left out: its writer died over it. Throws Error(kCorrupt) for all else that
+/// is not a line of a ledger, naming the line and what is wrong.
+[[nodiscard]] Ledger parse_ledger(std::string_view text);
+/// Throws as parse_ledger() and read_file(); kTooLarge above 256 MiB.
+[[nodiscard]] Ledger read_ledger(const std::filesystem::path& path);
+
+/// Appends to a ledger file: each line whole, so that a crash leaves at most an unfinished last line, which the next
+/// writer removes. Only one writer at a time has the file. For one thread.
+class LedgerWriter {
+ public:
+  /// Creates the file if need be. Throws Error(kIo, kNotFound), kConflict while another writer has it.
+  explicit LedgerWriter(const std::filesystem::path& path);
+  ~LedgerWriter();
+  LedgerWriter(const LedgerWriter&) = delete;
+  LedgerWriter& operator=(const LedgerWriter&) = delete;
+
+  /// Throws Error(kIo); the file is then as it was before.
+  void add(const InvocationRecord& record) { append(ledger_line(record)); }
+  void add(const ServiceRecord& record) { append(ledger_line(record)); }
+  /// Waits until all is on the disk. Throws Error(kIo).
+  void make_durable();
+
+ private:
+  void append(std::string_view line);
+
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+  std::uint64_t size_ = 0;  // of whole lines
+  bool torn_ = false;       // more than that may be in the file
 };
 
 }  // namespace virga

@@ -1,0 +1,105 @@
+#include "virga/cost/bill.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace virga {
+namespace {
+
+Usd times(std::uint64_t count, double usd_each) { return bounded_usd(static_cast<double>(count) * usd_each); }
+
+/// The part of [start, start + length] that has passed.
+double part_until(double seconds, double start, double length) {
+  if (seconds >= start + length) return 1;
+  if (seconds <= start) return 0;
+  return (seconds - start) / length;
+}
+
+Usd part_of(Usd amount, double part) { return bounded_usd(amount.dollars() * part); }
+
+}  // namespace
+
+void Bill::add(Charge charge) {
+  const auto same = std::ranges::find_if(
+      charges_, [&](const Charge& other) { return other.service == charge.service && other.item == charge.item; });
+  if (same == charges_.end()) return charges_.push_back(std::move(charge));
+  same->amount += charge.amount;
+  same->usd += charge.usd;
+}
+
+Bill& Bill::operator+=(const Bill& other) {
+  for (const auto& charge : other.charges_) add(charge);
+  return *this;
+}
+
+Usd Bill::total() const noexcept {
+  Usd sum;
+  for (const auto& charge : charges_) sum += charge.usd;
+  return sum;
+}
+
+Usd Bill::of_service(const std::string& service) const noexcept {
+  Usd sum;
+  for (const auto& charge : charges_) {
+    if (charge.service == service) sum += charge.usd;
+  }
+  return sum;
+}
+
+std::chrono::milliseconds paid_time(const InvocationRecord& record, const FunctionPrices& prices) noexcept {
+  if (record.end == "throttled") return {};
+  if (record.billed.count() > 0) return record.billed;
+  if (record.duration.count() > 0) {
+    return billed_time(prices, record.duration + (prices.bills_init ? record.init : std::chrono::microseconds(0)));
+  }
+  return billed_time(prices, std::chrono::nanoseconds(std::llround(std::clamp(record.seconds, 0.0, 1e9) * 1e9)));
+}
+
+Bill price(const InvocationRecord& record, const PriceTable& table) {
+  Bill bill;
+  if (record.end == "throttled") return bill;
+  const auto& prices = table.functions;
+  const auto size = gb_seconds(prices, record.memory_bytes, paid_time(record, prices));
+  bill.add({"functions", "GB-seconds", size, bounded_usd(size * prices.usd_per_gb_second)});
+  bill.add({"functions", "requests", 1, bounded_usd(prices.usd_per_request)});
+  return bill;
+}
+
+Bill price(const ServiceRecord& record, const PriceTable& table) {
+  Bill bill;
+  const auto& prices = service_prices(table, record.service);
+  const auto add = [&](const char* item, double amount, Usd usd) {
+    if (amount > 0) bill.add({record.service, item, amount, usd});
+  };
+  add("hours", record.seconds / 3600, service_time_price(prices, record.seconds));
+  add("writes", static_cast<double>(record.writes), times(record.writes, prices.usd_per_write));
+  add("reads", static_cast<double>(record.reads), times(record.reads, prices.usd_per_read));
+  const auto gigabytes = static_cast<double>(record.bytes) / 1e9;
+  add("GB transferred", gigabytes, bounded_usd(gigabytes * prices.usd_per_gb_transferred));
+  return bill;
+}
+
+Bill price(const Ledger& ledger, const PriceTable& table) {
+  Bill bill;
+  for (const auto& record : ledger.invocations) bill += price(record, table);
+  for (const auto& record : ledger.services) bill += price(record, table);
+  return bill;
+}
+
+Usd spent_until(const Ledger& ledger, const PriceTable& table, double seconds) {
+  Usd sum;
+  for (const auto& record : ledger.invocations) {
+    sum += part_of(price(record, table).total(), part_until(seconds, record.start_seconds, record.seconds));
+  }
+  for (const auto& record : ledger.services) {
+    const auto part = part_until(seconds, record.start_seconds, record.seconds);
+    const auto time = service_time_price(service_prices(table, record.service), part * record.seconds);
+    sum += time + part_of(price(record, table).total() -
+                              service_time_price(service_prices(table, record.service), record.seconds),
+                          part);
+  }
+  return sum;
+}
+
+}  // namespace virga

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "virga/cost/ledger.h"
+#include "virga/cost/price_table.h"
+
+namespace virga {
+
+/// One line of a bill.
+struct Charge {
+  std::string service;  ///< "functions", "data-store", ...
+  std::string item;     ///< "GB-seconds", "requests", "hours", "writes", "reads", "GB transferred"
+  double amount = 0;    ///< of the item
+  Usd usd;
+  bool operator==(const Charge&) const = default;
+};
+
+/// What something costs, split by service and item; each pair is there at most once, in the order of the first.
+class Bill {
+ public:
+  void add(Charge charge);
+  Bill& operator+=(const Bill& other);
+  [[nodiscard]] const std::vector<Charge>& charges() const noexcept { return charges_; }
+  [[nodiscard]] Usd total() const noexcept;
+  [[nodiscard]] Usd of_service(const std::string& service) const noexcept;
+  bool operator==(const Bill&) const = default;
+
+ private:
+  std::vector<Charge> charges_;
+};
+
+/// The time for which an invocation is to be paid. What the platform said; where it said nothing, its duration and
+/// start, or else the whole time that the driver waited for it: an answer that never came is paid for as well. Nothing
+/// for one that was throttled: it did not begin.
+[[nodiscard]] std::chrono::milliseconds paid_time(const InvocationRecord& record,
+                                                  const FunctionPrices& prices) noexcept;
+
+[[nodiscard]] Bill price(const InvocationRecord& record, const PriceTable& table);
+/// Throws Error(kNotFound) for a service that the table does not have.
+[[nodiscard]] Bill price(const ServiceRecord& record, const PriceTable& table);
+[[nodiscard]] Bill price(const Ledger& ledger, const PriceTable& table);
+
+/// What had been spent `seconds` after the run began: of each invocation and service the part of its time that had
+/// passed, and of a service its smallest time from its start on. Grows with the time up to the price of all. Throws as
+/// price().
+[[nodiscard]] Usd spent_until(const Ledger& ledger, const PriceTable& table, double seconds);
+
+}  // namespace virga

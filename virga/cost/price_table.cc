@@ -1,0 +1,155 @@
+#include "virga/cost/price_table.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "virga/base/error.h"
+#include "virga/base/file.h"
+#include "virga/cost/json_reader.h"
+
+namespace virga {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::uint64_t kMostFileBytes = 1 << 20;
+constexpr std::size_t kMostServices = 64;
+constexpr double kMostUsdPerHour = 1e4;     // and
+constexpr double kMostUsdPerRequest = 1e2;  // beyond which a figure is a slip
+constexpr std::uint64_t kMegabyte = 1'000'000;
+constexpr double kMegabytesPerGb = 1024;
+
+constexpr std::string_view kBuiltin =
+#include "builtin_prices.inc"
+    ;
+
+bool is_date(std::string_view text) {
+  const auto digits = [&](std::size_t from, std::size_t count) {
+    return std::ranges::all_of(text.substr(from, count), [](char c) { return c >= '0' && c <= '9'; });
+  };
+  if (text.size() != 10 || text[4] != '-' || text[7] != '-') return false;
+  if (!digits(0, 4) || !digits(5, 2) || !digits(8, 2)) return false;
+  const auto number = [&](std::size_t at) { return (text[at] - '0') * 10 + (text[at + 1] - '0'); };
+  return number(5) >= 1 && number(5) <= 12 && number(8) >= 1 && number(8) <= 31;
+}
+
+FunctionPrices read_functions(const json& object, const std::string& what) {
+  const JsonReader fields(object, what, ErrorKind::kUsage,
+                          {"usd_per_gb_second", "usd_per_request", "granularity_ms", "bills_init", "mb_per_vcpu",
+                           "smallest_mb", "largest_mb"});
+  FunctionPrices prices;
+  prices.usd_per_gb_second = fields.real("usd_per_gb_second", kMostUsdPerRequest);
+  prices.usd_per_request = fields.real("usd_per_request", kMostUsdPerRequest);
+  prices.granularity = std::chrono::milliseconds(fields.count("granularity_ms", 1, 3'600'000));
+  prices.bills_init = fields.flag("bills_init");
+  prices.mb_per_vcpu = fields.count("mb_per_vcpu", 1, 1 << 20);
+  prices.smallest_mb = fields.count("smallest_mb", 1, 1 << 20);
+  prices.largest_mb = fields.count("largest_mb", prices.smallest_mb, 1 << 20);
+  return prices;
+}
+
+ServicePrices read_service(const json& object, const std::string& what) {
+  const JsonReader fields(
+      object, what, ErrorKind::kUsage,
+      {"usd_per_hour", "smallest_seconds", "usd_per_write", "usd_per_read", "usd_per_gb_transferred"});
+  ServicePrices prices;
+  prices.usd_per_hour = fields.real("usd_per_hour", kMostUsdPerHour);
+  prices.smallest = std::chrono::seconds(fields.count("smallest_seconds", 0, 86400));
+  prices.usd_per_write = fields.real("usd_per_write", kMostUsdPerRequest);
+  prices.usd_per_read = fields.real("usd_per_read", kMostUsdPerRequest);
+  prices.usd_per_gb_transferred = fields.real("usd_per_gb_transferred", kMostUsdPerRequest);
+  return prices;
+}
+
+}  // namespace
+
+PriceTable parse_price_table(std::string_view json_text, const std::string& what) {
+  const auto document = parse_small_json(json_text, what, ErrorKind::kUsage);
+  // Before its members: those of another version may be others.
+  if (const auto version = document.is_object() ? document.value("schema_version", json()) : json(); version != 1) {
+    throw Error(ErrorKind::kUsage, fmt::format("{}: schema_version is not 1, the one that this program reads", what),
+                "examples/prices/aws-us-east-1.json is a table that it reads");
+  }
+  const JsonReader fields(document, what, ErrorKind::kUsage,
+                          {"schema_version", "name", "region", "currency", "date", "source", "lambda", "services"});
+  PriceTable table;
+  table.name = fields.text("name", 1, 64);
+  table.region = fields.text("region", 0, 64);
+  if (fields.text("currency", 0, 8) != "USD") fields.refuse("currency", "must be \"USD\", the only one that is known");
+  table.date = fields.text("date", 0, 64);
+  if (!is_date(table.date)) fields.refuse("date", "must be a day like \"2025-08-01\"");
+  table.source = fields.text("source", 1, 1024);
+  table.functions = read_functions(fields.object("lambda"), fields.path("lambda"));
+  const auto& services = fields.object("services");
+  if (services.size() > kMostServices) fields.refuse("services", fmt::format("are more than {}", kMostServices));
+  for (const auto& [name, prices] : services.items()) {
+    if (name.empty() || name.size() > 64) fields.refuse("services", "have a name that is empty or above 64 bytes");
+    table.services[name] = read_service(prices, fields.path("services." + name));
+  }
+  return table;
+}
+
+PriceTable load_price_table(const std::filesystem::path& path) {
+  const auto bytes = read_file(path, kMostFileBytes);
+  return parse_price_table(as_text(bytes), path.string());
+}
+
+std::string_view builtin_price_table_text() noexcept { return kBuiltin; }
+
+const PriceTable& builtin_price_table() {
+  static const auto kTable = parse_price_table(kBuiltin, "the built-in price table");
+  return kTable;
+}
+
+std::uint64_t billed_megabytes(const FunctionPrices& prices, std::uint64_t memory_bytes) noexcept {
+  return std::max(prices.smallest_mb, memory_bytes / kMegabyte + (memory_bytes % kMegabyte != 0 ? 1 : 0));
+}
+
+std::chrono::milliseconds billed_time(const FunctionPrices& prices, std::chrono::nanoseconds time) noexcept {
+  const auto exact = std::chrono::ceil<std::chrono::milliseconds>(std::max(time, std::chrono::nanoseconds(0)));
+  return (exact + prices.granularity - std::chrono::milliseconds(1)) / prices.granularity * prices.granularity;
+}
+
+double gb_seconds(const FunctionPrices& prices, std::uint64_t memory_bytes, std::chrono::milliseconds billed) noexcept {
+  const auto megabytes = static_cast<double>(billed_megabytes(prices, memory_bytes));
+  return megabytes / kMegabytesPerGb * static_cast<double>(billed.count()) / 1000;
+}
+
+double vcpus(const FunctionPrices& prices, std::uint64_t memory_bytes) noexcept {
+  return static_cast<double>(billed_megabytes(prices, memory_bytes)) / static_cast<double>(prices.mb_per_vcpu);
+}
+
+Usd invocation_price(const FunctionPrices& prices, std::uint64_t memory_bytes, std::chrono::milliseconds billed) {
+  return bounded_usd(gb_seconds(prices, memory_bytes, billed) * prices.usd_per_gb_second) +
+         bounded_usd(prices.usd_per_request);
+}
+
+const ServicePrices& service_prices(const PriceTable& table, const std::string& service) {
+  const auto found = table.services.find(service);
+  if (found != table.services.end()) return found->second;
+  std::vector<std::string> names;
+  for (const auto& [name, prices] : table.services) names.push_back(name);
+  throw Error(ErrorKind::kNotFound,
+              fmt::format("the prices of {} of {} have none for the service '{}', only for: {}", table.name, table.date,
+                          service, fmt::join(names, ", ")),
+              "add it to the price table under services");
+}
+
+Usd service_time_price(const ServicePrices& prices, double seconds) {
+  if (!(seconds > 0)) return {};
+  const auto billed = std::max(std::ceil(seconds), static_cast<double>(prices.smallest.count()));
+  return bounded_usd(prices.usd_per_hour * billed / 3600);
+}
+
+Usd bounded_usd(double dollars) { return Usd::of(std::clamp(dollars, 0.0, Usd::most().dollars())); }
+
+std::string would_cost(Usd amount, const PriceTable& table) {
+  return fmt::format("would cost {} on {} (prices of {})", format_usd(amount), table.name, table.date);
+}
+
+}  // namespace virga

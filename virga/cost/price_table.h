@@ -1,0 +1,82 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "virga/cost/usd.h"
+
+namespace virga {
+
+/// What a platform asks for functions. A megabyte of a limit is 10^6 bytes, as in `functions.memory`, and stands for
+/// one megabyte of the platform's own setting (2^20 bytes), so what fits here fits there. A gigabyte of a price is
+/// 1,024 MB.
+struct FunctionPrices {
+  double usd_per_gb_second = 0;
+  double usd_per_request = 0;
+  std::chrono::milliseconds granularity{1};  ///< time is billed in whole ones, rounded up
+  bool bills_init = true;                    ///< the start of a cold process is billed
+  std::uint64_t mb_per_vcpu = 1769;          ///< with which a function has one processor; its share is in proportion
+  std::uint64_t smallest_mb = 128;
+  std::uint64_t largest_mb = 10240;
+  bool operator==(const FunctionPrices&) const = default;
+};
+
+/// What a service asks for.
+struct ServicePrices {
+  double usd_per_hour = 0;           ///< while it is there, by the second
+  std::chrono::seconds smallest{0};  ///< billed even if it was there for less
+  double usd_per_write = 0;
+  double usd_per_read = 0;
+  double usd_per_gb_transferred = 0;  ///< of 10^9 bytes
+  bool operator==(const ServicePrices&) const = default;
+};
+
+/// Prices of one platform in one region: docs/formats/price-table.md. Free tiers and discounts are not in it.
+struct PriceTable {
+  std::string name;    ///< of the platform, for people: "AWS Lambda"
+  std::string region;  ///< "us-east-1"
+  std::string date;    ///< the day of which these prices are, "2025-08-01"
+  std::string source;  ///< where they come from, for people
+  FunctionPrices functions;
+  std::map<std::string, ServicePrices> services;
+  bool operator==(const PriceTable&) const = default;
+};
+
+/// Pure. `what` names the file in errors. Throws Error(kUsage), naming the member that is wrong.
+[[nodiscard]] PriceTable parse_price_table(std::string_view json_text, const std::string& what);
+/// Throws as parse_price_table() and read_file(); a file above 1 MiB is refused.
+[[nodiscard]] PriceTable load_price_table(const std::filesystem::path& path);
+
+/// That of examples/prices/aws-us-east-1.json, whose text is part of the program. Threads may share it.
+[[nodiscard]] const PriceTable& builtin_price_table();
+[[nodiscard]] std::string_view builtin_price_table_text() noexcept;
+
+/// A limit as the platform sets it: whole megabytes, rounded up, at least its smallest.
+[[nodiscard]] std::uint64_t billed_megabytes(const FunctionPrices& prices, std::uint64_t memory_bytes) noexcept;
+/// Rounded up to what is billed.
+[[nodiscard]] std::chrono::milliseconds billed_time(const FunctionPrices& prices,
+                                                    std::chrono::nanoseconds time) noexcept;
+[[nodiscard]] double gb_seconds(const FunctionPrices& prices, std::uint64_t memory_bytes,
+                                std::chrono::milliseconds billed) noexcept;
+/// Processors that a function has with this limit.
+[[nodiscard]] double vcpus(const FunctionPrices& prices, std::uint64_t memory_bytes) noexcept;
+
+/// One invocation that was billed for that time, its request included. Grows with both.
+[[nodiscard]] Usd invocation_price(const FunctionPrices& prices, std::uint64_t memory_bytes,
+                                   std::chrono::milliseconds billed);
+/// The prices of a service. Throws Error(kNotFound), naming those that there are.
+[[nodiscard]] const ServicePrices& service_prices(const PriceTable& table, const std::string& service);
+/// A service that was there for that long, requests left out; nothing for a time of 0. Grows with the time.
+[[nodiscard]] Usd service_time_price(const ServicePrices& prices, double seconds);
+
+/// `dollars`, or the most that an amount can be.
+[[nodiscard]] Usd bounded_usd(double dollars);
+
+/// For people: "would cost $0.0031 on AWS Lambda (prices of 2025-08-01)".
+[[nodiscard]] std::string would_cost(Usd amount, const PriceTable& table);
+
+}  // namespace virga

@@ -1,0 +1,116 @@
+#include "virga/cost/price_table.h"
+
+#include <cstdlib>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "virga/base/error.h"
+#include "virga/base/file.h"
+
+namespace virga {
+namespace {
+
+using namespace std::chrono_literals;
+using nlohmann::json;
+using testing::HasSubstr;
+
+std::string refusal(const json& table) {
+  try {
+    static_cast<void>(parse_price_table(table.dump(), "mine.json"));
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+    return error.what();
+  }
+  return "accepted";
+}
+
+json builtin() { return json::parse(builtin_price_table_text()); }
+
+TEST(PriceTableTest, TheBuiltInOneIsTheExampleFile) {
+  const std::filesystem::path source = std::getenv("VIRGA_SOURCE_DIR");
+  const auto bytes = read_file(source / "examples/prices/aws-us-east-1.json");
+  EXPECT_EQ(as_text(bytes), builtin_price_table_text());
+  EXPECT_EQ(load_price_table(source / "examples/prices/aws-us-east-1.json"), builtin_price_table());
+}
+
+TEST(PriceTableTest, HasThePricesOfTheExample) {
+  const auto& table = builtin_price_table();
+  EXPECT_EQ(table.name, "AWS Lambda");
+  EXPECT_EQ(table.functions.usd_per_gb_second, 0.0000166667);
+  EXPECT_DOUBLE_EQ(table.functions.usd_per_request, 0.20 / 1e6);
+  EXPECT_EQ(table.functions.granularity, 1ms);
+  EXPECT_DOUBLE_EQ(table.services.at("object-store").usd_per_write, 0.005 / 1000);
+  EXPECT_EQ(table.services.at("data-store").usd_per_hour, 0.085);
+  EXPECT_EQ(would_cost(Usd::of(0.0031), table), "would cost $0.00310 on AWS Lambda (prices of 2025-08-01)");
+}
+
+TEST(PriceTableTest, AnInvocationCostsItsGigabyteSecondsAndItsRequest) {
+  const auto& prices = builtin_price_table().functions;
+  // One GB for 1,000 s: 1,000 x 0.0000166667, and one request.
+  EXPECT_EQ(invocation_price(prices, 1'024'000'000, 1000s), Usd::of(0.0166667) + Usd::of(0.0000002));
+  EXPECT_EQ(gb_seconds(prices, 512'000'000, 3s), 1.5);
+  EXPECT_EQ(vcpus(prices, 1'769'000'000), 1.0);
+}
+
+TEST(PriceTableTest, RoundsMemoryUpToMegabytesAndTimeUpToMilliseconds) {
+  auto prices = builtin_price_table().functions;
+  EXPECT_EQ(billed_megabytes(prices, 708'000'001), 709U);
+  EXPECT_EQ(billed_megabytes(prices, 1), 128U);
+  EXPECT_EQ(billed_time(prices, 1ns), 1ms);
+  EXPECT_EQ(billed_time(prices, 2ms), 2ms);
+  EXPECT_EQ(billed_time(prices, -5ms), 0ms);
+  prices.granularity = 100ms;
+  EXPECT_EQ(billed_time(prices, 101ms), 200ms);
+}
+
+TEST(PriceTableTest, AServiceIsBilledByTheSecondFromItsSmallestTimeOn) {
+  const auto& store = service_prices(builtin_price_table(), "data-store");
+  EXPECT_EQ(service_time_price(store, 0), Usd());
+  EXPECT_EQ(service_time_price(store, 0.1), service_time_price(store, 60));
+  EXPECT_EQ(service_time_price(store, 3600), Usd::of(0.085));
+  EXPECT_LT(service_time_price(store, 60), service_time_price(store, 60.5));
+}
+
+TEST(PriceTableTest, NamesTheServicesThatHavePrices) {
+  try {
+    static_cast<void>(service_prices(builtin_price_table(), "redis"));
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kNotFound);
+    EXPECT_THAT(error.what(), HasSubstr("'redis'"));
+    EXPECT_THAT(error.what(), HasSubstr("data-store, driver, object-store"));
+  }
+}
+
+TEST(PriceTableTest, NamesWhatIsWrong) {
+  const auto with = [](const std::string& pointer, const json& value) {
+    auto table = builtin();
+    table[json::json_pointer(pointer)] = value;
+    return refusal(table);
+  };
+  EXPECT_EQ(refusal(builtin()), "accepted");
+  EXPECT_THAT(with("/lambda/usd_per_gb_second", -1), HasSubstr("mine.json: lambda.usd_per_gb_second must be a number"));
+  EXPECT_THAT(with("/lambda/usd_per_gb_second", nullptr), HasSubstr("lambda.usd_per_gb_second"));
+  EXPECT_THAT(with("/lambda/granularity_ms", 0), HasSubstr("lambda.granularity_ms must be a whole number from 1"));
+  EXPECT_THAT(with("/lambda/largest_mb", 1), HasSubstr("lambda.largest_mb must be a whole number from 128"));
+  EXPECT_THAT(with("/lambda/bills_init", "yes"), HasSubstr("lambda.bills_init must be true or false"));
+  EXPECT_THAT(with("/lambda/usd_per_gb_secnd", 1), HasSubstr("lambda.usd_per_gb_secnd is not known"));
+  EXPECT_THAT(with("/services/data-store/usd_per_hour", 1e9), HasSubstr("services.data-store.usd_per_hour"));
+  EXPECT_THAT(with("/services/mine", json::object()), HasSubstr("services.mine.usd_per_hour is missing"));
+  EXPECT_THAT(with("/currency", "EUR"), HasSubstr("currency must be \"USD\""));
+  EXPECT_THAT(with("/date", "yesterday"), HasSubstr("date must be a day"));
+  EXPECT_THAT(with("/date", "2025-13-01"), HasSubstr("date must be a day"));
+  EXPECT_THAT(with("/name", ""), HasSubstr("name must have 1 to 64 bytes"));
+  EXPECT_THAT(with("/schema_version", 2), HasSubstr("schema_version is not 1"));
+  EXPECT_THAT(refusal(json::array()), HasSubstr("schema_version is not 1"));
+}
+
+TEST(PriceTableTest, RefusesWhatIsNoSmallJson) {
+  EXPECT_THROW(static_cast<void>(parse_price_table("{", "x")), Error);
+  EXPECT_THROW(static_cast<void>(parse_price_table(std::string(100'000, '['), "x")), Error);
+}
+
+}  // namespace
+}  // namespace virga
