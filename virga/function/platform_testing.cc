@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -146,8 +147,13 @@ FunctionEnd run_function(const std::vector<std::string>& arguments, const std::v
   ::posix_spawn_file_actions_destroy(&actions);
   if (error != 0) throw system_error("cannot start " + command[0], error);
   int status = 0;
-  while (::waitpid(process, &status, 0) < 0 && errno == EINTR) continue;
+  struct rusage usage {};
+  while (::wait4(process, &status, 0, &usage) < 0 && errno == EINTR) continue;
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+  };
   return {.exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status),
+          .cpu_seconds = seconds(usage.ru_utime) + seconds(usage.ru_stime),
           .out = std::string(as_text(read_file(out, 1 << 20))),
           .err = std::string(as_text(read_file(err, 1 << 20)))};
 }

@@ -64,6 +64,7 @@ class ScriptedPlatform {
 /// its end.
 struct FunctionEnd {
   int exit_code = -1;  ///< 128 + signal when a signal ended it
+  double cpu_seconds = 0;
   std::string out;
   std::string err;
 };

@@ -29,6 +29,10 @@ constexpr std::size_t kMostIdBytes = 200;
 
 std::string_view excerpt(std::string_view text) { return text.substr(0, 300); }
 
+/// The first of June 2018: a deadline before this version of the protocol says nothing. (@vercel/fun always sends
+/// 5000.)
+constexpr std::uint64_t kProtocolUnixMs = 1'527'811'200'000;
+
 /// Ids stand in paths.
 bool is_request_id(std::string_view id) noexcept {
   const auto is_plain = [](char c) {
@@ -82,7 +86,7 @@ std::optional<Invocation> RuntimeApi::next() {
                   fmt::format("{}: the deadline \"{}\" is no number of milliseconds", name_of(request), excerpt(*text)),
                   kRemedy);
     }
-    invocation.deadline = deadline_of(unix_ms, std::chrono::system_clock::now());
+    if (unix_ms >= kProtocolUnixMs) invocation.deadline = deadline_of(unix_ms, std::chrono::system_clock::now());
   }
   return invocation;
 }

@@ -67,14 +67,16 @@ TEST(RuntimeApi, FetchesInvocationsAndAnswersThemOnOneConnection) {
 }
 
 TEST(RuntimeApi, KnowsUntilWhenAnInvocationMayGoOn) {
-  const ScriptedPlatform platform({event_of("1", "{}", 60s), event_of("2", "{}", -60s),
-                                   reply_of(200, "{}", "Lambda-Runtime-Aws-Request-Id: 3\r\n")});
+  const ScriptedPlatform platform(
+      {event_of("1", "{}", 60s), event_of("2", "{}", -60s), reply_of(200, "{}", "Lambda-Runtime-Aws-Request-Id: 3\r\n"),
+       reply_of(200, "{}", "Lambda-Runtime-Aws-Request-Id: 4\r\nLambda-Runtime-Deadline-Ms: 5000\r\n")});
   RuntimeApi api(platform.address());
   const auto left = api.next()->deadline.value().remaining();
   EXPECT_GT(left, 0s);
   EXPECT_LE(left, 60s);
   EXPECT_TRUE(api.next()->deadline.value().passed());
   EXPECT_FALSE(api.next()->deadline);
+  EXPECT_FALSE(api.next()->deadline) << "no time in this century";
 }
 
 TEST(RuntimeApi, ConvertsTheDeadlineWithinBounds) {
