@@ -18,4 +18,7 @@ struct ProcessUsage {
 };
 [[nodiscard]] ProcessUsage process_usage() noexcept;
 
+/// From now on, process_usage() tells the peak since this call, where the system permits that.
+void forget_peak_memory() noexcept;
+
 }  // namespace virga

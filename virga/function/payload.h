@@ -42,7 +42,7 @@ struct Answer {
   std::string end;             ///< of a worker: to_string(WorkerEnd); of an evaluation: "evaluated"; else "error"
   std::optional<double> loss;  ///< of an evaluation; none if it is not finite
   std::optional<Work> work;    ///< of a worker that ended without an error
-  double cpu_seconds = 0;      ///< of the process so far
+  double cpu_seconds = 0;      ///< of the invocation; of the first in a process: and its start
   std::uint64_t peak_memory_bytes = 0;
   std::string error_kind, message, remedy;
   bool operator==(const Answer&) const = default;

@@ -80,10 +80,10 @@ Answer try_task(const Payload& payload, const std::string& token) noexcept {
 
 }  // namespace
 
-Answer run_task(const Payload& payload, const std::string& token) noexcept {
+Answer run_task(const Payload& payload, const std::string& token, const ProcessUsage& charged) noexcept {
   auto answer = try_task(payload, token);
   const auto usage = process_usage();
-  answer.cpu_seconds = usage.cpu_seconds;
+  answer.cpu_seconds = usage.cpu_seconds - charged.cpu_seconds;
   answer.peak_memory_bytes = usage.peak_memory_bytes;
   return answer;
 }

@@ -1,0 +1,25 @@
+# Libraries as archives, so that a program can be linked statically (virga_link_statically). What a program does not use
+# of them, it does not carry.
+set(ZLIB_USE_STATIC_LIBS ON)
+set(OPENSSL_USE_STATIC_LIBS ON)
+
+# Debian's fmt has headers and a shared library: the static one is built here.
+find_path(FMT_INCLUDE_DIR fmt/format-inl.h REQUIRED)
+add_library(virga_fmt STATIC ${CMAKE_SOURCE_DIR}/cmake/fmt.cc)
+target_include_directories(virga_fmt SYSTEM PUBLIC ${FMT_INCLUDE_DIR})
+add_library(fmt::fmt ALIAS virga_fmt)
+
+# virga_link_statically(<program>): needs nothing of the system that it runs on but the kernel, and is stripped. Not with
+# sanitizers or coverage, whose runtimes are shared; then nothing happens. The addresses are fixed (no PIE), which spares
+# relocating the program at each start.
+function(virga_link_statically program)
+  if(VIRGA_SANITIZE OR VIRGA_COVERAGE)
+    return()
+  endif()
+  # The linker warns that a static program which looks up host names may load shared libraries of the system's glibc.
+  # This one does not (virga/function/function_main.cc, look_up_hosts_by_ourselves).
+  target_link_options(${program} PRIVATE -static -no-pie -Wl,--gc-sections -Wl,--no-warnings)
+  if(CMAKE_BUILD_TYPE STREQUAL Release)
+    target_link_options(${program} PRIVATE -s)
+  endif()
+endfunction()
