@@ -1,11 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include <nlohmann/json_fwd.hpp>
 
 #include "virga/base/phase_clock.h"
 #include "virga/collective/all_reduce.h"
+#include "virga/cost/ledger.h"
+#include "virga/cost/wall_account.h"
 
 namespace virga {
 
@@ -19,6 +22,8 @@ struct FunctionsReport {
   std::uint64_t worker_rounds = 0;      ///< completed, of all workers together
   Traffic traffic;                      ///< of all workers together
   PhaseTimes times;                     ///< of all workers together
+  std::string sandbox;                  ///< which limits are in force, for people; empty: none
+  Ledger ledger;                        ///< what it took, as far as this driver saw it
   std::uint64_t messages_left = 0;      ///< in the channel at the end, before it was swept: of the last rounds
 };
 

@@ -18,6 +18,7 @@
 #include "virga/channel/open_channel.h"
 #include "virga/control/run_folder.h"
 #include "virga/data/schedule.h"
+#include "virga/driver/meter.h"
 #include "virga/driver/open_engine.h"
 #include "virga/policy/silence_watch.h"
 #include "virga/policy/supervisor.h"
@@ -106,6 +107,7 @@ class FunctionsRun {
         registers_((place.folder / "registers").string()),
         token_(place.store.empty() ? random_token() : place.store_token),
         engine_(open_engine(place, {{"VIRGA_CHANNEL_TOKEN", token_}})),
+        meter_(place.origin, place.ledger, place.memory_bytes),
         silence_(place.silence),
         supervisor_(take_over()) {
     result_.learning_rate = learning_rate;
@@ -134,6 +136,7 @@ class FunctionsRun {
                 .now_seconds = std::chrono::duration<double>(now - began_).count()});
     }
     clear();
+    report_.ledger = meter_.ledger();
     if (report != nullptr) *report = report_;
     if (!chosen_) throw Error(ErrorKind::kInterrupted, "the run was stopped before its first evaluation");
     result_.elapsed = result_.last.elapsed;
@@ -147,6 +150,12 @@ class FunctionsRun {
     engine_->kill_all();
     if (std::exchange(cleared_, true) || !channel_) return;
     try {
+      meter_.abandon();
+      if (server_) {
+        const auto& traffic = report_.traffic;
+        meter_.service("data-store", store_since_, traffic.messages_put, traffic.messages_got,
+                       traffic.bytes_put + traffic.bytes_got);
+      }
       report_.messages_left = channel_->contents(short_time()).messages;
       channel_->sweep(supervisor_.view().number + 1, short_time());
     } catch (const Error&) {
@@ -294,16 +303,19 @@ class FunctionsRun {
     }
   }
   void perform(const InvokeWorker& command) {
-    const auto invocation =
-        engine_->invoke({.run = place_.folder.string(),
-                        .task = "worker",
-                        .member = command.member,
-                        .epoch = 0,
-                        .lifetime = place_.lifetime},
-                       fmt::format("worker-{}-{}", command.member.worker, command.member.generation));
+    const auto invocation = invoke({.run = place_.folder.string(),
+                                    .task = "worker",
+                                    .member = command.member,
+                                    .epoch = 0,
+                                    .lifetime = place_.lifetime},
+                                   fmt::format("worker-{}-{}", command.member.worker, command.member.generation));
     workers_[invocation] = command.member;
-    invoked_[invocation] = Clock::now();
+  }
+  Engine::Invocation invoke(const Payload& payload, const std::string& name) {
+    const auto invocation = engine_->invoke(payload, name);
+    meter_.began(invocation, payload);
     ++report_.invocations;
+    return invocation;
   }
   void perform(const KillWorker& command) {
     for (const auto& [invocation, member] : workers_) {
@@ -311,16 +323,13 @@ class FunctionsRun {
     }
   }
   void perform(const InvokeEvaluation& command) {
-    const auto invocation =
-        engine_->invoke({.run = place_.folder.string(),
-                        .task = "evaluate",
-                        .member = {},
-                        .epoch = command.stopped ? 0 : command.epoch,
-                        .lifetime = place_.lifetime},
-                       command.stopped ? "evaluate-stopped" : fmt::format("evaluate-{}", command.epoch));
+    const auto invocation = invoke({.run = place_.folder.string(),
+                                    .task = "evaluate",
+                                    .member = {},
+                                    .epoch = command.stopped ? 0 : command.epoch,
+                                    .lifetime = place_.lifetime},
+                                   command.stopped ? "evaluate-stopped" : fmt::format("evaluate-{}", command.epoch));
     evaluations_[invocation] = {command.epoch, command.stopped};
-    invoked_[invocation] = Clock::now();
-    ++report_.invocations;
   }
   void perform(const Evaluated& command) {
     const SnapshotName name{command.epoch, command.stopped};
@@ -432,8 +441,8 @@ class FunctionsRun {
   }
 
   void count(const Engine::Ended& ended) {
-    const auto invoked = invoked_.extract(ended.invocation);
-    report_.invocation_seconds += std::chrono::duration<double>(Clock::now() - invoked.mapped()).count();
+    meter_.ended(ended, lost_.contains(ended.invocation));
+    report_.invocation_seconds += meter_.ledger().invocations.back().seconds;
     if (!ended.answer) return;
     const auto& answer = *ended.answer;
     report_.cpu_seconds += answer.cpu_seconds;
@@ -518,7 +527,8 @@ class FunctionsRun {
 
   std::map<Engine::Invocation, Member> workers_;
   std::map<Engine::Invocation, SnapshotName> evaluations_;
-  std::map<Engine::Invocation, Clock::time_point> invoked_;
+  InvocationMeter meter_;
+  Clock::time_point store_since_ = Clock::now();
   SilenceWatch silence_;
   bool doubt_ = false;  // somebody ran out of patience: who goes on in the next view is doubted
   std::map<Engine::Invocation, const char*> lost_;  // why they were killed

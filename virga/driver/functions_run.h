@@ -19,13 +19,13 @@ namespace virga {
 /// Where and how a run's functions work.
 struct FunctionsPlace {
   std::string run_id;
-  std::filesystem::path folder;           ///< the run's URI while it goes on: a folder of its own
-  std::filesystem::path program;          ///< virga-function
+  std::filesystem::path folder;   ///< the run's URI while it goes on: a folder of its own
+  std::filesystem::path program;  ///< virga-function
   /// Process: as it is, without limits but its lifetime. Local: a local engine in this process, which runs it as a
   /// Lambda function within limits.
   enum class EngineKind : std::uint8_t { kProcess, kLocal };
   EngineKind engine = EngineKind::kProcess;
-  std::string data;  ///< URI of the training set
+  std::string data;                       ///< URI of the training set
   std::optional<std::string> validation;  ///< of a set of its own
   bool validates = false;
   /// Directory: files in the run's folder. Data store: a virga-ps.
@@ -44,7 +44,9 @@ struct FunctionsPlace {
   std::uint64_t cache_bytes = std::uint64_t{64} << 20;  ///< most for decoded rows, a function; less if memory is short
   std::chrono::milliseconds look_interval{100};         ///< for what workers leave at the run's URI
   std::chrono::milliseconds restart_pause{100};         ///< the first one: Supervisor::Options::first_pause_seconds
-  std::string settings;                                 ///< settings_text() of the job, kept for a resume
+  std::chrono::steady_clock::time_point origin = std::chrono::steady_clock::now();  ///< when the run began
+  std::filesystem::path ledger = {};                                                ///< file to append to; empty: none
+  std::string settings;  ///< settings_text() of the job, kept for a resume
   /// Goes on with what is in the folder, which another driver has left.
   bool resume = false;
   std::set<Round> reported = {};  ///< resume: rounds whose evaluations the observer need not hear of again

@@ -129,11 +129,13 @@ std::string absolute_uri(const std::string& uri) {
 }
 
 FunctionsPlace functions_place(const TrainRequest& request, const JobData& data, const RunRecord& record,
-                               bool validates, const TrainingPlan& plan) {
+                               bool validates, const TrainingPlan& plan, std::chrono::steady_clock::time_point began) {
   const auto& job = request.job;
   FunctionsPlace place;
   place.run_id = record.id();
   place.folder = resume_folder(std::filesystem::absolute(record.folder()));
+  place.origin = began;
+  place.ledger = ledger_path(record.folder());
   place.settings = settings_text(request.settings, std::filesystem::current_path());
   place.resume = request.resume.has_value();
   if (place.resume) {
@@ -203,6 +205,7 @@ void check_channel(const TrainRequest& request) {
 }
 
 std::filesystem::path resume_folder(const std::filesystem::path& run_folder) { return run_folder / "functions"; }
+std::filesystem::path ledger_path(const std::filesystem::path& run_folder) { return run_folder / "ledger.jsonl"; }
 
 TrainRequest resumed_request(const Run& run, const std::filesystem::path& home, unsigned cores,
                              std::uint64_t cache_bytes, const std::filesystem::path& function_program,
@@ -241,6 +244,7 @@ std::string_view word_for(EndReason reason) noexcept {
 
 TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainObserver& observer,
                    const std::stop_token& stop) {
+  const auto began = std::chrono::steady_clock::now();
   const auto& data = job_data.train;
   const auto* validation = job_data.validation ? &*job_data.validation : nullptr;
   if (validation != nullptr) check_same_encoding(data, *validation);
@@ -279,10 +283,10 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
     std::optional<FunctionsReport> functions;
     if (job.functions.engine != "single") functions.emplace();
     auto result =
-        functions
-            ? train_on_functions(run, functions_place(request, job_data, record, validation_cache != nullptr, run.plan),
-                                 cache, kernels(level), recorder, stop, &*functions)
-            : train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
+        functions ? train_on_functions(
+                        run, functions_place(request, job_data, record, validation_cache != nullptr, run.plan, began),
+                        cache, kernels(level), recorder, stop, &*functions)
+                  : train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
     const auto model = make_model_file(request, data, run.plan, result);
     const auto bytes = encode_model(model);
     write_file_atomically(record.model_path(), bytes);

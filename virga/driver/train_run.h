@@ -34,6 +34,9 @@ void check_channel(const TrainRequest& request);
 /// What a run on functions works in, and what a stopped or dead one leaves: all that is needed to go on.
 [[nodiscard]] std::filesystem::path resume_folder(const std::filesystem::path& run_folder);
 
+/// What a run on functions took: docs/formats/ledger.md.
+[[nodiscard]] std::filesystem::path ledger_path(const std::filesystem::path& run_folder);
+
 /// The job of such a run. Throws Error(kNotFound) if the run left nothing to go on with, kConflict while it runs.
 [[nodiscard]] TrainRequest resumed_request(const Run& run, const std::filesystem::path& home, unsigned cores,
                                            std::uint64_t cache_bytes, const std::filesystem::path& function_program,

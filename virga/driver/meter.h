@@ -1,0 +1,51 @@
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "virga/cost/ledger.h"
+#include "virga/cost/wall_account.h"
+#include "virga/engine/engine.h"
+
+namespace virga {
+
+/// Meters a run's invocations from its driver: each is a record of the ledger as soon as it is over. For one thread.
+class InvocationMeter {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  /// `origin`: when the run began; records tell times since. `ledger`: a file to append to; empty: none. Throws
+  /// Error(kIo, kConflict).
+  InvocationMeter(Clock::time_point origin, const std::filesystem::path& ledger, std::uint64_t memory_bytes);
+
+  void began(Engine::Invocation invocation, const Payload& payload);
+  /// `lost`: it was given up, and what it did does not count.
+  void ended(const Engine::Ended& ended, bool lost);
+  /// All that still runs is given up.
+  void abandon();
+  /// A service that was there from `from` until now.
+  void service(const std::string& name, Clock::time_point from, std::uint64_t writes, std::uint64_t reads,
+               std::uint64_t bytes);
+
+  [[nodiscard]] const Ledger& ledger() const noexcept { return ledger_; }
+  [[nodiscard]] double seconds_since_origin(Clock::time_point time) const noexcept;
+
+ private:
+  struct Running {
+    Clock::time_point since;
+    Payload payload;
+  };
+  void add(InvocationRecord record);
+  [[nodiscard]] InvocationRecord record_of(const Running& running) const;
+
+  const Clock::time_point origin_;
+  const std::uint64_t memory_bytes_;
+  std::optional<LedgerWriter> writer_;
+  std::map<Engine::Invocation, Running> running_;
+  Ledger ledger_;
+};
+
+}  // namespace virga
