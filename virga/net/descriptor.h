@@ -21,7 +21,7 @@ class Descriptor {
   }
 
   [[nodiscard]] int get() const noexcept { return number_; }
-  /// Hands it over.
+  /// Whoever calls this closes it.
   [[nodiscard]] int release() noexcept { return std::exchange(number_, -1); }
   explicit operator bool() const noexcept { return number_ >= 0; }
 
