@@ -21,6 +21,8 @@ class Descriptor {
   }
 
   [[nodiscard]] int get() const noexcept { return number_; }
+  /// Whoever calls this closes it.
+  [[nodiscard]] int release() noexcept { return std::exchange(number_, -1); }
   explicit operator bool() const noexcept { return number_ >= 0; }
 
  private:

@@ -16,6 +16,8 @@ struct HttpHeader {
   bool operator==(const HttpHeader&) const = default;
 };
 
+/// Names of headers have no case.
+[[nodiscard]] bool is_same_header(std::string_view name, std::string_view other) noexcept;
 /// The value of the first header of that name, whatever its case; nothing if there is none.
 [[nodiscard]] const std::string* find_header(const std::vector<HttpHeader>& headers, std::string_view name) noexcept;
 
