@@ -150,7 +150,14 @@ lambda::FunctionConfiguration LambdaClient::create_function(const lambda::Create
   } else {
     function = read_answer(lambda::decode_function_configuration, outcome.response->body, what);
   }
-  return impl_->wait_until_ready(std::move(function), deadline, what);
+  try {
+    return impl_->wait_until_ready(std::move(function), deadline, what);
+  } catch (const Error&) {
+    // Should this fail as well, the reason why it is not ready matters more.
+    (void)impl_->calls.wait_for(Operation::kDeleteFunction,
+                                request_for(Operation::kDeleteFunction, request.function_name), Deadline::in(5s));
+    throw;
+  }
 }
 
 lambda::FunctionDescription LambdaClient::get_function(const std::string& name, Deadline deadline) {

@@ -64,7 +64,8 @@ class LambdaClient {
   LambdaClient(const LambdaClient&) = delete;
   LambdaClient& operator=(const LambdaClient&) = delete;
 
-  /// Waits until it is active. Checks the request against AWS's limits before it is sent (kUsage).
+  /// Waits until it is active; if it does not become so, it is deleted again. Checks the request against AWS's limits
+  /// before it is sent (kUsage).
   lambda::FunctionConfiguration create_function(const lambda::CreateFunctionRequest& request, Deadline deadline);
   [[nodiscard]] lambda::FunctionDescription get_function(const std::string& name, Deadline deadline);
   [[nodiscard]] lambda::FunctionConfiguration get_function_configuration(const std::string& name, Deadline deadline);
