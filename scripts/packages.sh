@@ -2,7 +2,7 @@
 
 packages_build="g++ cmake ninja-build libfmt-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev zlib1g-dev libzstd-dev libboost-dev libssl-dev libarchive-dev"
 packages_data="dataset-fashion-mnist"
-packages_test="libgtest-dev libgmock-dev libbenchmark-dev clang-format python3 python3-numpy python3-scipy python3-sklearn liblinear-tools zstd"
+packages_test="libgtest-dev libgmock-dev libbenchmark-dev clang-format python3 python3-numpy python3-scipy python3-sklearn liblinear-tools zstd procps"
 packages_full="clang clang-tidy libclang-rt-14-dev"
 
 # install_packages NAME...: installs those that are missing, as root or through sudo; says so when neither is possible.
@@ -43,4 +43,14 @@ build_jobs() {
   cores=$(nproc)
   [ "$by_memory" -lt 1 ] && by_memory=1
   [ "$cores" -lt "$by_memory" ] && echo "$cores" || echo "$by_memory"
+}
+
+# install_npm_packages: what tests/npm/package-lock.json names, if it is not there already. A node that somebody installed
+# otherwise than from Debian will do.
+install_npm_packages() {
+  { command -v node && command -v npm; } >/dev/null || install_packages nodejs npm
+  local installed=tests/npm/node_modules/.package-lock.json
+  [ -f "$installed" ] && [ ! tests/npm/package-lock.json -nt "$installed" ] && return 0
+  echo "Installing npm packages of tests/npm"
+  npm ci --prefix tests/npm --ignore-scripts --no-audit --no-fund --loglevel=error
 }
