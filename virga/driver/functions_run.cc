@@ -106,12 +106,13 @@ class FunctionsRun {
         store_(open_object_store(place.folder.string())),
         registers_((place.folder / "registers").string()),
         token_(place.store.empty() ? random_token() : place.store_token),
-        engine_(open_engine(place, {{"VIRGA_CHANNEL_TOKEN", token_}})),
         meter_(place.origin, place.ledger, place.memory_bytes),
         silence_(place.silence),
         supervisor_(take_over()) {
     result_.learning_rate = learning_rate;
     write_job(manifest_checksum(manifest));
+    engine_ = open_engine(place, {{"VIRGA_CHANNEL_TOKEN", token_}}, services_);
+    report_.sandbox = engine_->limits();
   }
 
   ~FunctionsRun() { clear(); }
@@ -147,7 +148,7 @@ class FunctionsRun {
   /// Nobody works any more, and what was said in this driver's views is no longer of use. If the data store is gone,
   /// its messages are.
   void clear() noexcept {
-    engine_->kill_all();
+    if (engine_) engine_->kill_all();
     if (std::exchange(cleared_, true) || !channel_) return;
     try {
       meter_.abandon();
@@ -254,7 +255,7 @@ class FunctionsRun {
     if (place_.channel == FunctionsPlace::ChannelKind::kDirectory) {
       return "directory:" + (place_.folder / "channel").string();
     }
-    if (!place_.store.empty()) return "ps:" + place_.store;
+    if (!place_.store.empty()) return reached("ps:" + place_.store);
     // A Unix socket is faster, but its path must be short.
     constexpr std::size_t kLongestPath = 100;
     // One of its own for each driver: what another one started may hold that one's for a moment after its death.
@@ -263,7 +264,13 @@ class FunctionsRun {
     options.listen = {path.size() <= kLongestPath ? "unix:" + path : "tcp:127.0.0.1:0"};
     options.token = token_;
     server_ = std::make_unique<PsServer>(options);
-    return "ps:" + server_->addresses()[0];
+    return reached("ps:" + server_->addresses()[0]);
+  }
+  /// The URI of a data store that functions are to reach.
+  std::string reached(std::string channel) {
+    auto address = parse_address(std::string_view(channel).substr(3));
+    if (address.kind == Address::Kind::kTcp) services_.push_back(std::move(address));
+    return channel;
   }
 
   void beat() {
@@ -523,7 +530,8 @@ class FunctionsRun {
   const std::string token_;
   std::unique_ptr<PsServer> server_;
   std::unique_ptr<Channel> channel_;
-  const std::unique_ptr<Engine> engine_;
+  std::vector<Address> services_;  // that functions must reach
+  std::unique_ptr<Engine> engine_;
 
   std::map<Engine::Invocation, Member> workers_;
   std::map<Engine::Invocation, SnapshotName> evaluations_;

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <stop_token>
@@ -25,8 +26,10 @@ struct FunctionsPlace {
   /// Lambda function within limits.
   enum class EngineKind : std::uint8_t { kProcess, kLocal };
   EngineKind engine = EngineKind::kProcess;
-  std::string data;                       ///< URI of the training set
-  std::optional<std::string> validation;  ///< of a set of its own
+  unsigned cores = 1;                                   ///< of this machine
+  std::map<std::string, std::string> environment = {};  ///< of the functions, besides what they need
+  std::string data;                                     ///< URI of the training set
+  std::optional<std::string> validation;                ///< of a set of its own
   bool validates = false;
   /// Directory: files in the run's folder. Data store: a virga-ps.
   enum class ChannelKind : std::uint8_t { kDirectory, kDataStore };

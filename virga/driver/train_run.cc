@@ -142,6 +142,7 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
     for (const auto& entry : request.resume->history) place.reported.insert(entry.round);
   }
   place.program = request.function_program;
+  place.cores = request.cores;
   place.engine =
       job.functions.engine == "local" ? FunctionsPlace::EngineKind::kLocal : FunctionsPlace::EngineKind::kProcess;
   place.data = absolute_uri(data.train.uri);

@@ -52,6 +52,8 @@ class Engine {
   /// Ends all that runs; nobody hears of it.
   virtual void kill_all() noexcept = 0;
 
+  /// Which limits hold for functions and how, for people; empty: none, or not known.
+  [[nodiscard]] virtual std::string limits() const { return {}; }
   /// For tests that kill: process ids of what runs, as far as this machine knows.
   [[nodiscard]] virtual std::vector<pid_t> processes() const { return {}; }
 };

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@
 #include "virga/engine/lambda_report.h"
 #include "virga/engine/zip.h"
 #include "virga/net/http_client.h"
+#include "virga/net/socket.h"
 
 namespace virga {
 namespace {
@@ -461,7 +463,7 @@ TEST_F(LocalEngineTest, KeepsAFunctionToItsOwnFilesAndNetwork) {
   EXPECT_EQ(body(invoke("f", {{"do", "write"}, {"file", (folder_ / "other").string()}}))["wrote"], false);
   EXPECT_FALSE(std::filesystem::exists(folder_ / "other"));
   EXPECT_EQ(body(invoke("f", {{"do", "write"}, {"file", (folder_ / "shared" / "mine").string()}}))["wrote"], true);
-  EXPECT_EQ(body(invoke("f", {{"do", "connect"}, {"port", engine_->address().port}}))["got"], "error");
+  EXPECT_EQ(body(invoke("f", {{"do", "connect"}, {"port", int{engine_->address().port}}}))["got"], "error");
 }
 
 TEST_F(LocalEngineTest, LetsAFunctionReachTheServicesOfItsJob) {
@@ -473,13 +475,13 @@ TEST_F(LocalEngineTest, LetsAFunctionReachTheServicesOfItsJob) {
     char buffer[100];
     (void)wait_ready(connection.get(), POLLIN, nullptr, deadline);
     const auto count = ::read(connection.get(), buffer, sizeof buffer);
-    if (count > 0) EXPECT_EQ(::write(connection.get(), buffer, static_cast<std::size_t>(count)), count);
+    EXPECT_EQ(::write(connection.get(), buffer, static_cast<std::size_t>(std::max<ssize_t>(count, 0))), count);
   });
   LocalEngine::Options options;
   options.services = {echo.address()};
   engine(options);
   create("f");
-  EXPECT_EQ(body(invoke("f", {{"do", "connect"}, {"port", echo.address().port}}))["got"], "hello");
+  EXPECT_EQ(body(invoke("f", {{"do", "connect"}, {"port", int{echo.address().port}}}))["got"], "hello");
   server.join();
 }
 
