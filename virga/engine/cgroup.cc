@@ -174,8 +174,8 @@ std::vector<std::string> ControlGroup::join_files() const {
 std::uint64_t ControlGroup::out_of_memory_kills() const {
   const auto& memory = at(Controller::kMemory);
   if (memory.version == 0) return 0;
-  return number_of(read_text(memory.folder / (memory.version == 1 ? "memory.oom_control" : "memory.events")),
-                   "oom_kill");
+  return number_after_key(read_text(memory.folder / (memory.version == 1 ? "memory.oom_control" : "memory.events")),
+                          "oom_kill");
 }
 
 std::optional<std::uint64_t> ControlGroup::peak_memory_bytes() const {
@@ -193,7 +193,7 @@ std::optional<std::chrono::nanoseconds> ControlGroup::cpu() const {
   }
   const auto& second = at(Controller::kCpu);
   if (second.version != 2) return std::nullopt;
-  return std::chrono::microseconds(number_of(read_text(second.folder / "cpu.stat"), "usage_usec"));
+  return std::chrono::microseconds(number_after_key(read_text(second.folder / "cpu.stat"), "usage_usec"));
 }
 
 std::optional<std::vector<pid_t>> ControlGroup::processes() const {
@@ -219,7 +219,7 @@ ControlGroup::~ControlGroup() {
 }
 
 ControlGroups::ControlGroups(const std::string& name) {
-  const auto self = this_process();
+  const auto self = owner_of_this_process();
   const auto mountinfo = read_text("/proc/self/mountinfo");
   const auto groups = read_text("/proc/self/cgroup");
   std::string controllers;

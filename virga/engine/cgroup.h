@@ -39,13 +39,13 @@ struct GroupOwner {
   std::uint64_t start = 0;  ///< of the process, in ticks since the machine's: a number may be given again
   bool operator==(const GroupOwner&) const = default;
 };
-[[nodiscard]] GroupOwner this_process();
+[[nodiscard]] GroupOwner owner_of_this_process();
 [[nodiscard]] std::string group_name(std::string_view name, const GroupOwner& owner);
 /// Nothing if it is not such a name.
 [[nodiscard]] std::optional<GroupOwner> group_owner(std::string_view group);
 
 /// The number after `key` in "KEY NUMBER" lines, as most files of control groups have them; 0 if there is none.
-[[nodiscard]] std::uint64_t number_of(std::string_view text, std::string_view key);
+[[nodiscard]] std::uint64_t number_after_key(std::string_view text, std::string_view key);
 
 /// Quota and period of a share of processor time, in microseconds. The period is 10 ms: a program never waits longer.
 /// The kernel knows no quota below 1 ms, so below a tenth of a processor the period is longer instead.

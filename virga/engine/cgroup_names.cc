@@ -109,7 +109,7 @@ Hierarchy find_hierarchy(Controller controller, std::string_view mountinfo, std:
   return second;
 }
 
-GroupOwner this_process() {
+GroupOwner owner_of_this_process() {
   struct stat status {};
   const bool known = ::stat("/proc/self/ns/pid", &status) == 0;
   return {.pid_namespace = known ? status.st_ino : 0,
@@ -132,7 +132,7 @@ std::optional<GroupOwner> group_owner(std::string_view group) {
   return owner;
 }
 
-std::uint64_t number_of(std::string_view text, std::string_view key) {
+std::uint64_t number_after_key(std::string_view text, std::string_view key) {
   std::uint64_t number = 0;
   for (const auto line : split(text, '\n')) {
     if (line.size() > key.size() && line.starts_with(key) && line[key.size()] == ' ') {

@@ -132,7 +132,7 @@ class LocalEngineTest : public testing::Test {
     return http_request(engine_->address(), request, Deadline::in(kSoon), {.body_bytes = std::size_t{16} << 20});
   }
 
-  void create(const std::string& name, const json& more = {}, std::string_view bootstrap = kBootstrap) {
+  void create(const std::string& name, const json& more = json::object(), std::string_view bootstrap = kBootstrap) {
     json request = {{"FunctionName", name},
                     {"Runtime", "provided.al2023"},
                     {"Role", "arn:aws:iam::000000000000:role/virga"},
@@ -402,7 +402,7 @@ TEST_F(LocalEngineTest, ListsChangesAndDeletesFunctions) {
   EXPECT_EQ(body(invoke("a", {{"do", "env"}}))["env"]["WORD"], "new");
   EXPECT_EQ(body(call("GET", "/2015-03-31/functions/a"))["Configuration"]["MemorySize"], 256);
   EXPECT_EQ(call("DELETE", "/2015-03-31/functions/a").status, 204);
-  EXPECT_EQ(invoke("a", {}).status, 404);
+  EXPECT_EQ(invoke("a", json::object()).status, 404);
   EXPECT_EQ(header(call("GET", "/2015-03-31/functions/a"), "X-Amzn-Errortype"), "ResourceNotFoundException");
   EXPECT_TRUE(wait_until([&] { return engine_->processes().empty(); }));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "engine" / "code" / "a-1"));
@@ -433,7 +433,7 @@ TEST_F(LocalEngineTest, RefusesWhatItDoesNotKnow) {
   EXPECT_EQ(call("POST", "/2015-03-31/functions", "[]").status, 400);
   EXPECT_EQ(call("GET", "/2015-03-31/functions/f/policy").status, 404);
   EXPECT_EQ(call("POST", "/2015-03-31/functions/f:7/invocations", "{}").status, 404);
-  EXPECT_EQ(with({}).status, 201);
+  EXPECT_EQ(with(json::object()).status, 201);
 }
 
 TEST_F(LocalEngineTest, GivesAFunctionItsSurroundings) {
@@ -460,7 +460,10 @@ TEST_F(LocalEngineTest, KeepsAFunctionToItsOwnFilesAndNetwork) {
     return;
   }
   create("f");
-  EXPECT_EQ(body(invoke("f", {{"do", "write"}, {"file", (folder_ / "other").string()}}))["wrote"], false);
+  const auto outside = fmt::format("/var/tmp/virga-engine-test-{}", ::getpid());
+  EXPECT_EQ(body(invoke("f", {{"do", "write"}, {"file", outside}}))["wrote"], false);
+  // Its /tmp is its own.
+  EXPECT_EQ(body(invoke("f", {{"do", "write"}, {"file", (folder_ / "other").string()}}))["wrote"], true);
   EXPECT_FALSE(std::filesystem::exists(folder_ / "other"));
   EXPECT_EQ(body(invoke("f", {{"do", "write"}, {"file", (folder_ / "shared" / "mine").string()}}))["wrote"], true);
   EXPECT_EQ(body(invoke("f", {{"do", "connect"}, {"port", int{engine_->address().port}}}))["got"], "error");
