@@ -155,8 +155,9 @@ void SandboxMaker::Impl::name_limits() {
   if (powers_.memory.empty()) powers_.memory = "watched";
   powers_.cpu = by_group(Controller::kCpu);
   powers_.processes = by_group(Controller::kProcesses);
-  // The kernel does not count the processes of root.
-  if (powers_.processes.empty() && ::geteuid() != 0) powers_.processes = "rlimit";
+  // In a namespace of users the limit counts what is in it; else it would count all processes of the user, and root's
+  // are not held to it.
+  if (powers_.processes.empty() && (clone_flags(powers_) & CLONE_NEWUSER) != 0) powers_.processes = "rlimit";
 }
 
 /// A group may be made and yet not take a limit.

@@ -91,7 +91,7 @@ TEST_P(OwnerTest, TakesAllProcessesWithItWhenItIsKilled) {
   for (const int end : ready) ::close(end);
 }
 
-TEST_P(OwnerTest, LeavesNoProcessWhenAThreadThatHasStartedThemEnds) {
+TEST_P(OwnerTest, KeepsAProgramWhoseThreadHasEnded) {
   SandboxMaker maker("thread", GetParam());
   std::unique_ptr<Sandbox> sandbox;
   std::thread([&] { sandbox = maker.start(shell("read line; sleep 0.1; exit 6")); }).join();
