@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
-#include <cstring>
+#include <system_error>
 #include <utility>
 
 #include <netinet/in.h>
@@ -84,7 +84,8 @@ std::string_view name_of(Step step) {
   const auto what = fmt::format("the sandbox of {} could not {}", spec.program.string(), name_of(failure.step));
   if (failure.step != Step::kExec) throw system_error(what, failure.error);
   throw Error(ErrorKind::kNotFound,
-              fmt::format("{}: not a program that can be run: {}", spec.program.string(), std::strerror(failure.error)),
+              fmt::format("{}: not a program that can be run: {}", spec.program.string(),
+                          std::generic_category().message(failure.error)),
               "a program needs the right to be executed, the machine's own format, and the loader or interpreter that "
               "it names");
 }
@@ -263,6 +264,7 @@ std::unique_ptr<Sandbox> SandboxMaker::Impl::start(const SandboxSpec& wanted) {
                                           powers_.memory == "watched" ? spec.memory_bytes : 0);
 }
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): the signature leaves room for a maker that keeps it
 SandboxMaker::SandboxMaker(std::string name, Want want) : impl_(std::make_unique<Impl>(name, want)) {}
 SandboxMaker::~SandboxMaker() = default;
 const SandboxPowers& SandboxMaker::powers() const noexcept { return impl_->powers(); }
