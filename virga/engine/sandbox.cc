@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
-#include <cstring>
+#include <system_error>
 #include <utility>
 
 #include <netinet/in.h>
@@ -84,7 +84,8 @@ std::string_view name_of(Step step) {
   const auto what = fmt::format("the sandbox of {} could not {}", spec.program.string(), name_of(failure.step));
   if (failure.step != Step::kExec) throw system_error(what, failure.error);
   throw Error(ErrorKind::kNotFound,
-              fmt::format("{}: not a program that can be run: {}", spec.program.string(), std::strerror(failure.error)),
+              fmt::format("{}: not a program that can be run: {}", spec.program.string(),
+                          std::generic_category().message(failure.error)),
               "a program needs the right to be executed, the machine's own format, and the loader or interpreter that "
               "it names");
 }
@@ -155,8 +156,9 @@ void SandboxMaker::Impl::name_limits() {
   if (powers_.memory.empty()) powers_.memory = "watched";
   powers_.cpu = by_group(Controller::kCpu);
   powers_.processes = by_group(Controller::kProcesses);
-  // The kernel does not count the processes of root.
-  if (powers_.processes.empty() && ::geteuid() != 0) powers_.processes = "rlimit";
+  // In a namespace of users the limit counts what is in it; else it would count all processes of the user, and root's
+  // are not held to it.
+  if (powers_.processes.empty() && (clone_flags(powers_) & CLONE_NEWUSER) != 0) powers_.processes = "rlimit";
 }
 
 /// A group may be made and yet not take a limit.
@@ -262,6 +264,7 @@ std::unique_ptr<Sandbox> SandboxMaker::Impl::start(const SandboxSpec& wanted) {
                                           powers_.memory == "watched" ? spec.memory_bytes : 0);
 }
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): the signature leaves room for a maker that keeps it
 SandboxMaker::SandboxMaker(std::string name, Want want) : impl_(std::make_unique<Impl>(name, want)) {}
 SandboxMaker::~SandboxMaker() = default;
 const SandboxPowers& SandboxMaker::powers() const noexcept { return impl_->powers(); }

@@ -144,7 +144,7 @@ bool read_plan(int file, Program& program) noexcept {
   if (call_again(SYS_pread64, file, &head, sizeof head, 0) != static_cast<long>(sizeof head)) return false;
   const long address = call(SYS_mmap, nullptr, head.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
   if (address == -1) return false;
-  auto* bytes = reinterpret_cast<char*>(address);
+  auto* bytes = reinterpret_cast<char*>(address);  // NOLINT(performance-no-int-to-ptr): what the kernel returns
   program.plan = reinterpret_cast<const Plan*>(bytes);
   const char* text = bytes + sizeof(Plan);
   const auto next = [&text] {

@@ -97,13 +97,13 @@ Failure mount_files(const Plan& plan, const char* mounts) noexcept {
     trees[i] = open_tree(text + 1, AT_RECURSIVE);
     if (trees[i] < 0) return failure(Step::kShow, i);
   }
-  constexpr auto kHarmless = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+  constexpr std::uint64_t kHarmless = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
   if (!set_attributes(AT_FDCWD, "/", MOUNT_ATTR_RDONLY | kHarmless)) return failure(Step::kReadOnly);
   if (const auto failed = cover(plan); failed.step != Step::kNone) return failed;
 
   text = mounts;
   for (unsigned i = 0; i < plan.mounts; ++i, text += length(text) + 1) {
-    const auto attributes = text[0] == kWritable ? kHarmless : MOUNT_ATTR_RDONLY | kHarmless;
+    const auto attributes = kHarmless | (text[0] == kWritable ? 0U : MOUNT_ATTR_RDONLY);
     make_place(text + 1, text[0]);
     if (!set_attributes(trees[i], "", attributes) || !move_tree(trees[i], text + 1)) return failure(Step::kShow, i);
     call(SYS_close, trees[i]);

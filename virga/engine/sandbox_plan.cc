@@ -67,8 +67,7 @@ FilesView view_files(const fs::path& program, const fs::path& working_folder, co
   show(neighbours, sandbox_init::kReadable);
   show(program, sandbox_init::kReadableFile);
   std::ranges::sort(view.mounts, {}, &FilesView::Mount::path);
-  const auto twins = std::ranges::unique(view.mounts);
-  view.mounts.erase(twins.begin(), twins.end());
+  view.mounts.erase(std::unique(view.mounts.begin(), view.mounts.end()), view.mounts.end());
   return view;
 }
 
@@ -111,7 +110,7 @@ Descriptor encode_plan(const SandboxSpec& spec, const SandboxPowers& powers, boo
   add(spec.program.native());
   for (const auto& argument : spec.arguments) add(argument);
   plan.arguments = static_cast<std::uint32_t>(1 + spec.arguments.size());
-  for (const auto& [name, value] : spec.environment) add(name + "=" + value);
+  for (const auto& [name, value] : spec.environment) add(fmt::format("{}={}", name, value));
   plan.environment = static_cast<std::uint32_t>(spec.environment.size());
   const auto view = view_files(spec.program, spec.working_folder, spec.writable);
   plan.cover_tmp = view.cover_tmp && fs::is_directory("/tmp");

@@ -251,8 +251,8 @@ TEST_P(LeftoversTest, NothingIsLeftBehind) {
 }
 
 TEST_P(SandboxTest, RunsManyAtOnce) {
-  std::vector<std::unique_ptr<Sandbox>> sandboxes;
-  for (int i = 0; i < 8; ++i) sandboxes.push_back(maker_.start(shell("exit " + std::to_string(i))));
+  std::vector<std::unique_ptr<Sandbox>> sandboxes(8);
+  for (std::size_t i = 0; i < 8; ++i) sandboxes[i] = maker_.start(shell("exit " + std::to_string(i)));
   for (int i = 0; i < 8; ++i) EXPECT_EQ(finish(*sandboxes[static_cast<std::size_t>(i)]).end.exit_code, i);
 }
 
