@@ -14,12 +14,14 @@
 namespace virga {
 namespace {
 
-constexpr double kWidth = 640;
-constexpr double kHeight = 280;
-constexpr double kLeft = 64;
+constexpr double kWidth = 480;  // of a chart, in units that are pixels on a screen that has room
+constexpr double kHeight = 250;
+constexpr double kLeft = 52;
 constexpr double kRight = 16;
 constexpr double kTop = 14;
 constexpr double kBottom = 44;
+constexpr double kTimelineWidth = 960;
+constexpr double kTimelineLeft = 84;
 constexpr std::size_t kMostDots = 80;
 constexpr std::size_t kMostRows = 64;
 constexpr std::size_t kMostBars = 4000;
@@ -198,7 +200,7 @@ std::string bar_text(const InvocationRecord& record) {
 
 std::string bar(const InvocationRecord& record, double y, double height, double wall) {
   const auto to_x = [&](double seconds) {
-    return kLeft + std::clamp(seconds / wall, 0.0, 1.0) * (kWidth - kLeft - kRight);
+    return kTimelineLeft + std::clamp(seconds / wall, 0.0, 1.0) * (kTimelineWidth - kTimelineLeft - kRight);
   };
   auto out = fmt::format("<g><title>{}</title>", escape_html(bar_text(record)));
   auto at = record.start_seconds;
@@ -227,15 +229,17 @@ std::string worker_timeline(const std::vector<InvocationRecord>& invocations, do
   constexpr double kRow = 22;
   const auto shown = std::min(rows.size(), kMostRows);
   const double bottom = kTop + kRow * static_cast<double>(shown);
-  auto out = fmt::format("<figure>\n<svg viewBox=\"0 0 {} {:.0f}\" role=\"img\" aria-label=\"Workers over time\">\n",
-                         kWidth, bottom + 44);
+  auto out = fmt::format(
+      "<figure>\n<div class=\"scroll\"><svg class=\"timeline\" viewBox=\"0 0 {} {:.0f}\" role=\"img\" "
+      "aria-label=\"Workers over time\">\n",
+      kTimelineWidth, bottom + 26);
   std::size_t bars = 0;
   std::size_t row = 0;
   for (const auto& [key, records] : rows) {
     if (row == shown) break;
     const double y = kTop + kRow * static_cast<double>(row++);
     const auto name = key.first ? std::string("evaluation") : fmt::format("worker {}", key.second);
-    out += fmt::format("<text class=\"y\" x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n", kLeft - 4, y + 14, name);
+    out += fmt::format("<text class=\"y\" x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n", kTimelineLeft - 8, y + 14, name);
     for (const auto* record : records) {
       if (bars++ < kMostBars) out += bar(*record, y + 2, kRow - 5, wall);
     }
@@ -243,9 +247,9 @@ std::string worker_timeline(const std::vector<InvocationRecord>& invocations, do
   const Range time{.low = 0, .high = wall};
   for (const auto tick : ticks(time, 6)) {
     out += fmt::format("<text class=\"x\" x=\"{:.1f}\" y=\"{:.1f}\">{:.4g} s</text>\n",
-                       kLeft + time.part(tick) * (kWidth - kLeft - kRight), bottom + 18, tick);
+                       kTimelineLeft + time.part(tick) * (kTimelineWidth - kTimelineLeft - kRight), bottom + 18, tick);
   }
-  out += "</svg>\n<ul class=\"legend\">";
+  out += "</svg></div>\n<ul class=\"legend\">";
   for (std::size_t i = 0; i < kTimeGroups; ++i) {
     const auto name = std::string(to_string(static_cast<TimeGroup>(i)));
     out += legend_entry(name, i == 0 ? "start (cold start included)" : name);
@@ -260,17 +264,18 @@ std::string share_bar(const std::vector<Share>& shares) {
   double whole = 0;
   for (const auto& share : shares) whole += share.seconds;
   if (!(whole > 0)) return "<p class=\"none\">Nothing is known of it.</p>\n";
-  std::string out = "<figure>\n<svg viewBox=\"0 0 640 28\" role=\"img\" aria-label=\"Shares of the time\">\n";
+  std::string out = "<figure>\n<svg viewBox=\"0 0 480 18\" role=\"img\" aria-label=\"Shares of the time\">\n";
   double x = 0;
   for (const auto& share : shares) {
     const auto width = kWidth * share.seconds / whole;
     out += fmt::format(
-        "<rect class=\"part {}\" x=\"{:.2f}\" y=\"2\" width=\"{:.2f}\" height=\"24\"><title>{}</title></rect>\n",
+        "<rect class=\"part {}\" x=\"{:.2f}\" y=\"0\" width=\"{:.2f}\" height=\"18\"><title>{}</title></rect>\n",
         share.style, x, width, escape_html(share.name + ": " + share_text(share.seconds, whole)));
     x += width;
   }
   out += "</svg>\n<ul class=\"legend\">";
   for (const auto& share : shares) {
+    if (share.seconds <= 0) continue;
     out += legend_entry(share.style, fmt::format("{} {} ({})", share.name, duration_text(share.seconds),
                                                  share_text(share.seconds, whole)));
   }
@@ -312,6 +317,7 @@ p { margin: 8px 0; overflow-wrap: anywhere; }
 .charts { display: grid; gap: 20px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); }
 figure { margin: 0; }
 svg { display: block; width: 100%; height: auto; }
+svg.timeline { min-width: 640px; }
 svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
 text.x { text-anchor: middle; }
 text.y { text-anchor: end; }
@@ -336,8 +342,9 @@ circle.validation, .key.validation { fill: var(--validation); background: var(--
 .key { display: inline-block; width: 11px; height: 11px; margin-right: 6px; border-radius: 2px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 15px; font-variant-numeric: tabular-nums; }
-th, td { padding: 4px 14px 4px 0; border-bottom: 1px solid var(--rule); text-align: right; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
+th, td { padding: 4px 14px 4px 0; border-bottom: 1px solid var(--rule); text-align: right; vertical-align: top;
+  white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 72px; }
 th { color: var(--soft); font-weight: 500; font-size: 14px; }
 .matrix td, .matrix th { padding: 6px 12px; text-align: center; }
 .matrix td { background: color-mix(in srgb, var(--train) calc(var(--share) * 55%), transparent); }
