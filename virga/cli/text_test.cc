@@ -71,8 +71,8 @@ TEST(CurvePlotsTest, DrawOverTimeAndDollars) {
       {{.epoch = 1, .train_loss = 0.5, .validation_loss = 0.6, .seconds = 1.5}, Usd::of(0.0002)},
       {{.epoch = 2, .train_loss = 0.4, .validation_loss = 0.5, .seconds = 3}, Usd::of(0.0031)}};
   const auto text = curve_plots(curve, 60, 4, false);
-  EXPECT_THAT(text, HasSubstr("1.50 s         time of training         3.00 s\n"));
-  EXPECT_THAT(text, HasSubstr("$0.000200             dollars            $0.00310\n"));
+  EXPECT_THAT(text, HasSubstr("1.50 s      time of training      3.00 s\n"));
+  EXPECT_THAT(text, HasSubstr("$0.000200        dollars        $0.00310\n"));
   EXPECT_THAT(text, HasSubstr("o training loss   * validation loss\n"));
   EXPECT_EQ(curve_plots({curve[0]}, 60, 4, false), "");
   EXPECT_THAT(curve_plots({{curve[0].entry, Usd()}, {curve[1].entry, Usd()}}, 60, 4, false), Not(HasSubstr("dollars")));

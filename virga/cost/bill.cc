@@ -70,7 +70,7 @@ Bill price(const ServiceRecord& record, const PriceTable& table) {
   const auto add = [&](const char* item, double amount, Usd usd) {
     if (amount > 0) bill.add({record.service, item, amount, usd});
   };
-  add("hours", record.seconds / 3600, service_time_price(prices, record.seconds));
+  if (prices.usd_per_hour > 0) add("hours", record.seconds / 3600, service_time_price(prices, record.seconds));
   add("writes", static_cast<double>(record.writes), times(record.writes, prices.usd_per_write));
   add("reads", static_cast<double>(record.reads), times(record.reads, prices.usd_per_read));
   const auto gigabytes = static_cast<double>(record.bytes) / 1e9;

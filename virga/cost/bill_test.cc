@@ -35,7 +35,6 @@ TEST(BillTest, SplitsByServiceAndItem) {
   const auto bill = price(Ledger{.invocations = {one, one}, .services = {objects}}, prices());
   EXPECT_THAT(bill.charges(), testing::ElementsAre(Charge{"functions", "GB-seconds", 3, Usd::of(0.03)},
                                                    Charge{"functions", "requests", 2, Usd::of(0.002)},
-                                                   Charge{"objects", "hours", 10.0 / 3600, Usd()},
                                                    Charge{"objects", "writes", 5, Usd::of(0.005)},
                                                    Charge{"objects", "reads", 10, Usd::of(0.001)},
                                                    Charge{"objects", "GB transferred", 2, Usd::of(1)}));

@@ -128,7 +128,7 @@ std::string time_split(const ReportInput& input, const LedgerSummary& summary) {
   shares.push_back({"driver", "driver", account.driver_seconds});
   shares.push_back({"lost", "lost", account.lost_seconds});
   shares.push_back({"platform", "rest", account.platform_seconds});
-  shares.push_back({"not accounted for", "rest", account.unaccounted_seconds});
+  shares.push_back({"not accounted for", "unknown", account.unaccounted_seconds});
   return out +
          fmt::format(
              "<p class=\"soft\">Of the run from its beginning to its end ({}), along its critical path; "

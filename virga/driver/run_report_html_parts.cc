@@ -298,10 +298,10 @@ std::string_view report_style() noexcept {
   return R"(
 :root { color-scheme: light dark; --ground: #ffffff; --text: #1c2128; --soft: #59636e; --rule: #d6dbe1; --panel: #f5f7f9;
   --train: #2f6fb5; --validation: #c2571a; --base: #8a929b; --start: #8b6bb8; --input: #3f9e8f; --compute: #2f6fb5;
-  --communicate: #d39a1e; --wait: #b9c0c8; --keep: #6f9a3d; --rest: #e3e7eb; --lost: #c0392b; --driver: #57606a; }
+  --communicate: #d39a1e; --wait: #b9c0c8; --keep: #6f9a3d; --rest: #e3e7eb; --unknown: #9c6b53; --lost: #c0392b; --driver: #57606a; }
 @media (prefers-color-scheme: dark) { :root { --ground: #14181d; --text: #e3e7ec; --soft: #9aa5b1; --rule: #343c46;
   --panel: #1c222a; --train: #6ca8e8; --validation: #f0935a; --base: #7d8793; --start: #a88bd6; --input: #5cc0b0;
-  --compute: #6ca8e8; --communicate: #e4b54a; --wait: #56606b; --keep: #94c15e; --rest: #2b323b; --lost: #e8695c;
+  --compute: #6ca8e8; --communicate: #e4b54a; --wait: #56606b; --keep: #94c15e; --rest: #2b323b; --unknown: #a87a63; --lost: #e8695c;
   --driver: #aab4be; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 24px 16px 48px; max-width: 1120px; background: var(--ground); color: var(--text);
@@ -336,6 +336,7 @@ circle.validation, .key.validation { fill: var(--validation); background: var(--
 .part.wait, .key.wait { fill: var(--wait); background: var(--wait); }
 .part.keep, .key.keep { fill: var(--keep); background: var(--keep); }
 .part.rest, .key.rest { fill: var(--rest); background: var(--rest); }
+.part.unknown, .key.unknown { fill: var(--unknown); background: var(--unknown); }
 .part.lost, .key.lost { fill: var(--lost); background: var(--lost); }
 .part.driver, .key.driver { fill: var(--driver); background: var(--driver); }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 16px; margin: 6px 0 0; padding: 0; list-style: none; font-size: 14px; }
