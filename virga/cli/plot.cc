@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "virga/base/error.h"
 #include "virga/cli/table.h"
 
 namespace virga {
@@ -44,22 +45,21 @@ std::size_t cell(double part, std::size_t cells) {
   return static_cast<std::size_t>(std::lround(std::clamp(part, 0.0, 1.0) * static_cast<double>(cells - 1)));
 }
 
-}  // namespace
+/// What a plot needs to know of its axis: where value i stands, from 0 to 1, and its ends.
+struct Axis {
+  std::vector<double> parts;
+  std::string name, first, last;
+};
 
-std::string plot(const std::vector<Series>& series, std::size_t width, std::size_t height, const std::string& x_name,
-                 bool unicode) {
-  const auto extent = extent_of(series);
-  if (extent.drawn < 2 || width < kLabelColumns + 10 || height < 2) return {};
-  const auto columns = std::min(width - kLabelColumns - 2, std::max<std::size_t>(extent.points * 3, 20));
+std::string draw(const std::vector<Series>& series, const Extent& extent, const Axis& axis, std::size_t columns,
+                 std::size_t height, bool unicode) {
   std::vector<std::string> canvas(height, std::string(columns, ' '));
   for (const auto& one : series) {
     for (std::size_t i = 0; i < one.values.size(); ++i) {
       if (!one.values[i] || !std::isfinite(*one.values[i])) continue;
-      const auto x =
-          extent.points < 2 ? 0 : cell(static_cast<double>(i) / static_cast<double>(extent.points - 1), columns);
       // Halves, so that the difference of two huge values does not overflow.
       const auto y = cell((*one.values[i] / 2 - extent.low / 2) / (extent.high / 2 - extent.low / 2), height);
-      canvas[height - 1 - y][x] = one.mark;
+      canvas[height - 1 - y][cell(axis.parts[i], columns)] = one.mark;
     }
   }
   std::string text;
@@ -71,16 +71,47 @@ std::string plot(const std::vector<Series>& series, std::size_t width, std::size
     row.erase(row.find_last_not_of(' ') + 1);
     text += fmt::format("{:>{}} {}{}\n", label, kLabelColumns, upright, row);
   }
-  std::string axis;
-  for (std::size_t c = 0; c < columns; ++c) axis += unicode ? "─" : "-";
-  text += fmt::format("{:>{}} {}{}\n", "", kLabelColumns, unicode ? "└" : "+", axis);
-  const auto last = std::to_string(extent.points);
-  const auto middle = columns > last.size() + 1 ? columns - last.size() - 1 : 1;
-  text += fmt::format("{:>{}}  1{:^{}}{}\n", "", kLabelColumns, x_name, middle, last);
+  std::string rule;
+  for (std::size_t c = 0; c < columns; ++c) rule += unicode ? "─" : "-";
+  text += fmt::format("{:>{}} {}{}\n", "", kLabelColumns, unicode ? "└" : "+", rule);
+  const auto ends = axis.first.size() + axis.last.size();
+  const auto middle = columns > ends ? columns - ends : 1;
+  text += fmt::format("{:>{}}  {}{:^{}}{}\n", "", kLabelColumns, axis.first, axis.name, middle, axis.last);
   text += std::string(kLabelColumns + 2, ' ');
   for (const auto& one : series) text += fmt::format("{} {}   ", one.mark, one.name);
   text.erase(text.find_last_not_of(' ') + 1);
   return text + "\n";
+}
+
+bool can_draw(const Extent& extent, std::size_t width, std::size_t height) {
+  return extent.drawn >= 2 && width >= kLabelColumns + 10 && height >= 2;
+}
+
+}  // namespace
+
+std::string plot(const std::vector<Series>& series, std::size_t width, std::size_t height, const std::string& x_name,
+                 bool unicode) {
+  const auto extent = extent_of(series);
+  if (!can_draw(extent, width, height)) return {};
+  const auto columns = std::min(width - kLabelColumns - 2, std::max<std::size_t>(extent.points * 3, 20));
+  Axis axis{.parts = {}, .name = x_name, .first = "1", .last = std::to_string(extent.points)};
+  for (std::size_t i = 0; i < extent.points; ++i) {
+    axis.parts.push_back(extent.points < 2 ? 0 : static_cast<double>(i) / static_cast<double>(extent.points - 1));
+  }
+  return draw(series, extent, axis, columns, height, unicode);
+}
+
+std::string plot_over(const std::vector<Series>& series, const std::vector<double>& x, std::size_t width,
+                      std::size_t height, const std::string& x_name, const std::string& first, const std::string& last,
+                      bool unicode) {
+  const auto extent = extent_of(series);
+  if (!can_draw(extent, width, height)) return {};
+  check(extent.points <= x.size(), "every value has its place");
+  const auto columns = std::min(width - kLabelColumns - 2, std::max<std::size_t>(extent.points * 3, 40));
+  Axis axis{.parts = {}, .name = x_name, .first = first, .last = last};
+  const auto span = x.back() / 2 - x.front() / 2;
+  for (const auto at : x) axis.parts.push_back(span > 0 ? (at / 2 - x.front() / 2) / span : 0);
+  return draw(series, extent, axis, columns, height, unicode);
 }
 
 }  // namespace virga

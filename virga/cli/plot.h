@@ -18,4 +18,10 @@ struct Series {
 [[nodiscard]] std::string plot(const std::vector<Series>& series, std::size_t width, std::size_t height,
                                const std::string& x_name, bool unicode);
 
+/// The same over `x`, in growing order, finite: value i of each series stands at x[i], and the ends of the axis are
+/// `first` and `last`, x[0] and the last x as people write them.
+[[nodiscard]] std::string plot_over(const std::vector<Series>& series, const std::vector<double>& x, std::size_t width,
+                                    std::size_t height, const std::string& x_name, const std::string& first,
+                                    const std::string& last, bool unicode);
+
 }  // namespace virga

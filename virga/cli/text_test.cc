@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "virga/cli/curve_plots.h"
 #include "virga/cli/output.h"
 #include "virga/cli/plot.h"
 #include "virga/cli/table.h"
@@ -49,6 +50,32 @@ TEST(PlotTest, DrawsEverySeriesBetweenItsExtremes) {
             "          +--------------------\n"
             "           1      epoch       3\n"
             "           o a   * b\n");
+}
+
+TEST(PlotTest, DrawsOverAnAxisWithDistances) {
+  const auto text = plot_over({{.name = "loss", .mark = 'o', .values = {1.0, 0.75, std::nullopt, 0.5}}},
+                              {2.0, 3.0, 5.0, 6.0}, 52, 3, "dollars", "$2", "$6", false);
+  EXPECT_EQ(text,
+            "        1 |o\n"
+            "          |          o\n"
+            "      0.5 |                                       o\n"
+            "          +----------------------------------------\n"
+            "           $2              dollars               $6\n"
+            "           o loss\n");
+  EXPECT_EQ(plot_over({{.name = "loss", .values = {1.0}}}, {1.0}, 52, 3, "s", "1", "1", false), "");
+  EXPECT_NE(plot_over({{.name = "loss", .values = {1.0, 2.0}}}, {1.0, 1.0}, 52, 3, "s", "1", "1", false), "");
+}
+
+TEST(CurvePlotsTest, DrawOverTimeAndDollars) {
+  const std::vector<CurvePoint> curve = {
+      {{.epoch = 1, .train_loss = 0.5, .validation_loss = 0.6, .seconds = 1.5}, Usd::of(0.0002)},
+      {{.epoch = 2, .train_loss = 0.4, .validation_loss = 0.5, .seconds = 3}, Usd::of(0.0031)}};
+  const auto text = curve_plots(curve, 60, 4, false);
+  EXPECT_THAT(text, HasSubstr("1.50 s      time of training      3.00 s\n"));
+  EXPECT_THAT(text, HasSubstr("$0.000200        dollars        $0.00310\n"));
+  EXPECT_THAT(text, HasSubstr("o training loss   * validation loss\n"));
+  EXPECT_EQ(curve_plots({curve[0]}, 60, 4, false), "");
+  EXPECT_THAT(curve_plots({{curve[0].entry, Usd()}, {curve[1].entry, Usd()}}, 60, 4, false), Not(HasSubstr("dollars")));
 }
 
 TEST(PlotTest, FitsIntoItsWidth) {

@@ -16,8 +16,6 @@ double part_until(double seconds, double start, double length) {
   return (seconds - start) / length;
 }
 
-Usd part_of(Usd amount, double part) { return bounded_usd(amount.dollars() * part); }
-
 }  // namespace
 
 void Bill::add(Charge charge) {
@@ -72,7 +70,7 @@ Bill price(const ServiceRecord& record, const PriceTable& table) {
   const auto add = [&](const char* item, double amount, Usd usd) {
     if (amount > 0) bill.add({record.service, item, amount, usd});
   };
-  add("hours", record.seconds / 3600, service_time_price(prices, record.seconds));
+  if (prices.usd_per_hour > 0) add("hours", record.seconds / 3600, service_time_price(prices, record.seconds));
   add("writes", static_cast<double>(record.writes), times(record.writes, prices.usd_per_write));
   add("reads", static_cast<double>(record.reads), times(record.reads, prices.usd_per_read));
   const auto gigabytes = static_cast<double>(record.bytes) / 1e9;
@@ -87,17 +85,28 @@ Bill price(const Ledger& ledger, const PriceTable& table) {
   return bill;
 }
 
-Usd spent_until(const Ledger& ledger, const PriceTable& table, double seconds) {
-  Usd sum;
+Spending::Spending(const Ledger& ledger, const PriceTable& table) {
   for (const auto& record : ledger.invocations) {
-    sum += part_of(price(record, table).total(), part_until(seconds, record.start_seconds, record.seconds));
+    parts_.push_back({.start_seconds = record.start_seconds,
+                      .seconds = record.seconds,
+                      .usd = price(record, table).total(),
+                      .prices = {}});
   }
   for (const auto& record : ledger.services) {
-    const auto part = part_until(seconds, record.start_seconds, record.seconds);
-    const auto time = service_time_price(service_prices(table, record.service), part * record.seconds);
-    sum += time + part_of(price(record, table).total() -
-                              service_time_price(service_prices(table, record.service), record.seconds),
-                          part);
+    const auto& prices = service_prices(table, record.service);
+    parts_.push_back({.start_seconds = record.start_seconds,
+                      .seconds = record.seconds,
+                      .usd = price(record, table).total() - service_time_price(prices, record.seconds),
+                      .prices = prices});
+  }
+}
+
+Usd Spending::until(double seconds) const {
+  Usd sum;
+  for (const auto& part : parts_) {
+    const auto passed = part_until(seconds, part.start_seconds, part.seconds);
+    sum += passed == 1 ? part.usd : bounded_usd(part.usd.dollars() * passed);
+    sum += service_time_price(part.prices, passed * part.seconds);
   }
   return sum;
 }

@@ -43,9 +43,23 @@ class Bill {
 [[nodiscard]] Bill price(const ServiceRecord& record, const PriceTable& table);
 [[nodiscard]] Bill price(const Ledger& ledger, const PriceTable& table);
 
-/// What had been spent `seconds` after the run began: of each invocation and service the part of its time that had
-/// passed, and of a service its smallest time from its start on. Grows with the time up to the price of all. Throws as
-/// price().
-[[nodiscard]] Usd spent_until(const Ledger& ledger, const PriceTable& table, double seconds);
+/// What had been spent at a time. Threads may share it.
+class Spending {
+ public:
+  /// Throws as price().
+  Spending(const Ledger& ledger, const PriceTable& table);
+  /// `seconds` after the run began: of each invocation the part of its time that had passed; of a service likewise, its
+  /// smallest time from its start on. Grows with the time up to the price of all. Costs a step for each record.
+  [[nodiscard]] Usd until(double seconds) const;
+
+ private:
+  struct Part {
+    double start_seconds = 0;
+    double seconds = 0;
+    Usd usd;               ///< in proportion to the time
+    ServicePrices prices;  ///< by the time itself
+  };
+  std::vector<Part> parts_;
+};
 
 }  // namespace virga

@@ -35,7 +35,6 @@ TEST(BillTest, SplitsByServiceAndItem) {
   const auto bill = price(Ledger{.invocations = {one, one}, .services = {objects}}, prices());
   EXPECT_THAT(bill.charges(), testing::ElementsAre(Charge{"functions", "GB-seconds", 3, Usd::of(0.03)},
                                                    Charge{"functions", "requests", 2, Usd::of(0.002)},
-                                                   Charge{"objects", "hours", 10.0 / 3600, Usd()},
                                                    Charge{"objects", "writes", 5, Usd::of(0.005)},
                                                    Charge{"objects", "reads", 10, Usd::of(0.001)},
                                                    Charge{"objects", "GB transferred", 2, Usd::of(1)}));
@@ -71,13 +70,14 @@ TEST(BillTest, RefusesAServiceWithoutAPrice) {
 TEST(BillTest, TellsWhatHadBeenSpentAtATime) {
   const Ledger ledger{.invocations = {invocation(1, 2), invocation(2, 4)},
                       .services = {{.service = "store", .start_seconds = 1, .seconds = 120}}};
-  EXPECT_EQ(spent_until(ledger, prices(), 0), Usd());
+  const Spending spending(ledger, prices());
+  EXPECT_EQ(spending.until(0), Usd());
   // Half of the first (0.021), and the store's smallest time, 60 s at a cent a second.
-  EXPECT_EQ(spent_until(ledger, prices(), 2), Usd::of(0.0105 + 0.6));
-  EXPECT_EQ(spent_until(ledger, prices(), 200), price(ledger, prices()).total());
+  EXPECT_EQ(spending.until(2), Usd::of(0.0105 + 0.6));
+  EXPECT_EQ(spending.until(200), price(ledger, prices()).total());
   Usd last;
   for (double time = 0; time < 130; time += 0.7) {
-    const auto now = spent_until(ledger, prices(), time);
+    const auto now = spending.until(time);
     EXPECT_GE(now, last);
     last = now;
   }

@@ -25,7 +25,7 @@ constexpr std::uint64_t kMegabyte = 1'000'000;
 constexpr double kMegabytesPerGb = 1024;
 
 constexpr std::string_view kBuiltin =
-#include "builtin_prices.inc"
+#include "virga/cost/builtin_prices.inc"
     ;
 
 bool is_date(std::string_view text) {

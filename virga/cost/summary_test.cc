@@ -108,7 +108,7 @@ TEST(MemoryAdviceTest, GivesTheLimitThatFitsWithHeadRoomAndWhatItCostsInSpeed) {
   EXPECT_NEAR(advice.least_slowdown, 5 / (221.0 / 1769) / 10, 1e-4);
   EXPECT_GT(advice.least_usd, advice.fitting_usd);
   const auto text = memory_advice_text(advice, table);
-  EXPECT_THAT(text, HasSubstr("at most 200 MB of 1769 MB were used. 221 MB"));
+  EXPECT_THAT(text, HasSubstr("at most 200 MB of 1769 MB were used. A limit of 221 MB"));
   EXPECT_THAT(text, HasSubstr("0.12 vCPU instead of 1.00, so at least 4.0 times as long"));
 }
 

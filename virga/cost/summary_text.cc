@@ -98,7 +98,7 @@ std::string memory_advice_text(const MemoryAdvice& advice, const PriceTable& tab
   const auto megabytes = [](std::uint64_t bytes) { return static_cast<double>(bytes) / kMegabyte; };
   auto text = fmt::format("Memory: at most {:.0f} MB of {:.0f} MB were used.", megabytes(advice.peak_bytes),
                           megabytes(advice.limit_bytes));
-  text += fmt::format(" {:.0f} MB (10 % more than that) would cost {} instead of {} if it were as fast,\n",
+  text += fmt::format(" A limit of {:.0f} MB, which leaves room, would cost {} instead of {} if it were as fast,\n",
                       megabytes(advice.fitting_bytes), format_usd(advice.fitting_usd), format_usd(advice.usd));
   text += fmt::format("  but less memory is also less processor on {}: {:.2f} vCPU instead of {:.2f}", table.name,
                       advice.fitting_vcpus, advice.vcpus);
