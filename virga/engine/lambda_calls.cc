@@ -172,9 +172,9 @@ class Calls::Impl {
     if (outcome.response) failure.refusal = error_of(*outcome.response);
     if (failure.refusal && kind_of(*failure.refusal) == ErrorKind::kThrottled) ++throttled;
     task->worked_before = task->worked_before || may_have_worked(failure);
+    if (is_closing_) return end(task, interrupted("the client is closed"));
     const auto pause = pause_after(failure, task->attempts, task->number, options);
-    if (is_closing_ || task->is_forgotten || !may_repeat(task->operation, failure) ||
-        pause >= task->start_by.remaining()) {
+    if (task->is_forgotten || !may_repeat(task->operation, failure) || pause >= task->start_by.remaining()) {
       return end(task, std::move(failure));
     }
     task->timer.expires_after(pause);
