@@ -1,8 +1,6 @@
 #include "virga/net/http_server.h"
 
-#include <array>
 #include <atomic>
-#include <cstdio>
 #include <mutex>
 #include <vector>
 
@@ -64,14 +62,7 @@ class Kept {
 
 /// What curl prints, with what `source` prints as its standard input.
 std::string run_curl(const std::string& arguments, const std::string& source = "true") {
-  FILE* pipe = ::popen((source + " | curl --silent --show-error --max-time 20 " + arguments + " 2>&1").c_str(), "r");
-  std::string output;
-  std::array<char, 4096> piece{};
-  for (std::size_t count = 0; (count = std::fread(piece.data(), 1, piece.size(), pipe)) > 0;) {
-    output.append(piece.data(), count);
-  }
-  ::pclose(pipe);
-  return output;
+  return run_shell(source + " | curl --silent --show-error --max-time 20 " + arguments);
 }
 
 std::string url(const ServerThread& server) { return fmt::format("http://127.0.0.1:{}", server.address().port); }

@@ -5,6 +5,7 @@
 #include <boost/asio/post.hpp>
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <functional>
 #include <future>
 #include <memory>
@@ -139,6 +140,17 @@ class RawClient {
  private:
   Descriptor socket_;
 };
+
+/// What a shell command prints, errors too.
+inline std::string run_shell(const std::string& command) {
+  FILE* pipe = ::popen(("( " + command + " ) 2>&1").c_str(), "r");
+  if (pipe == nullptr) throw system_error("cannot start a shell", errno);
+  std::string output;
+  char piece[4096];
+  for (std::size_t count = 0; (count = std::fread(piece, 1, sizeof(piece), pipe)) > 0;) output.append(piece, count);
+  ::pclose(pipe);
+  return output;
+}
 
 /// Until `condition` holds; false if it never does.
 inline bool eventually(const std::function<bool()>& condition) {

@@ -27,21 +27,25 @@ struct SigningScope {
 enum class SigV4Path : std::uint8_t { kEncodedAgain, kAsSent };
 
 /// Adds X-Amz-Date, X-Amz-Content-Sha256 (of the body, for S3), X-Amz-Security-Token (if there is one) and
-/// Authorization to `request`, which has its Host header. `time`: wall clock, whole seconds count.
+/// Authorization to `request`, which has its Host header; those that are there are replaced, so that a request can be
+/// signed anew. An X-Amz-Content-Sha256 of UNSIGNED-PAYLOAD stays: the body is not signed then, which S3 alone takes.
+/// `time`: wall clock, whole seconds count. Throws Error(kBadData) for a query that is not percent-encoded.
 void sign(HttpRequest& request, const Credentials& credentials, const SigningScope& scope,
           std::chrono::system_clock::time_point time, SigV4Path path = SigV4Path::kEncodedAgain);
 
 /// Why a signature was refused, in the words of AWS.
 struct SignatureRefusal {
   int status = 403;
-  std::string code;  ///< "MissingAuthenticationToken", "UnrecognizedClientException", "InvalidSignatureException", ...
+  std::string
+      code;  ///< "MissingAuthenticationTokenException", "UnrecognizedClientException", "InvalidSignatureException", ...
   std::string message;
 };
 /// The credentials that belong to an access key id; nothing if it is not known.
 using FindCredentials = std::function<std::optional<Credentials>(std::string_view access_key_id)>;
 
 /// Nothing if the request was signed with credentials that `find` knows, for that scope, at most five minutes from
-/// `time`, over its host, date and body; else why not. Compares in constant time.
+/// `time`, over its host, date, body and all its X-Amz- headers; else why not. Compares in constant time. Signatures in
+/// an Authorization header only: presigned requests are refused. Throws only what `find` throws.
 [[nodiscard]] std::optional<SignatureRefusal> verify(const HttpRequest& request, const FindCredentials& find,
                                                      const SigningScope& scope,
                                                      std::chrono::system_clock::time_point time,
