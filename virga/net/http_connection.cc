@@ -100,7 +100,8 @@ void HttpConnection::read(std::string_view bytes) {
     due_in(service_->options.receive_time);
   }
   const auto used = reader_->take(bytes);
-  if (const auto& refusal = reader_->refusal()) return refuse(refusal->status, refusal->why);
+  if (const auto refusal = reader_->refusal())
+    return refuse(refusal->status, refusal->why);  // a copy: that ends the reader
   if (reader_->is_done()) {
     ahead_.assign(bytes.substr(used));
     return handle();
