@@ -85,7 +85,7 @@ TEST_F(LambdaClientTest, GivesUpOnAFunctionThatStaysPending) {
   service_.script(Operation::kGetFunctionConfiguration, {ScriptedLambda::json(encode(function("Pending")))});
   service_.script(Operation::kDeleteFunction, {ScriptedLambda::json("", 204)});
 
-  const auto error = error_from([&] { client_.create_function(creation(), Deadline::in(500ms)); });
+  const auto error = error_from([&] { client_.create_function(creation(), Deadline::in(1s)); });
 
   EXPECT_EQ(error->kind(), ErrorKind::kDeadlineExceeded);
   EXPECT_THAT(error->what(), HasSubstr("still not ready (state Pending"));
@@ -222,7 +222,7 @@ TEST_F(LambdaClientTest, RepeatsAnInvocationThatWasRefused) {
 
 TEST_F(LambdaClientTest, SaysWhyAnInvocationWasThrottledInTheEnd) {
   service_.script(Operation::kInvoke, {ScriptedLambda::throttle()});
-  const auto invoked = invoke(client_, Deadline::in(200ms));
+  const auto invoked = invoke(client_, Deadline::in(1s));
   ASSERT_TRUE(invoked.error);
   EXPECT_EQ(invoked.error->kind(), ErrorKind::kThrottled);
   EXPECT_EQ(invoked.throttle_reason, "ReservedFunctionConcurrentInvocationLimitExceeded");
@@ -250,7 +250,7 @@ TEST_F(LambdaClientTest, DoesNotRepeatAnInvocationThatMayHaveRun) {
 
 TEST_F(LambdaClientTest, WaitsForAnAnswerNoLongerThanItsDeadline) {
   service_.script(Operation::kInvoke, {service_.hold()});
-  const auto invoked = invoke(client_, test_deadline(), Deadline::in(100ms));
+  const auto invoked = invoke(client_, test_deadline(), Deadline::in(500ms));
   ASSERT_TRUE(invoked.error);
   EXPECT_EQ(invoked.error->kind(), ErrorKind::kDeadlineExceeded);
   EXPECT_TRUE(invoked.may_have_run);
@@ -324,12 +324,12 @@ TEST(LambdaClientWithoutService, SaysThatNobodyAnswers) {
     address = listener.address();
   }
   LambdaClient client(options_for(address));
-  const auto error = error_from([&] { (void)client.get_function("f", Deadline::in(200ms)); });
+  const auto error = error_from([&] { (void)client.get_function("f", Deadline::in(1s)); });
   EXPECT_EQ(error->kind(), ErrorKind::kUnavailable);
   EXPECT_THAT(error->what(), AllOf(HasSubstr("GetFunction of f at tcp:127.0.0.1:"), HasSubstr("attempts")));
   EXPECT_GT(client.counts().retries, 0U);
 
-  const auto invoked = invoke(client, Deadline::in(200ms));
+  const auto invoked = invoke(client, Deadline::in(1s));
   EXPECT_EQ(invoked.error->kind(), ErrorKind::kUnavailable);
   EXPECT_GT(invoked.attempts, 1U) << "nothing was started";
   EXPECT_FALSE(invoked.may_have_run);
@@ -343,7 +343,7 @@ TEST(LambdaClientWithoutService, DoesNotInvokeAgainOverAConnectionThatWasClosed)
   EXPECT_TRUE(invoked.may_have_run);
   EXPECT_EQ(server.connections(), 1);
 
-  EXPECT_EQ(error_from([&] { (void)client.get_function("f", Deadline::in(200ms)); })->kind(), ErrorKind::kUnavailable);
+  EXPECT_EQ(error_from([&] { (void)client.get_function("f", Deadline::in(1s)); })->kind(), ErrorKind::kUnavailable);
   EXPECT_GT(server.connections(), 2);
 }
 
