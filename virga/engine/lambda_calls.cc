@@ -117,6 +117,7 @@ class Calls::Impl {
     unsigned attempts = 0;
     bool is_forgotten = false;
     bool worked_before = false;
+    std::optional<Failure> failed_before;
   };
   using TaskPointer = std::shared_ptr<Task>;
 
@@ -172,16 +173,23 @@ class Calls::Impl {
     if (outcome.response) failure.refusal = error_of(*outcome.response);
     if (failure.refusal && kind_of(*failure.refusal) == ErrorKind::kThrottled) ++throttled;
     task->worked_before = task->worked_before || may_have_worked(failure);
+    if (is_closing_) return end(task, interrupted("the client is closed"));
     const auto pause = pause_after(failure, task->attempts, task->number, options);
-    if (is_closing_ || task->is_forgotten || !may_repeat(task->operation, failure) ||
-        pause >= task->start_by.remaining()) {
-      return end(task, std::move(failure));
-    }
+    const bool is_last = pause >= task->start_by.remaining() || !may_repeat(task->operation, failure);
+    if (is_last && is_cut_off(*task, failure)) failure = *task->failed_before;
+    if (is_last || task->is_forgotten) return end(task, std::move(failure));
+    task->failed_before = failure;
     task->timer.expires_after(pause);
     task->timer.async_wait([this, task](const boost::system::error_code& cancelled) {
       if (is_closing_ || cancelled || task->is_forgotten) return end(task, interrupted("it is no longer wanted"));
       attempt(task);
     });
+  }
+
+  /// Did time run out on an attempt that did no harm, so that why those before it failed says more?
+  static bool is_cut_off(const Task& task, const Failure& failure) {
+    return task.failed_before && failure.error && failure.error->kind() == ErrorKind::kDeadlineExceeded &&
+           (!failure.sent || is_idempotent(task.operation));
   }
 
   void end(const TaskPointer& task, std::optional<Failure> failure, std::optional<HttpResponse> response = {}) {

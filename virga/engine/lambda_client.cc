@@ -90,16 +90,22 @@ class LambdaClient::Impl {
   /// Looks again and again, with pauses that grow.
   lambda::FunctionConfiguration wait_until_ready(lambda::FunctionConfiguration function, Deadline deadline,
                                                  const std::string& doing) {
+    const auto late = [&] {
+      return Error(ErrorKind::kDeadlineExceeded,
+                   fmt::format("{}: the function was still not ready (state {}, last update {})", doing, function.state,
+                               function.last_update_status));
+    };
     auto pause = kFirstLook;
     while (!is_ready(function, doing)) {
-      if (pause >= deadline.remaining()) {
-        throw Error(ErrorKind::kDeadlineExceeded,
-                    fmt::format("{}: the function was still not ready (state {}, last update {})", doing,
-                                function.state, function.last_update_status));
-      }
+      if (pause >= deadline.remaining()) throw late();
       std::this_thread::sleep_for(pause);
       pause = std::min(pause * 3 / 2, kLongestLook);
-      function = configuration(function.function_name, deadline);
+      try {
+        function = configuration(function.function_name, deadline);
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::kDeadlineExceeded) throw;
+        throw late();
+      }
     }
     return function;
   }

@@ -169,8 +169,10 @@ Death exited(std::string_view how, const std::optional<Report>& report) {
     if (signal->starts_with("killed") && is_full(report)) return out_of_memory(report);
     const auto* const known =
         std::ranges::find_if(kSignals, [&](const auto& entry) { return signal->starts_with(entry.second); });
-    if (known == kSignals.end())
-      return {.cause = Cause::kCrashed, .text = plain("killed by signal " + std::string(*signal))};
+    if (known == kSignals.end()) {
+      const auto number = signal->starts_with("signal ") ? signal->substr(7) : *signal;
+      return {.cause = Cause::kCrashed, .text = plain(fmt::format("killed by signal {}", number))};
+    }
     return {.cause = Cause::kCrashed, .text = fmt::format("killed by signal {} ({})", known->first, known->second)};
   }
   return {.cause = Cause::kCrashed, .text = plain(how)};
@@ -258,7 +260,7 @@ Death death_of(const FunctionError& error, const std::optional<Report>& report) 
   if (error.error_type == "Runtime.OutOfMemory" || (report && report->error_type == "Runtime.OutOfMemory")) {
     return out_of_memory(report);
   }
-  if (const auto how = after("Runtime exited with error: ", message)) return exited(*how, report);
+  if (const auto how = after("Runtime exited with error: ", message); how && !how->empty()) return exited(*how, report);
   if (message.find("Runtime exited without providing a reason") != std::string_view::npos) {
     return {.cause = Cause::kCrashed, .text = "ended without an answer"};
   }

@@ -30,7 +30,7 @@ class HttpClient::Impl : public HttpCallOwner, public std::enable_shared_from_th
     for (const auto& [_, call] : std::exchange(calls_, {})) {
       call->fail(Error(ErrorKind::kUnavailable, "the client has ended"));
     }
-    idle_.clear();
+    for (const auto& link : std::exchange(idle_, {})) link->close();
     resolver.cancel();
   }
 

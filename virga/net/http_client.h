@@ -30,14 +30,16 @@ class HttpClient {
   class Pending;
 
   HttpClient(boost::asio::io_context& context, Address server, Options options);
-  /// Requests under way end with an error.
+  /// Requests under way end with kUnavailable: `done` is called from here. To be called on the thread that runs the
+  /// context, or when none does; the context is still there.
   ~HttpClient();
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;
 
-  /// Sends `request` (Host and Content-Length are added unless there) and calls `done` once, on the context's thread.
-  /// A kept connection that turns out to be closed before a byte of an answer is tried anew once, for requests that
-  /// `may_repeat`.
+  /// Sends `request` (Host and Content-Length are added unless there) and calls `done` once, on the context's thread
+  /// (never from within send()); it may send again, may end the client, must not throw. A request that cannot be sent
+  /// as it is ends with kBadData. Where a kept connection turns out to be closed before a byte of an answer, a request
+  /// that `may_repeat`, or of which nothing was sent, is sent once more on a new one.
   void send(HttpRequest request, Deadline deadline, bool may_repeat, Done done);
 
  private:
@@ -45,7 +47,8 @@ class HttpClient {
   std::shared_ptr<Impl> impl_;
 };
 
-/// One request on a connection of its own, waiting for the answer. Throws Error as in Outcome.
+/// One request on a connection of its own, waiting for the answer. Throws Error as in Outcome. The host of `server` had
+/// better be a number: a name is looked up by the system, which may take longer than `deadline`.
 [[nodiscard]] HttpResponse http_request(const Address& server, const HttpRequest& request, Deadline deadline,
                                         const HttpLimits& limits = {});
 

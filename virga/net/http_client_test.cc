@@ -1,13 +1,15 @@
 #include "virga/net/http_client.h"
 
-#include <algorithm>
 #include <atomic>
+#include <fstream>
 #include <future>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -20,7 +22,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::AllOf;
-using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::StartsWith;
 
@@ -206,6 +207,8 @@ TEST(HttpClient, UsesAConnectionAgain) {
   ClientThread client(server.address());
   for (int i = 0; i < 5; ++i) EXPECT_TRUE(client.send({}).get().response);
   EXPECT_EQ(server.server().connections(), 1U);
+  client.stop();
+  EXPECT_TRUE(eventually([&] { return server.server().connections() == 0; }));
 }
 
 TEST(HttpClient, TriesAnewWhenAKeptConnectionIsClosedUnderIt) {
@@ -304,6 +307,105 @@ TEST(HttpClient, WaitsForRoomInTheQueueOfAUnixSocket) {
     peer.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
   }
   for (auto& outcome : outcomes) EXPECT_TRUE(outcome.get().response);
+}
+
+/// As many descriptors as the system allows, for the sockets of both sides.
+void allow_many_descriptors() {
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  limit.rlim_cur = limit.rlim_max;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+std::uint64_t resident_bytes() {
+  std::ifstream pages("/proc/self/statm");
+  std::uint64_t total = 0;
+  std::uint64_t resident = 0;
+  pages >> total >> resident;
+  return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kIsSanitized = true;  // and uses memory of its own
+#else
+constexpr bool kIsSanitized = false;
+#endif
+
+TEST(HttpClient, LetsAThousandRequestsWaitAtOnceForLittleMemory) {
+  allow_many_descriptors();
+  constexpr std::size_t kRequests = 1000;
+  std::mutex mutex;
+  std::vector<std::pair<std::string, HttpReply>> waiting;
+  ServerThread server([&](const HttpRequest& request, const HttpReply& reply) {
+    const std::scoped_lock lock(mutex);
+    waiting.emplace_back(request.target, reply);
+  });
+  ClientThread client(server.address());
+  std::vector<std::future<HttpClient::Outcome>> outcomes;
+  outcomes.reserve(kRequests);
+  waiting.reserve(kRequests);
+  const auto before = resident_bytes();
+
+  for (std::size_t i = 0; i < kRequests; ++i) outcomes.push_back(client.send({.target = fmt::format("/{}", i)}));
+  ASSERT_TRUE(eventually([&] {
+    const std::scoped_lock lock(mutex);
+    return waiting.size() == kRequests;
+  }));
+  EXPECT_EQ(server.server().connections(), kRequests);
+  const auto memory = kIsSanitized ? 0 : resident_bytes() - before;  // of server, client and test together
+  EXPECT_LT(memory, kRequests * 10'000);
+
+  for (const auto& [target, reply] : waiting) reply.send({.body = target});
+  for (std::size_t i = 0; i < kRequests; ++i) {
+    const auto outcome = outcomes[i].get();
+    ASSERT_TRUE(outcome.response) << outcome.error->what();
+    EXPECT_EQ(outcome.response->body, fmt::format("/{}", i));
+  }
+  // As many as are to be kept are.
+  EXPECT_TRUE(eventually([&] { return server.server().connections() == HttpClient::Options{}.most_idle; }));
+}
+
+TEST(HttpClient, IsUsedByManyThreads) {
+  const ServerThread server(echo);
+  ClientThread client(server.address());
+  std::vector<std::thread> threads;
+  std::atomic<int> answered = 0;
+  for (int thread = 0; thread < 4; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (int i = 0; i < 50; ++i) {
+        const auto body = fmt::format("{}:{}", thread, i);
+        const auto outcome = client.send({.method = "POST", .body = body}).get();
+        if (outcome.response && outcome.response->body == body) ++answered;
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(answered, 200);
+}
+
+TEST(HttpClient, SurvivesAServerThatEndsAndOthersThatAnswerStill) {
+  std::mutex mutex;
+  std::vector<HttpReply> replies;
+  auto server = std::make_unique<ServerThread>([&](const HttpRequest&, const HttpReply& reply) {
+    const std::scoped_lock lock(mutex);
+    replies.push_back(reply);
+  });
+  ClientThread client(server->address());
+  std::vector<std::future<HttpClient::Outcome>> outcomes;
+  for (int i = 0; i < 50; ++i) outcomes.push_back(client.send({}));
+  ASSERT_TRUE(eventually([&] {
+    const std::scoped_lock lock(mutex);
+    return replies.size() == 50;
+  }));
+  std::thread answering([&] {
+    for (const auto& reply : replies) reply.send({});
+  });
+  server.reset();
+  answering.join();
+  for (auto& outcome : outcomes) {
+    const auto got = outcome.get();
+    EXPECT_TRUE(got.response || got.error->kind() == ErrorKind::kUnavailable);
+  }
 }
 
 TEST(HttpClient, EndsWhatIsUnderWay) {

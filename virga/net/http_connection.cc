@@ -100,7 +100,10 @@ void HttpConnection::read(std::string_view bytes) {
     due_in(service_->options.receive_time);
   }
   const auto used = reader_->take(bytes);
-  if (const auto& refusal = reader_->refusal()) return refuse(refusal->status, refusal->why);
+  if (reader_->refusal()) {
+    const auto refusal = *reader_->refusal();  // a copy: refusing ends the reader
+    return refuse(refusal.status, refusal.why);
+  }
   if (reader_->is_done()) {
     ahead_.assign(bytes.substr(used));
     return handle();

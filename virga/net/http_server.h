@@ -11,17 +11,20 @@
 
 namespace virga {
 
-/// Answers one request, at once or much later; copies answer the same one. Any thread may call any member.
+/// Answers one request, at once or much later; copies answer the same one. Any thread may call any member, also after
+/// the server and its context have ended. When the last copy is dropped without an answer, the client gets a 500.
 class HttpReply {
  public:
   class Sink;
   explicit HttpReply(std::shared_ptr<Sink> sink) : sink_(std::move(sink)) {}
 
-  /// The first call counts; others, and one after the client has gone, do nothing. Content-Length is added.
+  /// The first call counts; others, and one after the client has gone, do nothing. Content-Length, Date and Connection
+  /// are the server's; a header "Connection: close" closes the connection after the answer.
   void send(HttpResponse response) const;
-  /// Has the client closed its connection while it waited?
+  /// Has the client closed its connection while it waited, or the server ended?
   [[nodiscard]] bool gone() const noexcept;
-  /// Called once, on the server's thread, if the client closes its connection before it was answered.
+  /// `then` is called once, on the server's thread, if the client closes its connection, or its sending half, before it
+  /// was answered; soon after this call if it has done so already. Must not throw. Not called when the server ends.
   void on_gone(std::function<void()> then) const;
 
  private:
