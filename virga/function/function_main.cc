@@ -110,9 +110,12 @@ int answer_one_payload(const std::string& source, const std::string& token) {
   return answer.end == "error" ? 1 : 0;
 }
 
+/// The name under which AWS Lambda starts a custom runtime.
+bool is_bootstrap(std::string_view program) { return program == "bootstrap" || program.ends_with("/bootstrap"); }
+
 /// Nobody says what to do.
 int refuse_to_start(std::string_view program) {
-  if (program == "bootstrap" || program.ends_with("/bootstrap")) {
+  if (is_bootstrap(program)) {
     log_line(
         "bootstrap: AWS_LAMBDA_RUNTIME_API is not set: this program is started by AWS Lambda, or by what speaks its "
         "Runtime API; to try it by hand, give it a payload: bootstrap PAYLOAD.json");
@@ -134,11 +137,11 @@ int main(int argc, char** argv) {
     print(stdout, virga::created_by() + "\n");
     return 0;
   }
+  const std::string_view program = argc > 0 ? argv[0] : "";
   const auto platform = variable("AWS_LAMBDA_RUNTIME_API");
-  const bool serves = argc == 1 && !platform.empty();
-  if (!serves && (argument.empty() || (argument.size() > 1 && argument[0] == '-'))) {
-    return refuse_to_start(argc > 0 ? argv[0] : "");
-  }
+  // A container image's command comes as an argument: the name of a handler, of which there is but one.
+  const bool serves = !platform.empty() && (argc <= 1 || is_bootstrap(program));
+  if (!serves && (argument.empty() || (argument.size() > 1 && argument[0] == '-'))) return refuse_to_start(program);
   virga::arm_crash_points();
   virga::keep_freed_memory();
   look_up_hosts_by_ourselves();

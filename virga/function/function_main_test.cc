@@ -125,5 +125,13 @@ TEST_F(FunctionMain, SaysThatItIsABootstrapWithoutAPlatform) {
   EXPECT_THAT(run_function({}).err, HasSubstr("usage: virga-function"));
 }
 
+TEST_F(FunctionMain, IgnoresTheHandlerThatAContainerNames) {
+  std::filesystem::create_symlink(std::filesystem::absolute(virga_function_program()), at("bootstrap"));
+  const ScriptedPlatform platform({reply_of(410)});
+  const auto end = run_function({"handler"}, {"AWS_LAMBDA_RUNTIME_API=" + platform.address()}, at("bootstrap"));
+  EXPECT_EQ(end.exit_code, 0) << end.err;
+  EXPECT_EQ(platform.requests().size(), 1U);
+}
+
 }  // namespace
 }  // namespace virga
