@@ -49,6 +49,18 @@ std::uint32_t whole_megabytes(std::uint64_t bytes) {
   return std::clamp(megabytes, lambda::kLeastMemoryMb, lambda::kMostMemoryMb);
 }
 
+/// Of the data; what is not a folder of this machine is found otherwise.
+std::vector<std::filesystem::path> folders_of(const FunctionsPlace& place) {
+  std::vector<std::filesystem::path> folders;
+  for (std::string_view uri :
+       {std::string_view(place.data), std::string_view(place.validation ? *place.validation : "")}) {
+    constexpr std::string_view kFile = "file://";
+    if (uri.starts_with(kFile)) uri.remove_prefix(kFile.size());
+    if (!uri.empty() && std::filesystem::is_directory(uri)) folders.emplace_back(uri);
+  }
+  return folders;
+}
+
 std::unique_ptr<Engine> open_local_engine(const FunctionsPlace& place,
                                           const std::map<std::string, std::string>& environment,
                                           std::vector<Address> services) {
@@ -56,6 +68,7 @@ std::unique_ptr<Engine> open_local_engine(const FunctionsPlace& place,
   const ZipMember bootstrap{.name = "bootstrap", .bytes = as_text(program), .mode = 0755};
   LocalEngine::Options local{.folder = place.folder / "engine",
                              .writable = {place.folder},
+                             .readable = folders_of(place),
                              .services = std::move(services),
                              .memory_bytes = memory_limit(),
                              .cpus = static_cast<double>(place.cores)};

@@ -190,6 +190,7 @@ FunctionInstance& FunctionHost::instance_for(Function& function) {
   with.timeout = settings.timeout;
   with.cpus = std::min(static_cast<double>(settings.memory_bytes) / kBytesPerCpu, options_.cpus);
   with.writable = options_.writable;
+  with.readable = options_.readable;
   with.region = options_.region;
   with.services = options_.services;
   auto instance = std::make_unique<FunctionInstance>(context_, sandboxes_, std::move(with), [this] { changed(); });

@@ -47,6 +47,7 @@ class FunctionHost {
     std::filesystem::path folder;  ///< for code and logs
     std::string region;
     std::vector<std::filesystem::path> writable;  ///< what functions may write to
+    std::vector<std::filesystem::path> readable;  ///< what they may see though it lies below /tmp
     std::vector<Address> services;                ///< InstanceSettings::services
     double cpus = 1;                              ///< of the machine: a function gets at most that
     std::uint64_t memory_bytes = 0;               ///< of the machine, for all instances together; 0: no limit

@@ -67,6 +67,7 @@ SandboxSpec spec_of(const InstanceSettings& settings) {
   spec.environment = environment_of(settings);
   spec.working_folder = settings.code;
   spec.writable = settings.writable;
+  spec.readable = settings.readable;
   spec.memory_bytes = settings.memory_bytes;
   spec.cpus = settings.cpus;
   spec.listen = {kRuntimePort};

@@ -34,6 +34,7 @@ struct InstanceSettings {
   std::chrono::milliseconds timeout{};
   double cpus = 1;
   std::vector<std::filesystem::path> writable;
+  std::vector<std::filesystem::path> readable;  ///< SandboxSpec::readable
   std::string region;
   /// TCP services of this machine that it may reach, at 127.0.0.1 and their ports, where its network is its own.
   std::vector<Address> services;

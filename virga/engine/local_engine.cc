@@ -100,6 +100,7 @@ class LocalEngine::Impl {
     host_.emplace(context_, FunctionHost::Options{.folder = options_.folder,
                                                   .region = options_.region,
                                                   .writable = options_.writable,
+                                                  .readable = options_.readable,
                                                   .services = options_.services,
                                                   .cpus = options_.cpus,
                                                   .memory_bytes = options_.memory_bytes,

@@ -37,6 +37,8 @@ struct SandboxSpec {
   std::vector<std::string> arguments;              ///< after the program's name
   std::map<std::string, std::string> environment;  ///< all of it: nothing is inherited
   std::filesystem::path working_folder;            ///< read-only to it
+  /// Folders that it is to see although they lie below what is hidden from it (/tmp, /run); read-only.
+  std::vector<std::filesystem::path> readable;
   /// Folders that it may write to, besides its own /tmp. It has no capability, so as root it writes only where root's
   /// own rights suffice: folder and files must be root's, or open to all.
   std::vector<std::filesystem::path> writable;

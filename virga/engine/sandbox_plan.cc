@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::uint64_t kMostPlanBytes = 8 << 20;
-constexpr std::size_t kMostWritable = 200;
+constexpr std::size_t kMostFolders = 200;
 
 bool is_below_or_same(const fs::path& path, const fs::path& folder) {
   return std::mismatch(folder.begin(), folder.end(), path.begin(), path.end()).first == folder.end();
@@ -45,7 +45,8 @@ void check_text(const std::string& text, const char* what) {
 
 }  // namespace
 
-FilesView view_files(const fs::path& program, const fs::path& working_folder, const std::vector<fs::path>& writable) {
+FilesView view_files(const fs::path& program, const fs::path& working_folder, const std::vector<fs::path>& writable,
+                     const std::vector<fs::path>& readable) {
   FilesView view{.cover_tmp = true, .cover_run = true};
   const fs::path tmp = "/tmp";
   const fs::path run = "/run";
@@ -63,6 +64,7 @@ FilesView view_files(const fs::path& program, const fs::path& working_folder, co
     if (covered(path) && path != tmp && path != run && !shown) view.mounts.push_back({path.string(), kind});
   };
   show(working_folder, sandbox_init::kReadable);
+  for (const auto& folder : readable) show(folder, sandbox_init::kReadable);
   const auto neighbours = program.parent_path();
   show(neighbours, sandbox_init::kReadable);
   show(program, sandbox_init::kReadableFile);
@@ -79,11 +81,13 @@ SandboxSpec resolve(const SandboxSpec& spec) {
   }
   plain.working_folder = resolved_folder(spec.working_folder.empty() ? "/" : spec.working_folder, "working folder");
   for (auto& folder : plain.writable) folder = resolved_folder(folder, "writable folder");
-  if (spec.listen.size() > sandbox_init::kMostListeners || spec.writable.size() > kMostWritable) {
+  for (auto& folder : plain.readable) folder = resolved_folder(folder, "readable folder");
+  if (spec.listen.size() > sandbox_init::kMostListeners || spec.writable.size() + spec.readable.size() > kMostFolders) {
     throw Error(
         ErrorKind::kUsage,
-        fmt::format("a sandbox has at most {} listening sockets and {} writable folders; {} and {} were asked for",
-                    sandbox_init::kMostListeners, kMostWritable, spec.listen.size(), spec.writable.size()));
+        fmt::format("a sandbox has at most {} listening sockets and {} folders of its own; {} and {} were asked for",
+                    sandbox_init::kMostListeners, kMostFolders, spec.listen.size(),
+                    spec.writable.size() + spec.readable.size()));
   }
   if (!(spec.cpus > 0)) throw Error(ErrorKind::kUsage, "a sandbox needs a share of a processor above 0");
   if (spec.most_files < 3 || spec.most_processes < 1) {
@@ -112,7 +116,7 @@ Descriptor encode_plan(const SandboxSpec& spec, const SandboxPowers& powers, boo
   plan.arguments = static_cast<std::uint32_t>(1 + spec.arguments.size());
   for (const auto& [name, value] : spec.environment) add(fmt::format("{}={}", name, value));
   plan.environment = static_cast<std::uint32_t>(spec.environment.size());
-  const auto view = view_files(spec.program, spec.working_folder, spec.writable);
+  const auto view = view_files(spec.program, spec.working_folder, spec.writable, spec.readable);
   plan.cover_tmp = view.cover_tmp && fs::is_directory("/tmp");
   plan.cover_run = view.cover_run && fs::is_directory("/run");
   for (const auto& mount : view.mounts) add(mount.kind + mount.path);

@@ -24,7 +24,8 @@ struct FilesView {
 };
 /// From canonical paths. What of the program, its neighbours and the working folder would be covered is shown again.
 [[nodiscard]] FilesView view_files(const std::filesystem::path& program, const std::filesystem::path& working_folder,
-                                   const std::vector<std::filesystem::path>& writable);
+                                   const std::vector<std::filesystem::path>& writable,
+                                   const std::vector<std::filesystem::path>& readable = {});
 
 /// `spec` with its paths resolved. Throws Error(kNotFound) for a program that cannot be run, a folder that is not
 /// there; kUsage for what no sandbox can be given.
