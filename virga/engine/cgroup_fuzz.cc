@@ -25,7 +25,7 @@ void parse_all(std::string_view text) {
     check(group_owner(group_name("a", *owner)) == owner, "an owner changed on its way");
   }
   (void)parse_process(text);
-  (void)number_of(first, rest);
+  (void)number_after_key(first, rest);
 }
 
 }  // namespace

@@ -62,8 +62,8 @@ TEST(GroupNameTest, NamesItsOwner) {
        {"virga", "virga-a-1-2", "virga-a-1-2-x", "virga-a-1-0-3", "virga-a-1--2-3x", "other-a-1-2-3"}) {
     EXPECT_EQ(group_owner(name), std::nullopt) << name;
   }
-  EXPECT_EQ(this_process(), this_process());
-  EXPECT_NE(this_process().start, 0U);
+  EXPECT_EQ(owner_of_this_process(), this_process());
+  EXPECT_NE(owner_of_this_process().start, 0U);
 }
 
 TEST(CpuQuotaTest, HasAPeriodOfTenMillisecondsUnlessTheShareIsTiny) {
@@ -77,14 +77,14 @@ TEST(CpuQuotaTest, HasAPeriodOfTenMillisecondsUnlessTheShareIsTiny) {
 
 TEST(NumberOfTest, FindsTheWholeKeyOnly) {
   const auto* text = "low 0\noom 5\noom_kill 3\noom_group_kill 1\n";
-  EXPECT_EQ(number_of(text, "oom_kill"), 3U);
-  EXPECT_EQ(number_of(text, "oom"), 5U);
-  EXPECT_EQ(number_of(text, "kill"), 0U);
-  EXPECT_EQ(number_of("oom_kill", "oom_kill"), 0U);
+  EXPECT_EQ(number_after_key(text, "oom_kill"), 3U);
+  EXPECT_EQ(number_after_key(text, "oom"), 5U);
+  EXPECT_EQ(number_after_key(text, "kill"), 0U);
+  EXPECT_EQ(number_after_key("oom_kill", "oom_kill"), 0U);
 }
 
 TEST(SweepGroupsTest, LeavesTheGroupsOfTheLivingAndOfOthersAlone) {
-  const auto self = this_process();
+  const auto self = owner_of_this_process();
   const auto folder = fs::path(testing::TempDir()) / ("virga_sweep." + std::to_string(::getpid()));
   auto dead = self;
   dead.start += 1;  // a process of that number that was started at another time

@@ -163,7 +163,7 @@ TEST(SandboxCpuTest, UsesNoMoreThanItsQuotaInEachPeriod) {
   const auto periods = [&] {
     std::ifstream stat(folder + "/cpu.stat");
     const std::string text(std::istreambuf_iterator<char>(stat), {});
-    return number_of(text, "nr_periods");
+    return number_after_key(text, "nr_periods");
   };
   using namespace std::chrono_literals;
   const auto used_before = sandbox->usage().cpu;
