@@ -119,8 +119,10 @@ class FunctionsRun {
   FunctionsRun(const FunctionsRun&) = delete;
   FunctionsRun& operator=(const FunctionsRun&) = delete;
 
-  TrainingResult run(FunctionsReport* report) {
+  /// Adds to what the report says of the driver.
+  TrainingResult run(FunctionsReport& report) {
     began_ = started_ = last_event_ = kept_ = Clock::now();
+    report_.training_start_seconds = meter_.seconds_since_origin(began_);
     started_ -= elapsed_before_;
     tell(Begin{});
     while (!finished_) {
@@ -138,7 +140,8 @@ class FunctionsRun {
     }
     clear();
     report_.ledger = meter_.ledger();
-    if (report != nullptr) *report = report_;
+    report_.driver = std::move(report.driver);
+    report = std::move(report_);
     if (!chosen_) throw Error(ErrorKind::kInterrupted, "the run was stopped before its first evaluation");
     result_.elapsed = result_.last.elapsed;
     return std::move(result_);
@@ -570,8 +573,20 @@ TrainingResult train_on_functions(const TrainingRun& run, const FunctionsPlace& 
   if (place.validates && !place.validation) {
     (void)evaluation_memory(run.plan, train.manifest(), SplitName::kValidation, place.memory_bytes);
   }
+  FunctionsReport own;
+  auto& said = report != nullptr ? *report : own;
+  StretchClock stretches(place.origin, said.driver);
+  stretches.lap("opening");
   const auto rate = find_learning_rate(run, train, kernels, observer, stop);
-  auto result = FunctionsRun(run, place, train.manifest(), rate, observer, stop).run(report);
+  stretches.lap("learning-rate search");
+  TrainingResult result;
+  {
+    FunctionsRun functions(run, place, train.manifest(), rate, observer, stop);
+    stretches.lap("launch");
+    result = functions.run(said);
+    stretches.lap("supervision");
+  }
+  stretches.lap("closing");
   const bool may_go_on = result.reason == EndReason::kStopped || result.reason == EndReason::kSeconds;
   std::error_code ignored;
   if (!may_go_on) std::filesystem::remove_all(place.folder, ignored);

@@ -28,7 +28,6 @@ void copy(const InvocationBill& bill, InvocationRecord& record) {
   record.init = bill.init;
   record.duration = bill.duration;
   record.billed = bill.billed;
-  record.memory_bytes = bill.memory_bytes;
   record.peak_memory_bytes = bill.peak_memory_bytes;
 }
 
@@ -46,6 +45,12 @@ void copy(const Answer& answer, InvocationRecord& record) {
 }
 
 }  // namespace
+
+void StretchClock::lap(std::string what) {
+  const double begin = stretches_.empty() ? 0 : stretches_.back().start_seconds + stretches_.back().seconds;
+  const double now = std::chrono::duration<double>(Clock::now() - origin_).count();
+  stretches_.push_back({.what = std::move(what), .start_seconds = begin, .seconds = now - begin});
+}
 
 InvocationMeter::InvocationMeter(Clock::time_point origin, const std::filesystem::path& ledger,
                                  std::uint64_t memory_bytes)

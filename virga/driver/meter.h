@@ -5,12 +5,28 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "virga/cost/ledger.h"
 #include "virga/cost/wall_account.h"
 #include "virga/engine/engine.h"
 
 namespace virga {
+
+/// Gives stretches of the driver's own time their names.
+class StretchClock {
+ public:
+  using Clock = std::chrono::steady_clock;
+  /// Times since `origin`, which may be earlier. `stretches` is borrowed.
+  StretchClock(Clock::time_point origin, std::vector<DriverStretch>& stretches)
+      : origin_(origin), stretches_(stretches) {}
+  /// What was done since the last lap, or since the origin.
+  void lap(std::string what);
+
+ private:
+  const Clock::time_point origin_;
+  std::vector<DriverStretch>& stretches_;
+};
 
 /// Meters a run's invocations from its driver: each is a record of the ledger as soon as it is over. For one thread.
 class InvocationMeter {

@@ -15,6 +15,7 @@
 #include "virga/control/run_folder.h"
 #include "virga/data/schedule.h"
 #include "virga/driver/functions_run.h"
+#include "virga/driver/meter.h"
 #include "virga/driver/run_record.h"
 #include "virga/ps/client.h"
 #include "virga/training/evaluate.h"
@@ -296,7 +297,12 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
     std::optional<Evaluation> test;
     if (!stopped) test = evaluate_test(model, job_data, request, stop);
     const auto& classes = data.manifest.encoding.classes;
-    if (functions) record.keep_functions(functions_json(*functions));
+    if (functions) {
+      StretchClock(began, functions->driver).lap("model and test");
+      const auto wall = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+      functions->wall = account_wall_time(functions->ledger.invocations, functions->driver, wall);
+      record.keep_functions(functions_json(*functions));
+    }
     if (test) record.keep_test(evaluation_json(*test, classes));
     record.finish(stopped ? RunState::kStopped : RunState::kFinished, word_for(result.reason), stopped ? 130 : 0, "");
     return {record.id(), job.output.model, run.plan, std::move(result), classes, std::move(test), functions};
