@@ -6,6 +6,7 @@
 #include <cstring>
 #include <exception>
 #include <system_error>
+#include <utility>
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -87,7 +88,7 @@ void HttpClient::Pending::start() {
   try {
     head_ = request_head(request_, host_of(owner_->server));
   } catch (const Error& error) {
-    return fail(error);
+    return fail(Error(error.kind(), error.what(), error.remedy()));
   }
   if (deadline_.passed()) return fail(too_late());
   set_timer(deadline_.at());
@@ -274,7 +275,7 @@ void HttpClient::Pending::complete() {
   finish({.response = std::move(response), .error = {}, .sent = true});
 }
 
-void HttpClient::Pending::fail(const Error& error) { finish({.response = {}, .error = error, .sent = is_sent_}); }
+void HttpClient::Pending::fail(Error error) { finish({.response = {}, .error = std::move(error), .sent = is_sent_}); }
 
 void HttpClient::Pending::finish(Outcome outcome) {
   if (!done_) return;

@@ -66,7 +66,7 @@ class HttpClient::Pending : public std::enable_shared_from_this<Pending> {
  public:
   Pending(std::shared_ptr<HttpCallOwner> owner, HttpRequest request, Deadline deadline, bool may_repeat, Done done);
   void start();
-  void fail(const Error& error);
+  void fail(Error error);
 
  private:
   using Endpoint = boost::asio::generic::stream_protocol::endpoint;

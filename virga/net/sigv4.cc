@@ -40,8 +40,7 @@ std::vector<std::string> headers_to_sign(const HttpRequest& request) {
     if (std::ranges::find(kNotSigned, name) == kNotSigned.end()) names.push_back(std::move(name));
   }
   std::ranges::sort(names);
-  const auto repeated = std::ranges::unique(names);
-  names.erase(repeated.begin(), repeated.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
   return names;
 }
 
@@ -191,7 +190,7 @@ void check_scope(const Authorization& found, const SigningScope& scope) {
   throw invalid(wrong);
 }
 
-void check_date(const Authorization& found, system_clock::time_point now) {
+void check_date(const Authorization& found, std::chrono::sys_seconds now) {  // the clock's own unit ends in 2262
   const auto date = parse_iso_basic(found.date);
   if (!date) throw incomplete(fmt::format("Date must be in ISO-8601 'basic format'. Got '{}'.", found.date));
   if (*date < now - kSkew) {
@@ -243,7 +242,7 @@ void verify_or_throw(const HttpRequest& request, const FindCredentials& find, co
     throw incomplete("Presigned requests are not taken here: sign with an Authorization header.");
   }
   const auto found = parse_authorization(request);
-  check_date(found, time);
+  check_date(found, std::chrono::floor<std::chrono::seconds>(time));
   check_scope(found, scope);
   const auto credentials = find(found.access_key_id);
   if (!credentials) throw unrecognized();

@@ -404,6 +404,16 @@ TEST(SigV4, RefusesASignatureOfAnotherTime) {
       "Signature not yet current: 20150830T123600Z is still later than 20150830T123559Z (20150830T123059Z + 5 min.)");
 }
 
+TEST(SigV4, RefusesADateThatIsFarAway) {
+  for (const auto* year : {"0000", "1600", "2415", "9999"}) {
+    const auto refusal = refusal_of([&](HttpRequest& request) {
+      set(request, "X-Amz-Date", year + std::string("0830T123600Z"));
+      replace(request, "/20150830/", fmt::format("/{}0830/", year));
+    });
+    EXPECT_THAT(refusal.message, StartsWith(*year < '2' ? "Signature expired: " : "Signature not yet current: "));
+  }
+}
+
 TEST(SigV4, TakesAnUnsignedBodyForS3Alone) {
   auto request = suite_request("PUT", "/a", {{"X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD"}}, "body");
   sign(request, kCredentials, kScope, kTime, SigV4Path::kAsSent);
