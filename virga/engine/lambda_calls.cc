@@ -176,7 +176,7 @@ class Calls::Impl {
     if (is_closing_) return end(task, interrupted("the client is closed"));
     const auto pause = pause_after(failure, task->attempts, task->number, options);
     const bool is_last = pause >= task->start_by.remaining() || !may_repeat(task->operation, failure);
-    if (is_last && is_cut_off(*task, failure)) failure = *task->failed_before;
+    if (is_last && is_cut_off(*task, failure)) failure = std::move(*task->failed_before);
     if (is_last || task->is_forgotten) return end(task, std::move(failure));
     task->failed_before = failure;
     task->timer.expires_after(pause);

@@ -15,7 +15,7 @@ namespace virga {
 
 /// Invokes a function of AWS Lambda, or of a local engine that speaks its protocol. The function is created for this
 /// engine and deleted with it. For one thread, as each Engine; answers come in on the client's.
-class LambdaEngine : public Engine {
+class LambdaEngine final : public Engine {
  public:
   struct Options {
     std::string function_name;
