@@ -74,7 +74,7 @@ std::unique_ptr<Engine> open_local_engine(const FunctionsPlace& place,
                              .cpus = static_cast<double>(place.cores)};
   const auto timeout = std::chrono::ceil<std::chrono::seconds>(place.lifetime);
   LambdaEngine::Options function{.function_name = "virga-" + place.run_id,
-                                 .zip = make_zip({&bootstrap, 1}),
+                                 .zip = make_zip({&bootstrap, 1}, ZipMethod::kStored),
                                  .memory_mb = whole_megabytes(place.memory_bytes),
                                  .timeout = std::clamp(timeout, lambda::kLeastTimeout, lambda::kMostTimeout),
                                  .environment = environment};

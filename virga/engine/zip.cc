@@ -139,13 +139,15 @@ void make_folders(const std::filesystem::path& path) {
 
 }  // namespace
 
-std::string make_zip(std::span<const ZipMember> members) {
+std::string make_zip(std::span<const ZipMember> members, ZipMethod method) {
   std::string zip;
   const Writer writer(archive_write_new());
   check(writer != nullptr, "memory for a zip");
   written(writer.get(), archive_write_set_format_zip(writer.get()));
-  written(writer.get(), archive_write_set_options(
-                            writer.get(), "zip:compression=deflate,zip:compression-level=9,zip:hdrcharset=UTF-8"));
+  const char* options = method == ZipMethod::kStored
+                            ? "zip:compression=store,zip:hdrcharset=UTF-8"
+                            : "zip:compression=deflate,zip:compression-level=9,zip:hdrcharset=UTF-8";
+  written(writer.get(), archive_write_set_options(writer.get(), options));
   written(writer.get(), archive_write_set_bytes_per_block(writer.get(), 0));
   written(writer.get(), archive_write_open(writer.get(), &zip, nullptr, append, nullptr));
   for (const auto& member : members) {

@@ -20,9 +20,12 @@ struct ZipMember {
   unsigned mode = 0644;  ///< permissions
 };
 
-/// An archive of these files, deflated. The same members give the same bytes: they have no time. Throws
+/// Stored: at once, for who unpacks it on the same machine. Deflated: small, for a network.
+enum class ZipMethod : std::uint8_t { kStored, kDeflated };
+
+/// An archive of these files. The same members give the same bytes: they have no time. Throws
 /// Error(kInternal).
-[[nodiscard]] std::string make_zip(std::span<const ZipMember> members);
+[[nodiscard]] std::string make_zip(std::span<const ZipMember> members, ZipMethod method = ZipMethod::kDeflated);
 
 struct UnpackLimits {
   std::uint64_t bytes = lambda::kMostUnpackedBytes;  ///< of all files together

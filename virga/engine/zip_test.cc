@@ -201,5 +201,17 @@ TEST_F(ZipTest, IsNotUnpackedOverWhatIsThere) {
   EXPECT_EQ(contents("unpacked/mine"), "mine");
 }
 
+TEST(ZipTest, StoresWhatIsNotWorthPacking) {
+  const std::string text(100'000, 'x');
+  const ZipMember member{.name = "bootstrap", .bytes = text, .mode = 0755};
+  const auto stored = make_zip({&member, 1}, ZipMethod::kStored);
+  EXPECT_GT(stored.size(), text.size());
+  EXPECT_LT(make_zip({&member, 1}).size(), text.size() / 10);
+  std::string read;
+  read_zip(
+      stored, {}, [](const UnpackedMember&) {}, [&](std::string_view part) { read += part; });
+  EXPECT_EQ(read, text);
+}
+
 }  // namespace
 }  // namespace virga

@@ -1,3 +1,5 @@
+#include <array>
+
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -15,6 +17,17 @@ constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 const unsigned char* bytes_of(std::string_view text) noexcept {
   return reinterpret_cast<const unsigned char*>(text.data());
 }
+
+/// The value of each digit; kNoDigit for other characters.
+constexpr unsigned char kNoDigit = 255;
+constexpr auto kValues = [] {
+  std::array<unsigned char, 256> values{};
+  values.fill(kNoDigit);
+  for (std::size_t i = 0; i < kDigits.size(); ++i) {
+    values[static_cast<unsigned char>(kDigits[i])] = static_cast<unsigned char>(i);
+  }
+  return values;
+}();
 
 [[noreturn]] void refuse_base64(std::string_view why) {
   throw Error(ErrorKind::kBadData, fmt::format("not base64: {}", why),
@@ -82,9 +95,9 @@ std::string base64_decode(std::string_view text) {
     const std::size_t fill = is_last && piece.ends_with("==") ? 2 : is_last && piece.ends_with('=') ? 1 : 0;
     std::uint32_t bits = 0;
     for (std::size_t j = 0; j < 4; ++j) {
-      const auto digit = j < 4 - fill ? kDigits.find(piece[j]) : 0;
-      if (digit == std::string_view::npos) refuse_base64(fmt::format("character {} is none of its digits", i + j));
-      bits = bits << 6U | static_cast<std::uint32_t>(digit);
+      const unsigned digit = j < 4 - fill ? kValues[static_cast<unsigned char>(piece[j])] : 0U;
+      if (digit == kNoDigit) refuse_base64(fmt::format("character {} is none of its digits", i + j));
+      bits = bits << 6U | digit;
     }
     for (std::size_t j = 0; j < 3; ++j) {
       const auto byte = bits >> (16 - 8 * j) & 255U;
