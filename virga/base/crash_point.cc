@@ -5,14 +5,21 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <string>
+#include <utility>
+
+#include <unistd.h>
 
 namespace virga {
 namespace {
 
+enum class Fate : std::uint8_t { kDie, kEat, kStop };
+
 struct Plan {
   std::string name;
-  int signal = SIGKILL;
+  std::string only_while;  // this file is there; empty: always
+  Fate fate = Fate::kDie;
   std::atomic<std::int64_t> left = 0;
 };
 
@@ -21,16 +28,31 @@ Plan& plan() {
   return instance;
 }
 
+/// Takes memory up to a bound, for whoever sets no limit.
+void eat() noexcept {
+  constexpr std::size_t kPiece = std::size_t{1} << 20;
+  constexpr std::size_t kMostPieces = 4096;
+  for (std::size_t i = 0; i < kMostPieces; ++i) {
+    void* piece = std::malloc(kPiece);
+    if (piece == nullptr) return;
+    std::memset(piece, 1, kPiece);
+  }
+}
+
 }  // namespace
 
 void arm_crash_points() {
   auto& planned = plan();
-  const char* text = std::getenv("VIRGA_CRASH_AT");  // NOLINT(concurrency-mt-unsafe): there is one thread
-  if (text == nullptr) {
-    planned.signal = SIGSTOP;
-    text = std::getenv("VIRGA_STOP_AT");  // NOLINT(concurrency-mt-unsafe): there is one thread
+  const char* text = nullptr;
+  for (const auto& [variable, fate] :
+       {std::pair{"VIRGA_CRASH_AT", Fate::kDie}, {"VIRGA_EAT_AT", Fate::kEat}, {"VIRGA_STOP_AT", Fate::kStop}}) {
+    if (text != nullptr) break;
+    text = std::getenv(variable);  // NOLINT(concurrency-mt-unsafe): there is one thread
+    planned.fate = fate;
   }
   if (text == nullptr) return;
+  const char* file = std::getenv("VIRGA_CRASH_WHILE");  // NOLINT(concurrency-mt-unsafe): there is one thread
+  if (file != nullptr) planned.only_while = file;
   const std::string_view all = text;
   const auto colon = all.rfind(':');
   if (colon == std::string_view::npos) return;
@@ -43,7 +65,10 @@ void arm_crash_points() {
 void crash_point(std::string_view name) noexcept {
   auto& planned = plan();
   if (planned.left.load(std::memory_order_relaxed) <= 0 || planned.name != name) return;
-  if (--planned.left == 0) ::raise(planned.signal);
+  if (--planned.left != 0) return;
+  if (!planned.only_while.empty() && ::access(planned.only_while.c_str(), F_OK) != 0) return;
+  if (planned.fate == Fate::kEat) eat();
+  ::raise(planned.fate == Fate::kStop ? SIGSTOP : SIGKILL);
 }
 
 }  // namespace virga

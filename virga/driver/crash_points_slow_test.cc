@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <csignal>
-#include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <set>
 #include <string>
 #include <tuple>
@@ -16,17 +16,7 @@ namespace virga {
 namespace {
 
 using namespace std::chrono_literals;
-
-/// Every function that is invoked meanwhile dies at the n-th passage of a crash point; it counts by itself.
-class CrashAt {
- public:
-  explicit CrashAt(const std::string& point) {
-    ::setenv("VIRGA_CRASH_AT", point.c_str(), 1);  // NOLINT(concurrency-mt-unsafe): there is one thread
-  }
-  ~CrashAt() { ::unsetenv("VIRGA_CRASH_AT"); }  // NOLINT(concurrency-mt-unsafe): there is one thread
-  CrashAt(const CrashAt&) = delete;
-  CrashAt& operator=(const CrashAt&) = delete;
-};
+using EngineKind = FunctionsPlace::EngineKind;
 
 /// Is it there, if only as a zombie?
 bool runs(pid_t pid) { return ::kill(pid, 0) == 0; }
@@ -61,14 +51,19 @@ constexpr CrashPoint kCrashPoints[] = {
 };
 
 class CrashPointsTest : public FunctionsFixture,
-                        public testing::WithParamInterface<std::tuple<CrashPoint, Pattern, unsigned>> {
+                        public testing::WithParamInterface<std::tuple<CrashPoint, Pattern, unsigned, EngineKind>> {
  protected:
-  /// Remembers all that ran, and ends the dying once there were `doomed`.
-  void watch(std::size_t doomed) {
-    place_.watch = [this, doomed](const Engine& engine) {
+  /// Every function dies at the n-th passage of a crash point, as `variable` says; it counts by itself. Once there were
+  /// `doomed`, the dying is over.
+  void let_them_die(const char* variable, const CrashPoint& point) {
+    const auto file = place_.folder / "they-die";
+    std::filesystem::create_directories(place_.folder);
+    std::ofstream(file) << "now";
+    place_.environment = {{variable, point.at}, {"VIRGA_CRASH_WHILE", file.string()}};
+    place_.watch = [this, file, doomed = point.doomed](const Engine& engine) {
       const auto processes = engine.processes();
       all_.insert(processes.begin(), processes.end());
-      if (all_.size() >= doomed) ::unsetenv("VIRGA_CRASH_AT");  // NOLINT(concurrency-mt-unsafe): as in CrashAt
+      if (all_.size() >= doomed) std::filesystem::remove(file);
     };
   }
   void expect_that_nothing_runs() const {
@@ -78,13 +73,13 @@ class CrashPointsTest : public FunctionsFixture,
 };
 
 TEST_P(CrashPointsTest, GivesTheBitsOfThreads) {
-  const auto& [point, pattern, workers] = GetParam();
+  const auto& [point, pattern, workers, engine] = GetParam();
   const auto run = run_of(point.epochs, workers);
   const auto expected = on_threads(run);
+  place_.engine = engine;
   place_.pattern = pattern;
   place_.channel = workers == 2 ? FunctionsPlace::ChannelKind::kDirectory : FunctionsPlace::ChannelKind::kDataStore;
-  watch(point.doomed);
-  const CrashAt crash(point.at);
+  let_them_die("VIRGA_CRASH_AT", point);
 
   expect_same(on_processes(run), expected);
 
@@ -92,15 +87,45 @@ TEST_P(CrashPointsTest, GivesTheBitsOfThreads) {
   expect_that_nothing_runs();
 }
 
+std::string name_of_crash(const testing::TestParamInfo<CrashPointsTest::ParamType>& test) {
+  const auto& [point, pattern, workers, engine] = test.param;
+  return std::string(point.name) + name_of(pattern) + std::to_string(workers);
+}
 INSTANTIATE_TEST_SUITE_P(All, CrashPointsTest,
                          testing::Combine(testing::ValuesIn(kCrashPoints), testing::ValuesIn(kPatterns),
-                                          testing::Values(2U, 3U)),
-                         [](const auto& test) {
-                           return std::string(std::get<0>(test.param).name) + name_of(std::get<1>(test.param)) +
-                                  std::to_string(std::get<2>(test.param));
-                         });
+                                          testing::Values(2U, 3U), testing::Values(EngineKind::kProcess)),
+                         name_of_crash);
+INSTANTIATE_TEST_SUITE_P(ThroughTheEngine, CrashPointsTest,
+                         testing::Combine(testing::ValuesIn(kCrashPoints), testing::Values(Pattern::kScatterReduce),
+                                          testing::Values(2U, 3U), testing::Values(EngineKind::kLocal)),
+                         name_of_crash);
 
-class RandomKillsTest : public FunctionsFixture, public testing::WithParamInterface<unsigned> {
+class MemoryRunsOutTest : public CrashPointsTest {};
+
+TEST_P(MemoryRunsOutTest, AndTheBitsStay) {
+  const auto& [point, pattern, workers, engine] = GetParam();
+  const auto run = run_of(point.epochs, workers);
+  const auto expected = on_threads(run);
+  place_.engine = engine;
+  place_.pattern = pattern;
+  place_.memory_bytes = 128'000'000;
+  let_them_die("VIRGA_EAT_AT", point);
+
+  expect_same(on_processes(run), expected);
+
+  std::size_t ran_out = 0;
+  for (const auto& invocation : report_.ledger.invocations) ran_out += invocation.end == "out_of_memory" ? 1 : 0;
+  EXPECT_GT(ran_out, 0U);
+  expect_that_nothing_runs();
+}
+
+INSTANTIATE_TEST_SUITE_P(ThroughTheEngine, MemoryRunsOutTest,
+                         testing::Combine(testing::Values(kCrashPoints[1], kCrashPoints[6], kCrashPoints[12]),
+                                          testing::Values(Pattern::kScatterReduce), testing::Values(2U),
+                                          testing::Values(EngineKind::kLocal)),
+                         name_of_crash);
+
+class RandomKillsTest : public FunctionsFixture, public testing::WithParamInterface<std::tuple<unsigned, EngineKind>> {
  protected:
   [[nodiscard]] std::string newest_checkpoint() const {
     std::string newest;
@@ -115,9 +140,10 @@ class RandomKillsTest : public FunctionsFixture, public testing::WithParamInterf
 TEST_P(RandomKillsTest, GiveTheBitsOfThreads) {
   constexpr int kKills = 50;
   constexpr int kKillsInARow = 3;  // without a newer checkpoint: the run is to go on
-  const auto workers = GetParam();
+  const auto [workers, kind] = GetParam();
   const auto run = run_of(30, workers);
   const auto expected = on_threads(run);
+  place_.engine = kind;
   place_.pattern = kPatterns[workers % 3];
   const Random random(workers, Purpose::kTest);
   std::uint64_t look = 0;
@@ -146,7 +172,10 @@ TEST_P(RandomKillsTest, GiveTheBitsOfThreads) {
   for (const auto pid : all) EXPECT_FALSE(runs(pid)) << pid;
 }
 
-INSTANTIATE_TEST_SUITE_P(Workers, RandomKillsTest, testing::Values(1U, 2U, 3U, 4U));
+INSTANTIATE_TEST_SUITE_P(Workers, RandomKillsTest,
+                         testing::Combine(testing::Values(1U, 2U, 3U, 4U), testing::Values(EngineKind::kProcess)));
+INSTANTIATE_TEST_SUITE_P(ThroughTheEngine, RandomKillsTest,
+                         testing::Combine(testing::Values(1U, 3U), testing::Values(EngineKind::kLocal)));
 
 }  // namespace
 }  // namespace virga

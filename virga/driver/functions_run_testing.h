@@ -37,6 +37,7 @@ class FunctionsFixture : public testing::Test {
     place_.program = std::filesystem::path(programs == nullptr ? "." : programs) / "virga-function";
     place_.data = set_.uri;
     place_.validates = true;
+    place_.cores = 2;
     place_.checkpoint_interval = std::chrono::milliseconds(0);
     place_.patience = std::chrono::seconds(10);
     place_.look_interval = std::chrono::milliseconds(20);
