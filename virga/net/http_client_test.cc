@@ -408,6 +408,26 @@ TEST(HttpClient, SurvivesAServerThatEndsAndOthersThatAnswerStill) {
   }
 }
 
+TEST(HttpClient, MayBeEndedByWhatItCalls) {
+  const ServerThread server(echo);
+  std::promise<void> ended;
+  std::atomic<int> failed = 0;
+  std::unique_ptr<HttpClient> client;
+  ContextThread loop;
+  loop.perform([&] {
+    client = std::make_unique<HttpClient>(loop.context(), server.address(), HttpClient::Options{});
+    client->send({}, test_deadline(), false, [&](const HttpClient::Outcome&) {
+      client.reset();
+      ended.set_value();
+    });
+    client->send({.target = "not sendable"}, test_deadline(), false, [&](const HttpClient::Outcome& outcome) {
+      if (outcome.error) ++failed;
+    });
+  });
+  ended.get_future().wait();
+  EXPECT_EQ(failed, 1);
+}
+
 TEST(HttpClient, EndsWhatIsUnderWay) {
   RawServer server;
   ClientThread client(server.address());

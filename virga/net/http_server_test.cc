@@ -1,6 +1,8 @@
 #include "virga/net/http_server.h"
 
 #include <atomic>
+#include <future>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -331,6 +333,37 @@ TEST(HttpServer, EndsWithRequestsWaiting) {
   kept.reply(0).on_gone([] { FAIL(); });
   EXPECT_TRUE(kept.reply(0).gone());
   EXPECT_EQ(kept.gone(), 0);
+}
+
+TEST(HttpServer, MayBeEndedByItsHandlerOrByAClientThatLeaves) {
+  for (const bool by_handler : {true, false}) {
+    const Listener listener({.kind = Address::Kind::kTcp, .host = "127.0.0.1"});
+    std::promise<void> asked;
+    std::promise<void> ended;
+    std::unique_ptr<HttpServer> server;
+    ContextThread loop;
+    const auto end = [&] {
+      server.reset();
+      ended.set_value();
+    };
+    loop.perform([&] {
+      server = std::make_unique<HttpServer>(loop.context(), duplicate(listener.descriptor()), HttpServer::Options{},
+                                            [&](const HttpRequest&, const HttpReply& reply) {
+                                              if (by_handler) return end();
+                                              reply.on_gone([&end, reply] { end(); });
+                                              asked.set_value();
+                                            });
+    });
+    RawClient other(listener.address());
+    RawClient client(listener.address());
+    client.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    if (!by_handler) {
+      asked.get_future().wait();
+      client.close();
+    }
+    ended.get_future().wait();
+    EXPECT_EQ(by_handler ? client.hear() : "", "");
+  }
 }
 
 TEST(HttpServer, SurvivesALackOfFileDescriptors) {

@@ -244,7 +244,7 @@ TEST(SigV4, TakesWhatCurlSigns) {
 
 /// Why a signed request is refused once `spoil` has changed it.
 SignatureRefusal refusal_of(const std::function<void(HttpRequest&)>& spoil, std::chrono::seconds later = 0s,
-                            const SigningScope& scope = kScope, Credentials known = kCredentials) {
+                            const SigningScope& scope = kScope, const Credentials& known = kCredentials) {
   auto request = suite_request("POST", "/path?a=b", {{"X-Amz-Log-Type", "Tail"}, {"X-Free", "1"}}, "body");
   sign(request, kCredentials, kScope, kTime);
   spoil(request);
