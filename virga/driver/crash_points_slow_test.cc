@@ -109,7 +109,9 @@ TEST_P(MemoryRunsOutTest, AndTheBitsStay) {
   place_.engine = engine;
   place_.pattern = pattern;
   place_.memory_bytes = 128'000'000;
-  let_them_die("VIRGA_EAT_AT", point);
+  auto few = point;  // a little memory comes with a little of a processor: each takes seconds to use it up
+  few.doomed = 3;
+  let_them_die("VIRGA_EAT_AT", few);
 
   expect_same(on_processes(run), expected);
 
@@ -120,7 +122,7 @@ TEST_P(MemoryRunsOutTest, AndTheBitsStay) {
 }
 
 INSTANTIATE_TEST_SUITE_P(ThroughTheEngine, MemoryRunsOutTest,
-                         testing::Combine(testing::Values(kCrashPoints[1], kCrashPoints[6], kCrashPoints[12]),
+                         testing::Combine(testing::Values(kCrashPoints[1], kCrashPoints[12]),
                                           testing::Values(Pattern::kScatterReduce), testing::Values(2U),
                                           testing::Values(EngineKind::kLocal)),
                          name_of_crash);
