@@ -201,7 +201,7 @@ TEST_F(ZipTest, IsNotUnpackedOverWhatIsThere) {
   EXPECT_EQ(contents("unpacked/mine"), "mine");
 }
 
-TEST(ZipTest, StoresWhatIsNotWorthPacking) {
+TEST_F(ZipTest, StoresWhatIsNotWorthPacking) {
   const std::string text(100'000, 'x');
   const ZipMember member{.name = "bootstrap", .bytes = text, .mode = 0755};
   const auto stored = make_zip({&member, 1}, ZipMethod::kStored);
