@@ -14,6 +14,7 @@ void add_resume_command(Program& program);
 void add_inspect_command(Program& program);
 void add_init_command(Program& program);
 void add_runs_commands(Program& program);
+void add_engine_command(Program& program);
 void add_config_commands(Program& program);
 void add_doctor_command(Program& program);
 void add_completion_command(Program& program);

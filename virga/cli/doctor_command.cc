@@ -15,6 +15,7 @@
 #include "virga/base/units.h"
 #include "virga/base/version.h"
 #include "virga/cli/commands.h"
+#include "virga/engine/sandbox.h"
 
 namespace virga {
 namespace {
@@ -67,6 +68,20 @@ Finding check_disk(const std::filesystem::path& home) {
           little ? Verdict::kWarning : Verdict::kGood, little ? "free some space: sets and runs lie there" : ""};
 }
 
+/// What holds functions to their limits here. Numbers of a run without control groups depend on what else runs.
+Finding check_sandbox() {
+  try {
+    const auto powers = SandboxMaker("doctor").powers();
+    const bool lacks = powers.cpu.empty() || powers.network.empty() || powers.files.empty() || powers.pids.empty() ||
+                       powers.processes.empty() || powers.memory == "watched";
+    return {"sandbox", describe(powers), describe(powers), lacks ? Verdict::kWarning : Verdict::kGood,
+            lacks ? "as root, or with a control group of your own, functions are held to all limits (docs/sandbox.md)"
+                  : ""};
+  } catch (const Error& error) {
+    return {"sandbox", error.what(), nullptr, Verdict::kBad, "functions cannot be run here: use --engine single"};
+  }
+}
+
 std::vector<Finding> examine(const Session& session) {
   const auto memory = memory_limit();
   const auto home = session.home();
@@ -77,6 +92,7 @@ std::vector<Finding> examine(const Session& session) {
        memory < kLittleMemory ? "use smaller batches and fewer workers" : ""},
       {"simd", simd_level(), simd_level(), simd_level() == "scalar" ? Verdict::kWarning : Verdict::kGood,
        simd_level() == "scalar" ? "this processor has no AVX2: results are the same, only slower" : ""},
+      check_sandbox(),
       check_home(home),
       check_disk(home)};
   return findings;
@@ -109,8 +125,10 @@ void add_doctor_command(Program& program) {
       "Setting up",
       {.name = "doctor",
        .summary = "Checks that this machine can run Virga",
-       .details = "Cores, memory (also the control group's limit), vector instructions, $VIRGA_HOME and free disk. "
-                  "Exit code 1 if something is in the way.",
+       .details =
+           "Cores, memory (also the control group's limit), vector instructions, the sandbox that functions get, "
+           "$VIRGA_HOME and free disk. "
+           "Exit code 1 if something is in the way.",
        .examples = {{"virga doctor", "one line for each thing that matters"}}},
       doctor);
 }

@@ -13,6 +13,7 @@
 
 #include "virga/base/error.h"
 #include "virga/engine/lambda_limits.h"
+#include "virga/engine/lambda_types.h"
 
 namespace virga {
 namespace {
@@ -22,7 +23,22 @@ using namespace std::chrono_literals;
 /// AWS: one vCPU at 1,769 MB, in proportion below and above.
 constexpr double kBytesPerCpu = double{lambda::kMbOfOneCpu} * double{lambda::kMb};
 constexpr auto kIdleLook = 1s;
-constexpr auto kThrottledPause = 1s;
+/// Before an Event for which the machine was short of something is tried again.
+constexpr auto kShortPause = 1s;
+constexpr std::size_t kMostLogs = 1000;
+
+/// The package's program cannot be run: the function's fault, as AWS words it.
+FunctionInstance::Outcome cannot_start(const std::string& request_id, std::uint64_t memory_bytes, const Error& error) {
+  FunctionInstance::Outcome outcome;
+  outcome.how = FunctionInstance::Outcome::How::kExited;
+  outcome.body =
+      encode(lambda::FunctionError{.error_type = "Runtime.InvalidEntrypoint",
+                                   .error_message = fmt::format("RequestId: {} Error: {}", request_id, error.what()),
+                                   .stack_trace = {}});
+  outcome.bill.request_id = request_id;
+  outcome.bill.memory_bytes = memory_bytes;
+  return outcome;
+}
 
 }  // namespace
 
@@ -53,7 +69,8 @@ struct FunctionHost::Function {
     std::uint64_t version = 0;
   };
   std::list<Instance> instances;
-  std::uint64_t version = 0;  // of its settings
+  std::uint64_t version = 0;                   // of its settings
+  std::deque<std::shared_ptr<Event>> waiting;  // until there is room for them
 };
 
 /// An asynchronous invocation.
@@ -61,8 +78,9 @@ struct FunctionHost::Event {
   std::string function;
   std::string request_id;
   std::string payload;
-  unsigned attempts = 0;
   boost::asio::steady_timer timer;
+  Clock::time_point created = Clock::now();
+  unsigned attempts = 0;
 };
 
 FunctionHost::FunctionHost(boost::asio::io_context& context, Options options)
@@ -73,6 +91,7 @@ FunctionHost::FunctionHost(boost::asio::io_context& context, Options options)
   std::error_code error;
   std::filesystem::create_directories(options_.folder / "logs", error);
   if (error) throw system_error("cannot create " + (options_.folder / "logs").string(), error.value());
+  find_logs();
   look_for_idle();
 }
 
@@ -86,7 +105,7 @@ void FunctionHost::put(const std::string& name, const std::string& arn, HostedFu
                        std::filesystem::path code) {
   auto& function = functions_[name];
   if (!function) {
-    function = std::make_unique<Function>();
+    function = std::make_shared<Function>();
     function->retries = static_cast<unsigned>(options_.retry_pauses.size());
   } else if (function->code != code) {
     std::error_code ignored;
@@ -112,14 +131,29 @@ void FunctionHost::remove(const std::string& name) {
     one.instance->kill();
     leaving_.push_back(std::move(one.instance));
   }
+  for (const auto& event : at->second->waiting) forget(*event);
   std::error_code ignored;
   std::filesystem::remove_all(at->second->code, ignored);
   functions_.erase(at);
   changed();
 }
 
-void FunctionHost::reserve(const std::string& name, std::optional<unsigned> concurrency) {
+std::optional<LambdaRefusal> FunctionHost::reserve(const std::string& name, std::optional<unsigned> concurrency) {
+  // AWS leaves 100 of 1,000 unreserved; an engine with fewer leaves as large a part.
+  const auto least = std::min(lambda::kLeastUnreservedConcurrency, options_.most_concurrent / 10);
+  std::uint64_t reserved = concurrency.value_or(0);
+  for (const auto& [other, function] : functions_) {
+    if (other != name) reserved += function->reserved.value_or(0);
+  }
+  if (concurrency.value_or(0) > 0 && reserved + least > options_.most_concurrent) {
+    return LambdaRefusal{400, "InvalidParameterValueException",
+                         fmt::format("Specified ReservedConcurrentExecutions for function decreases account's "
+                                     "UnreservedConcurrentExecution below its minimum value of [{}].",
+                                     least)};
+  }
   functions_.at(name)->reserved = concurrency;
+  changed();
+  return std::nullopt;
 }
 void FunctionHost::limit_retries(const std::string& name, unsigned retries) { functions_.at(name)->retries = retries; }
 std::optional<unsigned> FunctionHost::reserved(const std::string& name) const { return functions_.at(name)->reserved; }
@@ -133,6 +167,11 @@ std::optional<LambdaRefusal> FunctionHost::refusal(const Function& function) con
     return refuse("ReservedFunctionConcurrentInvocationLimitExceeded");
   }
   if (busy_ >= options_.most_concurrent) return refuse("ConcurrentInvocationLimitExceeded");
+  if (!function.reserved) {
+    std::uint64_t taken = 0;  // by reservations, used or not, and by functions without one
+    for (const auto& [name, other] : functions_) taken += other->reserved.value_or(other->busy);
+    if (taken >= options_.most_concurrent) return refuse("ConcurrentInvocationLimitExceeded");
+  }
   if (options_.memory_bytes != 0) {
     std::uint64_t taken = function.settings.memory_bytes;  // by those that are busy, and this one
     for (const auto& [name, other] : functions_) taken += other->busy * other->settings.memory_bytes;
@@ -146,27 +185,37 @@ std::optional<LambdaRefusal> FunctionHost::refusal(const Function& function) con
 }
 
 std::optional<LambdaRefusal> FunctionHost::invoke(const std::string& name, std::string payload, Finished finished) {
-  auto& function = *functions_.at(name);
-  if (auto refused = refusal(function)) return refused;
+  const auto& function = functions_.at(name);
+  if (auto refused = refusal(*function)) return refused;
   last_request_id_ = new_request_id();
   run(function, last_request_id_, std::move(payload), std::move(finished));
   return std::nullopt;
 }
 
-void FunctionHost::run(Function& function, const std::string& request_id, std::string payload, Finished finished) {
-  auto& instance = instance_for(function);
+void FunctionHost::run(const std::shared_ptr<Function>& function, const std::string& request_id, std::string payload,
+                       Finished finished) {
+  FunctionInstance* instance = nullptr;
+  try {
+    instance = &instance_for(*function);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kNotFound) throw;
+    boost::asio::post(context_, [outcome = cannot_start(request_id, function->settings.memory_bytes, error),
+                                 finished = std::move(finished)] { finished(outcome); });
+    return;
+  }
   ++busy_;
-  ++function.busy;
-  instance.invoke(request_id, std::move(payload),
-                  [this, alive = alive_, name = function.name, finished = std::move(finished)](Outcome outcome) {
-                    if (*alive) {
-                      --busy_;
-                      if (const auto at = functions_.find(name); at != functions_.end() && at->second->busy > 0) {
-                        --at->second->busy;
-                      }
-                    }
-                    finished(std::move(outcome));
-                  });
+  ++function->busy;
+  // A function of the same name may have taken its place by then.
+  instance->invoke(
+      request_id, std::move(payload),
+      [this, alive = alive_, same = std::weak_ptr(function), finished = std::move(finished)](Outcome outcome) {
+        if (*alive) {
+          --busy_;
+          if (const auto still = same.lock()) --still->busy;
+          changed();
+        }
+        finished(std::move(outcome));
+      });
 }
 
 FunctionInstance& FunctionHost::instance_for(Function& function) {
@@ -214,21 +263,63 @@ void FunctionHost::make_room(std::uint64_t bytes) {
     }
     if (taken <= options_.memory_bytes || oldest == nullptr) return;
     for (const auto& [name, function] : functions_) {
-      instances_count_ -= std::erase_if(function->instances, [&](const auto& o) { return o.instance.get() == oldest; });
+      drop_instances(*function, [&](const auto& one) { return one.instance.get() == oldest; });
     }
   }
 }
 
+template <class Condition>
+void FunctionHost::drop_instances(Function& function, const Condition& condition) {
+  for (auto one = function.instances.begin(); one != function.instances.end();) {
+    if (!condition(*one)) {
+      ++one;
+      continue;
+    }
+    const auto log = one->instance->settings().log;
+    one = function.instances.erase(one);
+    --instances_count_;
+    keep_log(log);
+  }
+}
+
+/// Those that an engine before this one has left.
+void FunctionHost::find_logs() {
+  std::vector<std::pair<std::filesystem::file_time_type, std::filesystem::path>> found;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(options_.folder / "logs", error)) {
+    const auto name = entry.path().stem().string();
+    const auto digits = name.substr(name.find_last_not_of("0123456789") + 1);
+    if (entry.path().extension() != ".log" || digits.size() < 6 || digits.size() > 18) continue;
+    log_number_ = std::max<std::uint64_t>(log_number_, std::stoull(digits));
+    found.emplace_back(entry.last_write_time(error), entry.path());
+  }
+  std::ranges::sort(found);
+  for (const auto& [time, path] : found) keep_log(path);
+}
+
+void FunctionHost::keep_log(const std::filesystem::path& log) {
+  std::error_code error;
+  const auto size = std::filesystem::file_size(log, error);
+  if (error) return;
+  logs_.emplace_back(log, size);
+  log_bytes_ += size;
+  while (logs_.size() > kMostLogs || log_bytes_ > options_.most_log_bytes) {
+    std::filesystem::remove(logs_.front().first, error);
+    log_bytes_ -= logs_.front().second;
+    logs_.pop_front();
+  }
+}
+
 std::optional<LambdaRefusal> FunctionHost::enqueue(const std::string& name, std::string payload) {
-  if (queued_ >= options_.most_queued) {
+  if (queued_ >= options_.most_queued || queued_bytes_ + payload.size() > options_.most_queued_bytes) {
     return LambdaRefusal{429, "TooManyRequestsException", "Rate Exceeded.", "CallerRateLimitExceeded"};
   }
   last_request_id_ = new_request_id();
   const int copies = options_.doubles_events ? 2 : 1;
   for (int i = 0; i < copies; ++i) {
     ++queued_;
-    auto event =
-        std::make_shared<Event>(Event{name, last_request_id_, payload, 0, boost::asio::steady_timer(context_)});
+    queued_bytes_ += payload.size();
+    auto event = std::make_shared<Event>(Event{name, last_request_id_, payload, boost::asio::steady_timer(context_)});
     boost::asio::post(context_, [this, alive = alive_, event] {
       if (*alive) try_event(event);
     });
@@ -236,31 +327,44 @@ std::optional<LambdaRefusal> FunctionHost::enqueue(const std::string& name, std:
   return std::nullopt;
 }
 
-void FunctionHost::try_event(std::shared_ptr<Event> event) {
+void FunctionHost::forget(const Event& event) {
+  --queued_;
+  queued_bytes_ -= event.payload.size();
+}
+
+void FunctionHost::try_event(const std::shared_ptr<Event>& event) {
   const auto at = functions_.find(event->function);
-  if (at == functions_.end()) {
-    --queued_;
+  if (at == functions_.end() || Clock::now() - event->created > lambda::kDefaultEventAge) return forget(*event);
+  const auto& function = at->second;
+  if (refusal(*function)) {
+    function->waiting.push_back(event);
     return;
   }
-  if (refusal(*at->second)) {
-    again(event, kThrottledPause);
-    return;
-  }
-  const auto finished = [this, alive = alive_, event](const Outcome& outcome) {
+  const auto finished = [this, alive = alive_, event, same = std::weak_ptr(function)](const Outcome& outcome) {
     if (!*alive) return;
-    const auto function = functions_.find(event->function);
+    const auto still = same.lock();
     const auto attempt = event->attempts++;
-    if (outcome.how == Outcome::How::kAnswered || function == functions_.end() ||
-        attempt >= std::min<std::size_t>(function->second->retries, options_.retry_pauses.size())) {
-      --queued_;
-      return;
+    if (outcome.how == Outcome::How::kAnswered || !still ||
+        attempt >= std::min<std::size_t>(still->retries, options_.retry_pauses.size())) {
+      return forget(*event);
     }
     again(event, options_.retry_pauses[attempt]);
   };
   try {
-    run(*at->second, event->request_id, event->payload, finished);
+    run(function, event->request_id, event->payload, finished);
   } catch (const Error&) {
-    again(event, kThrottledPause);  // as a platform that is short of something would
+    again(event, kShortPause);  // as a platform that is short of something would
+  }
+}
+
+void FunctionHost::serve_waiting() {
+  for (const auto& [name, function] : functions_) {
+    // As many as there are now: one for which the machine is short of something comes back later.
+    for (auto count = function->waiting.size(); count > 0 && !refusal(*function); --count) {
+      const auto event = std::move(function->waiting.front());
+      function->waiting.pop_front();
+      try_event(event);
+    }
   }
 }
 
@@ -291,15 +395,21 @@ void FunctionHost::changed() noexcept {
   });
 }
 
-/// Lets go of instances that are over, and of idle ones that are out of date.
+/// Lets go of instances that are over, and of idle ones that are out of date; then there may be room for who waits.
 void FunctionHost::clean() {
   cleaning_ = false;
   for (const auto& [name, function] : functions_) {
-    instances_count_ -= std::erase_if(function->instances, [&](const auto& one) {
+    drop_instances(*function, [&](const auto& one) {
       return one.instance->over() || (one.version != function->version && one.instance->idle());
     });
   }
-  instances_count_ -= std::erase_if(leaving_, [](const auto& instance) { return instance->over(); });
+  std::erase_if(leaving_, [this](const auto& instance) {
+    if (!instance->over()) return false;
+    --instances_count_;
+    keep_log(instance->settings().log);
+    return true;
+  });
+  serve_waiting();
 }
 
 void FunctionHost::look_for_idle() {
@@ -308,9 +418,8 @@ void FunctionHost::look_for_idle() {
     if (error || !*alive) return;
     const auto since = Clock::now() - options_.idle_time;
     for (const auto& [name, function] : functions_) {
-      instances_count_ -= std::erase_if(function->instances, [&](const auto& one) {
-        return one.instance->idle() && one.instance->idle_since() < since;
-      });
+      drop_instances(*function,
+                     [&](const auto& one) { return one.instance->idle() && one.instance->idle_since() < since; });
     }
     look_for_idle();
   });

@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "virga/engine/function_instance.h"
@@ -55,8 +56,10 @@ class FunctionHost {
     std::chrono::milliseconds idle_time{300'000};
     /// Before an Event that failed is tried again: once for each entry.
     std::vector<std::chrono::milliseconds> retry_pauses{std::chrono::minutes(1), std::chrono::minutes(2)};
-    std::size_t most_queued = 10'000;  ///< Events that wait
-    bool doubles_events = false;       ///< each is delivered twice, as it may happen
+    std::size_t most_queued = 10'000;  ///< Events that wait or are under way
+    std::uint64_t most_queued_bytes = std::uint64_t{256} << 20;
+    std::uint64_t most_log_bytes = std::uint64_t{256} << 20;  ///< of instances that have ended; the oldest go first
+    bool doubles_events = false;                              ///< each is delivered twice, as it may happen
     std::string sandbox_name;
     SandboxMaker::Want sandbox = SandboxMaker::Want::kAll;
   };
@@ -74,12 +77,14 @@ class FunctionHost {
   void configure(const std::string& name, HostedFunction settings);
   /// Ends its instances; what is under way is told that the function is gone.
   void remove(const std::string& name);
-  void reserve(const std::string& name, std::optional<unsigned> concurrency);
+  /// Refused where it would leave too little for functions without a reservation.
+  [[nodiscard]] std::optional<LambdaRefusal> reserve(const std::string& name, std::optional<unsigned> concurrency);
   void limit_retries(const std::string& name, unsigned retries);
   [[nodiscard]] std::optional<unsigned> reserved(const std::string& name) const;
   [[nodiscard]] unsigned retries(const std::string& name) const;
 
-  /// Requires that the function is there. `finished` is called once, unless it is refused.
+  /// Requires that the function is there. `finished` is called once, unless it is refused or this throws: Error(kIo),
+  /// the machine is short of something.
   [[nodiscard]] std::optional<LambdaRefusal> invoke(const std::string& name, std::string payload, Finished finished);
   /// Queued, tried again if it fails.
   [[nodiscard]] std::optional<LambdaRefusal> enqueue(const std::string& name, std::string payload);
@@ -96,23 +101,33 @@ class FunctionHost {
   struct Function;
   struct Event;
   [[nodiscard]] std::optional<LambdaRefusal> refusal(const Function& function) const;
-  void run(Function& function, const std::string& request_id, std::string payload, Finished finished);
+  void run(const std::shared_ptr<Function>& function, const std::string& request_id, std::string payload,
+           Finished finished);
   FunctionInstance& instance_for(Function& function);
   void make_room(std::uint64_t bytes);
+  template <class Condition>
+  void drop_instances(Function& function, const Condition& condition);
+  void find_logs();
+  void keep_log(const std::filesystem::path& log);
   void changed() noexcept;
   void clean();
-  void try_event(std::shared_ptr<Event> event);
+  void serve_waiting();
+  void try_event(const std::shared_ptr<Event>& event);
   void again(const std::shared_ptr<Event>& event, std::chrono::milliseconds pause);
+  void forget(const Event& event);
   void look_for_idle();
 
   boost::asio::io_context& context_;
   const Options options_;
   SandboxMaker sandboxes_;
-  std::map<std::string, std::unique_ptr<Function>> functions_;
+  std::map<std::string, std::shared_ptr<Function>> functions_;
   std::vector<std::unique_ptr<FunctionInstance>> leaving_;  // of functions that are gone
   boost::asio::steady_timer idle_timer_;
   std::size_t busy_ = 0;
   std::size_t queued_ = 0;
+  std::uint64_t queued_bytes_ = 0;
+  std::deque<std::pair<std::filesystem::path, std::uint64_t>> logs_;  // of instances that have ended, and their sizes
+  std::uint64_t log_bytes_ = 0;
   std::size_t instances_count_ = 0;
   std::uint64_t log_number_ = 0;
   bool cleaning_ = false;

@@ -26,6 +26,10 @@ constexpr std::uint16_t kRuntimePort = 9001;
 constexpr auto kMemoryLook = 50ms;
 /// Of an instance's log that is kept in memory until its event is over.
 constexpr std::size_t kLogKept = std::size_t{16} << 10;
+/// Read before others have their turn; more than a pipe holds, so what was written before an answer is read with it.
+constexpr std::size_t kReadTurn = std::size_t{256} << 10;
+/// Between two turns of a function whose log is full: it may go on, but not cost as much as it likes.
+constexpr auto kFullLogPause = 20ms;
 
 std::string dump(const json& document) { return document.dump(-1, ' ', false, json::error_handler_t::replace); }
 
@@ -98,6 +102,7 @@ FunctionInstance::FunctionInstance(boost::asio::io_context& context, SandboxMake
       output_(context),
       ended_(context),
       timer_(context),
+      output_timer_(context),
       memory_timer_(context),
       memory_is_watched_(sandboxes.powers().memory == "watched") {
   log_file_ = ::open(settings_.log.c_str(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
@@ -143,13 +148,13 @@ void FunctionInstance::kill() noexcept { sandbox_->kill(); }
 void FunctionInstance::invoke(std::string request_id, std::string payload, Finished finished) {
   check(idle(), "an instance takes one event at a time");
   event_.emplace(std::move(request_id), std::move(payload), std::move(finished));
-  if (!next_) return;
   // Whoever waited may have hung up.
-  if (next_->gone()) {
-    next_.reset();
-    return;
+  if (next_ && next_->gone()) next_.reset();
+  if (next_) {
+    deliver();
+  } else if (initialised_) {
+    start_timer(settings_.timeout);  // it may never ask
   }
-  deliver();
 }
 
 void FunctionInstance::deliver() {
@@ -200,10 +205,8 @@ void FunctionInstance::serve_next(const HttpReply& reply) {
     reply.send(runtime_error(403, "InvalidStateTransition", "an event is under way, or is waited for already"));
     return;
   }
-  if (!std::exchange(initialised_, true)) {
-    init_ = Clock::now() - started_;
-    timer_.cancel();
-  }
+  if (!std::exchange(initialised_, true)) init_ = Clock::now() - started_;
+  stop_timer();
   next_ = reply;
   if (event_) {
     deliver();
@@ -236,7 +239,7 @@ void FunctionInstance::serve_result(const std::string& request_id, bool is_error
 
 void FunctionInstance::finish(Outcome::How how, std::string body) {
   const auto now = Clock::now();
-  timer_.cancel();
+  stop_timer();
   read_output();
   auto& event = *event_;
   const auto usage = sandbox_->usage();
@@ -262,6 +265,7 @@ void FunctionInstance::finish(Outcome::How how, std::string body) {
   auto finished = std::move(event.finished);
   event_.reset();
   idle_since_ = now;
+  if (!over_) start_timer(settings_.timeout);  // until it asks for the next one
   boost::asio::post(context_, [finished = std::move(finished), outcome = std::move(outcome)]() mutable {
     finished(std::move(outcome));
   });
@@ -269,7 +273,7 @@ void FunctionInstance::finish(Outcome::How how, std::string body) {
 
 void FunctionInstance::end(Outcome::How how, std::string body) {
   if (std::exchange(over_, true)) return;
-  timer_.cancel();
+  stop_timer();
   memory_timer_.cancel();
   sandbox_->kill();
   if (event_) finish(how, std::move(body));
@@ -278,13 +282,18 @@ void FunctionInstance::end(Outcome::How how, std::string body) {
 
 void FunctionInstance::start_timer(std::chrono::nanoseconds time) {
   timer_.expires_after(time);
-  timer_.async_wait([this, alive = alive_, time](const boost::system::error_code& error) {
-    if (error || !*alive || over_) return;
+  timer_.async_wait([this, alive = alive_, time, turn = ++timer_turn_](const boost::system::error_code& error) {
+    if (error || !*alive || over_ || turn != timer_turn_) return;
     const auto said = lambda::timed_out_error(event_ ? event_->request_id : std::string(),
                                               std::chrono::duration_cast<std::chrono::milliseconds>(time));
-    log(said.error_message + "\n");
+    log(event_ ? said.error_message + "\n" : "The function has not asked for its next event in time, and is ended\n");
     end(Outcome::How::kTimedOut, encode(said));
   });
+}
+
+void FunctionInstance::stop_timer() noexcept {
+  ++timer_turn_;
+  timer_.cancel();
 }
 
 void FunctionInstance::watch_output() {
@@ -292,13 +301,18 @@ void FunctionInstance::watch_output() {
                      [this, alive = alive_](const boost::system::error_code& error) {
                        if (error || !*alive || !output_.is_open()) return;
                        read_output();
-                       if (output_.is_open()) watch_output();
+                       if (!output_.is_open()) return;
+                       if (logged_ < kMostLogBytes) return watch_output();
+                       output_timer_.expires_after(kFullLogPause);
+                       output_timer_.async_wait([this, alive](const boost::system::error_code& stopped) {
+                         if (!stopped && *alive && output_.is_open()) watch_output();
+                       });
                      });
 }
 
 void FunctionInstance::read_output() {
   char buffer[16 << 10];
-  while (output_.is_open()) {
+  for (std::size_t total = 0; output_.is_open() && total < kReadTurn;) {
     const auto count = ::read(output_.native_handle(), buffer, sizeof buffer);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
@@ -307,16 +321,39 @@ void FunctionInstance::read_output() {
       output_.close(ignored);
       return;
     }
-    log({buffer, static_cast<std::size_t>(count)});
+    log_output({buffer, static_cast<std::size_t>(count)});
+    total += static_cast<std::size_t>(count);
   }
 }
 
+/// What the platform says.
 void FunctionInstance::log(std::string_view text) {
-  if (event_) {
-    auto& kept = event_->log;
-    kept += text;
-    if (kept.size() > 2 * kLogKept) kept.erase(0, kept.size() - kLogKept);
-  }
+  keep_for_tail(text);
+  write_log(text);
+}
+
+/// What the function says.
+void FunctionInstance::log_output(std::string_view text) {
+  keep_for_tail(text);
+  if (logged_ >= kMostLogBytes) return;
+  const auto part = text.substr(0, kMostLogBytes - logged_);
+  logged_ += part.size();
+  write_log(part);
+  if (logged_ < kMostLogBytes) return;
+  write_log(
+      fmt::format("\nLOG CUT: the {} MiB of an instance's log are full; what the function writes from here on is "
+                  "left out\n",
+                  kMostLogBytes >> 20U));
+}
+
+void FunctionInstance::keep_for_tail(std::string_view text) {
+  if (!event_) return;
+  auto& kept = event_->log;
+  kept += text;
+  if (kept.size() > 2 * kLogKept) kept.erase(0, kept.size() - kLogKept);
+}
+
+void FunctionInstance::write_log(std::string_view text) noexcept {
   // A full disk must not end a function: the tail still reaches who invoked it.
   while (!text.empty()) {
     const auto count = ::write(log_file_, text.data(), text.size());
@@ -350,6 +387,7 @@ void FunctionInstance::on_end() {
     return;
   }
   read_output();
+  output_timer_.cancel();
   const auto said = death_of(event_ ? event_->request_id : std::string(), *how);
   log(said.error_message + "\n");
   end(how->out_of_memory ? Outcome::How::kOutOfMemory : Outcome::How::kExited, encode(said));

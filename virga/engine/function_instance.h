@@ -22,12 +22,15 @@
 
 namespace virga {
 
+/// Of what an instance writes, all its life, in its log. The platform's own lines come on top.
+constexpr std::uint64_t kMostLogBytes = std::uint64_t{16} << 20;
+
 /// What an instance is started with.
 struct InstanceSettings {
   std::string function;
   std::string arn;
   std::filesystem::path code;  ///< the unpacked deployment package, with its `bootstrap`
-  std::filesystem::path log;   ///< to which it appends; made
+  std::filesystem::path log;   ///< to which it appends; made. What the function writes is cut after kMostLogBytes.
   std::string handler;
   std::map<std::string, std::string> environment;  ///< the function's own
   std::uint64_t memory_bytes = 0;
@@ -89,7 +92,6 @@ class FunctionInstance {
     Clock::time_point delivered{};
     bool is_delivered = false;
     std::string log;  // since it came, the end of it
-    bool log_cut = false;
   };
 
   void serve(HttpRequest request, const HttpReply& reply);
@@ -102,8 +104,12 @@ class FunctionInstance {
   void watch_end();
   void watch_memory();
   void start_timer(std::chrono::nanoseconds time);
+  void stop_timer() noexcept;
   void read_output();
   void log(std::string_view text);
+  void log_output(std::string_view text);
+  void keep_for_tail(std::string_view text);
+  void write_log(std::string_view text) noexcept;
   void on_end();
 
   boost::asio::io_context& context_;
@@ -116,9 +122,12 @@ class FunctionInstance {
   boost::asio::posix::stream_descriptor output_;
   boost::asio::posix::stream_descriptor ended_;
   boost::asio::steady_timer timer_;
+  std::uint64_t timer_turn_ = 0;  // so that a wait that has ended already, but was not heard of, counts no more
+  boost::asio::steady_timer output_timer_;
   boost::asio::steady_timer memory_timer_;
   bool memory_is_watched_ = false;
   int log_file_ = -1;
+  std::uint64_t logged_ = 0;       // of what it wrote
   std::optional<HttpReply> next_;  // waits for an event
   std::optional<Event> event_;
   std::chrono::nanoseconds init_{};

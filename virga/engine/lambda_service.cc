@@ -326,7 +326,7 @@ void LambdaService::put_concurrency(Call& call) {
   (void)find(call.name);
   const auto request = lambda::decode_concurrency(call.request.body);
   if (!request.reserved) refuse_form("ReservedConcurrentExecutions is missing");
-  host_.reserve(call.name, request.reserved);
+  if (const auto refused = host_.reserve(call.name, request.reserved)) refuse(*refused);
   call.answer(200, encode(request));
 }
 void LambdaService::get_concurrency(Call& call) {
@@ -335,7 +335,7 @@ void LambdaService::get_concurrency(Call& call) {
 }
 void LambdaService::delete_concurrency(Call& call) {
   (void)find(call.name);
-  host_.reserve(call.name, std::nullopt);
+  if (const auto refused = host_.reserve(call.name, std::nullopt)) refuse(*refused);
   call.reply.send({204, {}, ""});
 }
 

@@ -12,8 +12,12 @@
 #include <utility>
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+#include <fmt/format.h>
 
 #include "virga/base/error.h"
 #include "virga/engine/function_host.h"
@@ -41,12 +45,37 @@ Credentials new_credentials() {
   return {"AKIA" + random_text(16, kId), random_text(40, kSecret), ""};
 }
 
+/// So that two engines do not remove each other's code.
+Descriptor lock_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) throw system_error("cannot create " + folder.string(), error.value());
+  const auto file = folder / "lock";
+  Descriptor lock(::open(file.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+  if (!lock) throw system_error("cannot write " + file.string(), errno);
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
+  if (errno != EWOULDBLOCK) throw system_error("cannot lock " + file.string(), errno);
+  throw Error(ErrorKind::kConflict, fmt::format("another engine uses the folder {}", folder.string()),
+              "stop that one, or name another folder");
+}
+
+void raise_file_limit() noexcept {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == files.rlim_max) return;
+  files.rlim_cur = files.rlim_max;
+  static_cast<void>(::setrlimit(RLIMIT_NOFILE, &files));
+}
+
 }  // namespace
 
 class LocalEngine::Impl {
  public:
   explicit Impl(Options options)
-      : options_(complete(std::move(options))), listener_(options_.listen), work_(context_.get_executor()) {
+      : options_(complete(std::move(options))),
+        listener_(options_.listen),
+        lock_(lock_folder(options_.folder)),
+        work_(context_.get_executor()) {
+    raise_file_limit();
     // What starts processes must be one thread that lives as long as they may: they die with it.
     std::promise<void> ready;
     auto started = ready.get_future();
@@ -71,15 +100,21 @@ class LocalEngine::Impl {
   [[nodiscard]] const SandboxPowers& powers() const noexcept { return powers_; }
 
   [[nodiscard]] std::vector<pid_t> processes() {
-    std::promise<std::vector<pid_t>> all;
-    auto result = all.get_future();
-    boost::asio::post(context_, [&] { all.set_value(host_->processes()); });
-    return result.get();
+    // If the engine ends first, the handler is destroyed with the promise that it alone holds, and none are left.
+    auto all = std::make_shared<std::promise<std::vector<pid_t>>>();
+    auto result = all->get_future();
+    boost::asio::post(context_, [this, all = std::move(all)] { all->set_value(host_->processes()); });
+    try {
+      return result.get();
+    } catch (const std::future_error&) {
+      return {};
+    }
   }
 
  private:
   static Options complete(Options options) {
     if (options.credentials.access_key_id.empty()) options.credentials = new_credentials();
+    options.folder = std::filesystem::absolute(options.folder);
     return options;
   }
 
@@ -111,6 +146,7 @@ class LocalEngine::Impl {
                                                   .sandbox_name = "engine",
                                                   .sandbox = options_.sandbox});
     powers_ = host_->powers();
+    remove_code();
     service_.emplace(*host_, LambdaService::Options{.folder = options_.folder / "code",
                                                     .region = options_.region,
                                                     .credentials = options_.credentials});
@@ -124,10 +160,16 @@ class LocalEngine::Impl {
     server_.reset();
     service_.reset();
     host_.reset();
+    remove_code();
+  }
+  void remove_code() const noexcept {
+    std::error_code ignored;  // what stays is found and removed by the next engine
+    std::filesystem::remove_all(options_.folder / "code", ignored);
   }
 
   const Options options_;
   Listener listener_;
+  Descriptor lock_;
   boost::asio::io_context context_{1};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
   std::optional<FunctionHost> host_;

@@ -17,12 +17,14 @@ namespace virga {
 
 /// Functions of this machine behind AWS Lambda's own protocols, on a thread of its own: the Lambda REST API to clients,
 /// the Runtime API to functions, each in a sandbox (docs/local-engine.md). When it is destroyed, or its process dies,
-/// all its functions die.
+/// all its functions die. Raises this process's soft limit of open files to the hard one: an instance takes about ten.
 class LocalEngine {
  public:
   struct Options {
     Address listen{.kind = Address::Kind::kTcp, .path = "", .host = "127.0.0.1", .port = 0};  ///< of the REST API
-    std::filesystem::path folder;  ///< for code and logs; made if missing
+    /// For code and logs, of one engine at a time; made if missing. Code that an engine left there is removed, the
+    /// last logs are kept.
+    std::filesystem::path folder;
     std::string region = "us-east-1";
     Credentials credentials = {};                 ///< none: new ones are made
     std::vector<std::filesystem::path> writable;  ///< folders that functions may write to
@@ -37,7 +39,7 @@ class LocalEngine {
     SandboxMaker::Want sandbox = SandboxMaker::Want::kAll;
   };
 
-  /// Ready for requests when it returns. Throws Error: kConflict if the port is in use, kIo.
+  /// Ready for requests when it returns. Throws Error: kConflict if the port or the folder is in use, kIo.
   explicit LocalEngine(Options options);
   ~LocalEngine();
   LocalEngine(const LocalEngine&) = delete;
