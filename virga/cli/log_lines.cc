@@ -78,14 +78,15 @@ LogReader::LogReader(std::string_view stem) : origin_(origin_of_file(stem)) { on
 std::vector<LogLine> LogReader::read(std::string_view text) {
   std::vector<LogLine> out;
   while (!text.empty()) {
-    const auto end = text.find('\n');
-    const auto room = kMostLineBytes - partial_.size();
-    const auto part = text.substr(0, std::min({end, text.size(), room}));
+    if (text.front() == '\n') {
+      take(std::exchange(partial_, {}), out);
+      text.remove_prefix(1);
+      continue;
+    }
+    if (partial_.size() == kMostLineBytes) take(std::exchange(partial_, {}), out);
+    const auto part = text.substr(0, std::min(text.find('\n'), kMostLineBytes - partial_.size()));
     partial_ += part;
     text.remove_prefix(part.size());
-    const bool whole = text.starts_with('\n');
-    if (whole) text.remove_prefix(1);
-    if (whole || partial_.size() == kMostLineBytes) take(std::exchange(partial_, {}), out);
   }
   return out;
 }

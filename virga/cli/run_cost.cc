@@ -48,10 +48,37 @@ std::string amount_text(const Charge& charge) {
   return whole ? format_count(static_cast<std::uint64_t>(charge.amount)) : fmt::format("{:.4g}", charge.amount);
 }
 
-void add_sums(Table& table, const std::string& name, const InvocationSums& sums) {
-  table.add({name, format_count(sums.invocations), format_count(sums.without_answer), seconds_text(sums.paid_seconds),
-             fmt::format("{:.4g}", sums.gb_seconds), format_usd(sums.usd),
-             fmt::format("{:.0f} MB", static_cast<double>(sums.peak_memory_bytes) / 1e6), shares_text(sums.groups)});
+std::string by_function(const LedgerSummary& summary, bool with_time) {
+  std::vector<Table::Column> columns{{"FUNCTION"},   {"STARTED", true}, {"DIED", true}, {"BILLED", true},
+                                     {"GB-S", true}, {"USD", true},     {"PEAK", true}};
+  if (with_time) columns.push_back({"TIME"});
+  Table table(std::move(columns));
+  const auto add = [&](const std::string& name, const InvocationSums& sums) {
+    std::vector<std::string> row{name,
+                                 format_count(sums.invocations),
+                                 format_count(sums.without_answer),
+                                 seconds_text(sums.paid_seconds),
+                                 fmt::format("{:.4g}", sums.gb_seconds),
+                                 format_usd(sums.usd),
+                                 fmt::format("{:.0f} MB", static_cast<double>(sums.peak_memory_bytes) / 1e6)};
+    if (with_time) row.push_back(shares_text(sums.groups));
+    table.add(std::move(row));
+  };
+  for (const auto& [worker, sums] : summary.by_worker) add(fmt::format("worker {}", worker), sums);
+  for (const auto& [task, sums] : summary.by_task) {
+    if (task != "worker") add(task, sums);
+  }
+  return table.text();
+}
+
+std::size_t widest_line(const std::string& text) {
+  std::size_t widest = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const auto end = std::min(text.find('\n', begin), text.size());
+    widest = std::max(widest, text_columns(text.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return widest;
 }
 
 }  // namespace
@@ -78,6 +105,16 @@ std::string shares_text(const GroupSeconds& seconds) {
   return fmt::format("{}", fmt::join(shares, ", "));
 }
 
+std::string memory_line(const MemoryAdvice& advice, const PriceTable& table) {
+  std::string line;
+  for (const char c : memory_advice_text(advice, table)) {
+    if (c == '\n') line += ' ';
+    if (c != '\n' && (c != ' ' || !line.ends_with(' '))) line += c;
+  }
+  line.resize(line.find_last_not_of(' ') + 1);
+  return line;
+}
+
 std::vector<std::string> cost_lines(const LedgerSummary& summary, const PriceTable& table) {
   const auto& all = summary.all;
   std::vector<std::string> parts;
@@ -85,7 +122,7 @@ std::vector<std::string> cost_lines(const LedgerSummary& summary, const PriceTab
     const auto part = fmt::format("{} {}", charge.service, format_usd(summary.bill.of_service(charge.service)));
     if (std::ranges::find(parts, part) == parts.end()) parts.push_back(part);
   }
-  std::vector<std::string> lines{fmt::format("cost: {}{}{}", would_cost(summary.bill.total(), table),
+  std::vector<std::string> lines{fmt::format("{}{}{}", would_cost(summary.bill.total(), table),
                                              parts.empty() ? "" : ": ", fmt::join(parts, ", "))};
   if (const auto shares = shares_text(all.groups); !shares.empty()) {
     lines.push_back(fmt::format("functions: {} invocations, {} in all: {}", format_count(all.invocations),
@@ -96,9 +133,7 @@ std::vector<std::string> cost_lines(const LedgerSummary& summary, const PriceTab
                                 format_count(all.invocations), format_usd(all.lost_usd)));
   }
   if (summary.memory) {
-    auto advice = memory_advice_text(*summary.memory, table);
-    if (advice.ends_with('\n')) advice.pop_back();
-    if (!advice.empty()) lines.push_back(std::move(advice));
+    lines.push_back(memory_line(*summary.memory, table));
   } else if (all.peak_memory_bytes > 0) {
     lines.push_back(fmt::format("Memory: at most {:.0f} MB were used by a function; a smaller limit would save nothing",
                                 static_cast<double>(all.peak_memory_bytes) / 1e6));
@@ -106,26 +141,14 @@ std::vector<std::string> cost_lines(const LedgerSummary& summary, const PriceTab
   return lines;
 }
 
-std::string cost_tables(const LedgerSummary& summary, const PriceTable& table) {
-  auto text = fmt::format("\nCost: {}\n", would_cost(summary.bill.total(), table));
+std::string cost_tables(const LedgerSummary& summary, const PriceTable& table, std::size_t width) {
   Table services({{"SERVICE"}, {"ITEM"}, {"AMOUNT", true}, {"USD", true}});
   for (const auto& charge : summary.bill.charges()) {
     services.add({charge.service, charge.item, amount_text(charge), format_usd(charge.usd)});
   }
-  text += services.text();
-  Table functions({{"FUNCTION"},
-                   {"STARTED", true},
-                   {"DIED", true},
-                   {"BILLED", true},
-                   {"GB-S", true},
-                   {"USD", true},
-                   {"PEAK", true},
-                   {"TIME"}});
-  for (const auto& [worker, sums] : summary.by_worker) add_sums(functions, fmt::format("worker {}", worker), sums);
-  for (const auto& [task, sums] : summary.by_task) {
-    if (task != "worker") add_sums(functions, task, sums);
-  }
-  return text + "\n" + functions.text();
+  auto functions = by_function(summary, true);
+  if (widest_line(functions) > width) functions = by_function(summary, false);
+  return fmt::format("\nThe run {}:\n{}\n{}", would_cost(summary.bill.total(), table), services.text(), functions);
 }
 
 }  // namespace virga

@@ -127,8 +127,12 @@ std::string functions_text(const json& said, const RunCost& cost) {
     if (const auto wall = said.find("wall"); wall != said.end() && wall->is_object()) text += wall_line(*wall);
     if (const auto box = said.find("sandbox"); box != said.end() && box->is_string()) line("limits", *box);
   }
-  text += cost_tables(cost.summary, builtin_price_table());
-  if (cost.summary.memory) text += "\n" + memory_advice_text(*cost.summary.memory, builtin_price_table());
+  const auto width = is_terminal(STDOUT_FILENO) ? terminal_width(STDOUT_FILENO) : std::string::npos;
+  text += cost_tables(cost.summary, builtin_price_table(), width);
+  if (cost.summary.memory) {
+    const auto columns = std::min(terminal_width(STDOUT_FILENO), 100U);
+    text += "\n" + wrap(memory_line(*cost.summary.memory, builtin_price_table()), columns, 2) + "\n";
+  }
   return text;
 }
 

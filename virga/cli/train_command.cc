@@ -2,6 +2,8 @@
 #include <cmath>
 #include <memory>
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -15,6 +17,7 @@
 #include "virga/cli/dry_run.h"
 #include "virga/cli/import_display.h"
 #include "virga/cli/job_flags.h"
+#include "virga/cli/output.h"
 #include "virga/cli/run_cost.h"
 #include "virga/cli/signals.h"
 #include "virga/cli/train_display.h"
@@ -98,7 +101,8 @@ void tell(const TrainOutcome& outcome, const std::optional<RunCost>& cost, const
     session.note(fmt::format("test: {} rows, {}", format_count(outcome.test->rows), evaluation_line(*outcome.test)));
   }
   if (cost) {
-    for (const auto& line : cost_lines(cost->summary, builtin_price_table())) session.note(line);
+    const auto columns = std::min(terminal_width(STDERR_FILENO), 100U);
+    for (const auto& line : cost_lines(cost->summary, builtin_price_table())) session.note(wrap(line, columns, 2));
   }
   session.note(fmt::format("model: {}   run: {}", outcome.model.string(), outcome.run_id));
 }

@@ -68,8 +68,8 @@ void TrainDisplay::functions_changed(const FunctionsStatus& status) {
 }
 
 void TrainDisplay::show() {
-  auto losses = fmt::format("epoch {}/{}  train loss {:.4f}", last_->epoch + 1, epochs_, last_->train_loss);
-  auto detail = losses;
+  auto losses = fmt::format("epoch {}/{}  loss {:.4f}", last_->epoch + 1, epochs_, last_->train_loss);
+  auto detail = fmt::format("epoch {}/{}  train loss {:.4f}", last_->epoch + 1, epochs_, last_->train_loss);
   if (validation_loss_) losses += fmt::format("  validation {:.4f}", *validation_loss_);
   losses += fmt::format("  base {:.4f}", base_loss_);
   Progress shown{.phase = "train",
