@@ -100,7 +100,7 @@ std::string Program::completion(std::string_view shell) const {
   script += command_cases(*app_);
   script += R"sh(  esac
   case "$command" in
-    show|rm) case "$current" in -*) ;; *) choices="last $(virga runs --quiet 2>/dev/null)" ;; esac ;;
+    show|rm|logs|stop|resume) case "$current" in -*) ;; *) choices="last $(virga runs --quiet 2>/dev/null)" ;; esac ;;
     completion) choices="bash zsh $choices" ;;
   esac
   COMPREPLY=($(compgen -W "$choices" -- "$current"))

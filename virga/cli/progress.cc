@@ -17,6 +17,7 @@ using std::chrono::duration;
 constexpr auto kBarInterval = std::chrono::milliseconds(100);
 constexpr auto kPlainInterval = std::chrono::seconds(5);
 constexpr std::size_t kBarColumns = 24;
+constexpr std::size_t kShortBarColumns = 10;
 
 std::string amount(double value, const std::string& unit) {
   if (unit == "bytes") return fmt::format("{:.1f}", value / 1e6);
@@ -36,16 +37,18 @@ std::optional<double> seconds_left(const Progress& progress, double seconds) {
   return (progress.total - progress.done) / *speed;
 }
 
-}  // namespace
-
-std::string progress_line(const Progress& progress, double seconds, unsigned width, bool bar) {
+/// `columns`: of the bar; 0: none.
+std::string line_with(const Progress& progress, double seconds, std::size_t columns, bool amounts) {
   auto line = progress.phase;
   if (progress.total > 0) {
     const double part = std::clamp(progress.done / progress.total, 0.0, 1.0);
-    const auto filled = static_cast<std::size_t>(part * static_cast<double>(kBarColumns));
-    if (bar) line += fmt::format("  [{:#<{}}{:.<{}}]", "", filled, "", kBarColumns - filled);
-    line += fmt::format("  {:3.0f}%  {} of {} {}", std::floor(part * 100), amount(progress.done, progress.unit),
-                        amount(progress.total, progress.unit), unit_name(progress.unit));
+    const auto filled = static_cast<std::size_t>(part * static_cast<double>(columns));
+    if (columns > 0) line += fmt::format("  [{:#<{}}{:.<{}}]", "", filled, "", columns - filled);
+    line += fmt::format("  {:3.0f}%", std::floor(part * 100));
+    if (amounts) {
+      line += fmt::format("  {} of {} {}", amount(progress.done, progress.unit), amount(progress.total, progress.unit),
+                          unit_name(progress.unit));
+    }
   } else {
     line += fmt::format("  {} {}", amount(progress.done, progress.unit), unit_name(progress.unit));
   }
@@ -56,9 +59,28 @@ std::string progress_line(const Progress& progress, double seconds, unsigned wid
   if (const auto left = seconds_left(progress, seconds); left && *left < 1e7) {
     line += fmt::format("  {} left", format_duration(std::chrono::nanoseconds(std::llround(*left * 1e9))));
   }
-  if (!progress.detail.empty()) line += "  " + progress.detail;
-  if (bar && line.size() > width) line.resize(width);
+  const bool block = columns > 0 && !progress.below.empty();
+  if (!block && !progress.detail.empty()) line += "  " + progress.detail;
   return line;
+}
+
+}  // namespace
+
+std::string progress_line(const Progress& progress, double seconds, unsigned width, bool bar) {
+  if (!bar) return line_with(progress, seconds, 0, true);
+  for (const auto& [columns, amounts] :
+       {std::pair{kBarColumns, true}, {kShortBarColumns, true}, {kShortBarColumns, false}}) {
+    auto line = line_with(progress, seconds, columns, amounts);
+    if (line.size() <= width) return line;
+  }
+  return line_with(progress, seconds, kShortBarColumns, false).substr(0, width);
+}
+
+std::string fitting_fields(const std::string& line, std::size_t width) {
+  if (line.size() <= width) return line;
+  const auto text = line.find_first_not_of(' ');
+  const auto end = text == std::string::npos ? text : line.rfind("  ", width);
+  return line.substr(0, end == std::string::npos || end <= text ? width : end);
 }
 
 ProgressDisplay::ProgressDisplay(Options options) : options_(std::move(options)) {}
@@ -66,7 +88,9 @@ ProgressDisplay::ProgressDisplay(Options options) : options_(std::move(options))
 ProgressDisplay::~ProgressDisplay() { clear_bar(); }
 
 void ProgressDisplay::clear_bar() {
-  if (std::exchange(bar_shown_, false)) options_.write("\r\x1b[K");
+  const auto lines = std::exchange(lines_shown_, 0);
+  if (lines == 1) options_.write("\r\x1b[K");
+  if (lines > 1) options_.write(fmt::format("\r\x1b[{}A\x1b[J", lines - 1));
 }
 
 void ProgressDisplay::finish() {
@@ -94,9 +118,7 @@ void ProgressDisplay::report(const Progress& progress) {
 void ProgressDisplay::draw(const Progress& progress, double seconds) {
   switch (options_.mode) {
     case ProgressMode::kBar:
-      options_.write("\r" + progress_line(progress, seconds, options_.width - 1, true) + "\x1b[K");
-      bar_shown_ = true;
-      return;
+      return draw_block(progress, seconds);
     case ProgressMode::kPlain:
       options_.write(progress_line(progress, seconds, options_.width, false) + "\n");
       return;
@@ -108,6 +130,9 @@ void ProgressDisplay::draw(const Progress& progress, double seconds) {
                            {"unit", progress.unit},
                            {"elapsed_seconds", seconds}};
       const auto left = seconds_left(progress, seconds);
+      for (const auto& [name, value] : progress.facts) {
+        event[name] = value && std::isfinite(*value) ? nlohmann::json(*value) : nlohmann::json(nullptr);
+      }
       event["remaining_seconds"] = left ? nlohmann::json(*left) : nlohmann::json(nullptr);
       options_.write(event.dump() + "\n");
       return;
@@ -115,6 +140,18 @@ void ProgressDisplay::draw(const Progress& progress, double seconds) {
     case ProgressMode::kNone:
       return;
   }
+}
+
+/// In one write, so that no half of it is seen.
+void ProgressDisplay::draw_block(const Progress& progress, double seconds) {
+  const auto width = options_.width - 1;  // a full line would make some terminals begin another
+  auto text = lines_shown_ > 1 ? fmt::format("\r\x1b[{}A", lines_shown_ - 1) : std::string("\r");
+  text += progress_line(progress, seconds, width, true) + "\x1b[K";
+  for (const auto& line : progress.below) text += "\n" + fitting_fields(line, width) + "\x1b[K";
+  const auto lines = 1 + progress.below.size();
+  if (lines_shown_ > lines) text += "\x1b[J";
+  lines_shown_ = lines;
+  options_.write(text);
 }
 
 void ProgressDisplay::milestone(std::string_view line, std::string_view name, const nlohmann::json& event) {

@@ -7,6 +7,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -21,11 +23,15 @@ struct Progress {
   double total = 0;         ///< 0: not known
   std::string unit;         ///< "bytes" (shown as MB), "rows", "epochs", ...
   std::string detail = {};  ///< short text behind, as "epoch 3  validation loss 0.3241"
+  /// On a terminal in the place of `detail`: lines below the bar, each of fields two spaces apart, of which the last
+  /// ones are left out where there is no room.
+  std::vector<std::string> below = {};
+  std::vector<std::pair<std::string, std::optional<double>>> facts = {};  ///< members of the jsonl event
 };
 
-/// Shows on standard error, or wherever `write` goes, how far a command has come: a bar that is redrawn in place, a
-/// plain line now and then, or one JSON object a line. Several threads may call any member; callers may report as often
-/// as they like.
+/// Shows on standard error, or wherever `write` goes, how far a command has come: a bar, perhaps with lines below it,
+/// that is redrawn in place, a plain line now and then, or one JSON object a line. Several threads may call any member;
+/// callers may report as often as they like.
 class ProgressDisplay {
  public:
   struct Options {
@@ -50,6 +56,7 @@ class ProgressDisplay {
 
  private:
   void draw(const Progress& progress, double seconds);
+  void draw_block(const Progress& progress, double seconds);
   void clear_bar();
 
   const Options options_;
@@ -57,11 +64,15 @@ class ProgressDisplay {
   std::string phase_;
   std::chrono::steady_clock::time_point phase_start_;
   std::optional<std::chrono::steady_clock::time_point> drawn_;
-  bool bar_shown_ = false;
+  std::size_t lines_shown_ = 0;  // of the bar and what is below it
 };
 
 /// One line without its end: "import  [#####.....]  52%  120.1 of 231.0 MB  310.2 MB/s  0.4 s left  detail". `bar`:
-/// with the bracketed bar, cut to `width` columns.
+/// with the bracketed bar, in `width` columns: where there is less room, with a shorter bar, then without the amounts,
+/// then cut.
 [[nodiscard]] std::string progress_line(const Progress& progress, double seconds, unsigned width, bool bar);
+
+/// The fields of a line, two spaces apart, that fit into `width` columns; at least the beginning of the first.
+[[nodiscard]] std::string fitting_fields(const std::string& line, std::size_t width);
 
 }  // namespace virga

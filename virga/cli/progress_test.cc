@@ -58,6 +58,47 @@ TEST_F(ProgressTest, BarMakesRoomForLinesAndLeavesNothing) {
   EXPECT_THAT(written_, testing::ElementsAre(HasSubstr("50%"), "\r\x1b[K", "epoch 1\n", HasSubstr("100%"), "\r\x1b[K"));
 }
 
+TEST_F(ProgressTest, LineOfANarrowTerminalLosesTheAmountsBeforeTheTimeLeft) {
+  const Progress progress{.phase = "train", .done = 50'000, .total = 200'000, .unit = "rows"};
+  EXPECT_EQ(progress_line(progress, 1, 60, true), "train  [##........]   25%  50,000 rows/s  3.00 s left");
+  EXPECT_THAT(progress_line(progress, 1, 20, true), SizeIs(20));
+}
+
+TEST_F(ProgressTest, FieldsThatDoNotFitAreLeftOut) {
+  EXPECT_EQ(fitting_fields("  4/4 alive  1 restart  $3", 80), "  4/4 alive  1 restart  $3");
+  EXPECT_EQ(fitting_fields("  4/4 alive  1 restart  $3", 23), "  4/4 alive  1 restart");
+  EXPECT_EQ(fitting_fields("  4/4 alive  1 restart  $3", 12), "  4/4 alive");
+  EXPECT_EQ(fitting_fields("  4/4 alive  1 restart  $3", 5), "  4/4");
+  EXPECT_EQ(fitting_fields("      ", 3), "   ");
+}
+
+TEST_F(ProgressTest, BlockIsRedrawnInPlaceAndLeavesNothing) {
+  {
+    ProgressDisplay display(options(ProgressMode::kBar));
+    Progress progress{.phase = "train", .done = 1, .total = 2, .unit = "rows", .detail = "unseen", .below = {"a", "b"}};
+    display.report(progress);
+    progress.done = 2;
+    progress.below = {"c"};
+    display.report(progress);
+    display.milestone("epoch 1", "epoch", {});
+  }
+  ASSERT_THAT(written_, SizeIs(4));
+  EXPECT_THAT(written_[0], testing::AllOf(testing::StartsWith("\rtrain"), testing::EndsWith("\x1b[K\na\x1b[K\nb\x1b[K"),
+                                          testing::Not(HasSubstr("unseen"))));
+  EXPECT_THAT(written_[1], testing::AllOf(testing::StartsWith("\r\x1b[2Atrain"), testing::EndsWith("\nc\x1b[K\x1b[J")));
+  EXPECT_EQ(written_[2], "\r\x1b[1A\x1b[J");
+  EXPECT_EQ(written_[3], "epoch 1\n");
+}
+
+TEST_F(ProgressTest, EventsHaveTheFactsThatTheBlockShows) {
+  ProgressDisplay display(options(ProgressMode::kJsonl));
+  display.report(
+      {.phase = "train", .done = 1, .total = 2, .unit = "rows", .facts = {{"usd", 0.5}, {"validation_loss", {}}}});
+  const auto event = nlohmann::json::parse(written_.at(0));
+  EXPECT_EQ(event["usd"], 0.5);
+  EXPECT_EQ(event["validation_loss"], nullptr);
+}
+
 TEST_F(ProgressTest, PlainSaysNothingOfWhatIsSoonOver) {
   ProgressDisplay display(options(ProgressMode::kPlain));
   display.report({.phase = "import", .done = 0, .total = 2, .unit = "rows"});

@@ -2,6 +2,8 @@
 #include <cmath>
 #include <memory>
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -12,9 +14,13 @@
 #include "virga/base/threads.h"
 #include "virga/base/units.h"
 #include "virga/cli/commands.h"
+#include "virga/cli/dry_run.h"
 #include "virga/cli/import_display.h"
 #include "virga/cli/job_flags.h"
+#include "virga/cli/output.h"
+#include "virga/cli/run_cost.h"
 #include "virga/cli/signals.h"
+#include "virga/cli/train_display.h"
 #include "virga/driver/train_run.h"
 #include "virga/training/evaluation_report.h"
 
@@ -27,82 +33,13 @@ constexpr std::string_view kTokenVariable = "VIRGA_CHANNEL_TOKEN";  // of a data
 
 struct Train {
   std::string what;  // JOB.toml or DATA
+  bool dry_run = false;
   JobFlags flags;
 };
 
 json or_null(const std::optional<double>& number) {
   return number && std::isfinite(*number) ? json(*number) : json(nullptr);
 }
-
-/// Shows a run on standard error while it goes on.
-class Display final : public TrainObserver {
- public:
-  explicit Display(ProgressDisplay& progress) : progress_(progress) {}
-
-  void started(const TrainStart& start) override {
-    const auto& plan = start.plan;
-    base_loss_ = plan.constant_loss;
-    epochs_ = plan.epochs;
-    progress_.milestone(
-        fmt::format("{} on {} rows x {} features{}; batch {}, {} rounds an epoch, {} worker{} ({}, {})",
-                    to_string(plan.model.kind), format_count(start.manifest.train.rows),
-                    format_count(start.manifest.encoding.features), start.has_validation ? "" : ", no validation rows",
-                    format_count(plan.batch_size), format_count(start.rounds_per_epoch), plan.workers,
-                    plan.workers == 1 ? "" : "s", start.engine == "single" ? "threads" : "functions", start.simd),
-        "started",
-        {{"run", start.run_id},
-         {"model", to_string(plan.model.kind)},
-         {"train_rows", start.manifest.train.rows},
-         {"features", start.manifest.encoding.features},
-         {"batch_size", plan.batch_size},
-         {"rounds_per_epoch", start.rounds_per_epoch},
-         {"workers", plan.workers},
-         {"base_loss", base_loss_}});
-  }
-
-  void rate_found(double learning_rate, const std::vector<RateTrial>& trials) override {
-    auto tried = json::array();
-    for (const auto& trial : trials) {
-      tried.push_back({{"learning_rate", trial.learning_rate}, {"loss", or_null(trial.loss)}});
-    }
-    progress_.milestone(
-        fmt::format("learning rate {:g}, the best of {} tried on a sample", learning_rate, trials.size()), "rate_found",
-        {{"learning_rate", learning_rate}, {"trials", tried}});
-  }
-
-  void progressed(const TrainingProgress& progress) override {
-    progress_.report(
-        {.phase = "train",
-         .done = static_cast<double>(progress.examples),
-         .total = static_cast<double>(progress.total),
-         .unit = "rows",
-         .detail = fmt::format("epoch {}/{}  train loss {:.4f}", progress.epoch + 1, epochs_, progress.train_loss)});
-  }
-
-  void evaluated(const EpochReport& report) override {
-    auto line = fmt::format("epoch {:>3}  train loss {:.5f}", report.epoch, report.train_loss);
-    if (report.validation_loss) {
-      line += fmt::format("  validation loss {:.5f}  (base rate {:.5f}){}", *report.validation_loss, base_loss_,
-                          report.best ? "  best" : "");
-    }
-    progress_.milestone(line, "evaluated",
-                        {{"epoch", report.epoch},
-                         {"round", report.round},
-                         {"examples", report.examples},
-                         {"learning_rate", report.learning_rate},
-                         {"train_loss", or_null(report.train_loss)},
-                         {"validation_loss", or_null(report.validation_loss)},
-                         {"elapsed_seconds", std::chrono::duration<double>(report.elapsed).count()},
-                         {"best", report.best}});
-  }
-
-  void keep(const TrainingResult&) override {}
-
- private:
-  ProgressDisplay& progress_;
-  double base_loss_ = 0;
-  std::uint32_t epochs_ = 0;
-};
 
 std::string_view why(EndReason reason) {
   switch (reason) {
@@ -120,7 +57,13 @@ std::string_view why(EndReason reason) {
   return "";
 }
 
-json report_of(const TrainOutcome& outcome) {
+/// Of the whole run, the drivers before this one included if it was resumed.
+std::optional<RunCost> cost_of(const TrainOutcome& outcome, const TrainRequest& request) {
+  if (!outcome.functions) return std::nullopt;
+  return read_run_cost(find_run(request.home, outcome.run_id, RunChoice::kOnly));
+}
+
+json report_of(const TrainOutcome& outcome, const std::optional<RunCost>& cost) {
   const auto& [run_id, model, plan, result, classes, test, functions] = outcome;
   return {{"run", run_id},
           {"model", model.string()},
@@ -138,10 +81,11 @@ json report_of(const TrainOutcome& outcome) {
           {"base_loss", or_null(plan.constant_loss)},
           {"training_seconds", std::chrono::duration<double>(result.elapsed).count()},
           {"test", test ? evaluation_json(*test, classes) : json(nullptr)},
-          {"functions", functions ? functions_json(*functions) : json(nullptr)}};
+          {"functions", functions ? functions_json(*functions) : json(nullptr)},
+          {"cost", cost ? summary_json(cost->summary, builtin_price_table(), UsdKind::kEstimated) : json(nullptr)}};
 }
 
-void tell(const TrainOutcome& outcome, const Session& session) {
+void tell(const TrainOutcome& outcome, const std::optional<RunCost>& cost, const Session& session) {
   const auto& result = outcome.result;
   const auto seconds = std::max(1e-9, std::chrono::duration<double>(result.elapsed).count());
   session.note(
@@ -155,6 +99,10 @@ void tell(const TrainOutcome& outcome, const Session& session) {
   }
   if (outcome.test) {
     session.note(fmt::format("test: {} rows, {}", format_count(outcome.test->rows), evaluation_line(*outcome.test)));
+  }
+  if (cost) {
+    const auto columns = std::min(terminal_width(STDERR_FILENO), 100U);
+    for (const auto& line : cost_lines(cost->summary, builtin_price_table())) session.note(wrap(line, columns, 2));
   }
   session.note(fmt::format("model: {}   run: {}", outcome.model.string(), outcome.run_id));
 }
@@ -172,13 +120,14 @@ int run(const TrainRequest& request, Session& session, const StopOnSignal& signa
   const auto progress = session.make_progress();
   const auto data = open_job_data(request.job.data, request.job.seed, request.home, import_events(session, *progress),
                                   signals.token());
-  Display display(*progress);
+  TrainDisplay display(*progress);
   const auto outcome = virga::train(request, data, display, signals.token());
   progress->finish();
+  const auto cost = cost_of(outcome, request);
   if (session.json()) {
-    session.print_json(report_of(outcome));
+    session.print_json(report_of(outcome, cost));
   } else {
-    tell(outcome, session);
+    tell(outcome, cost, session);
     const auto reason = outcome.result.reason;
     const bool may_go_on = reason == EndReason::kStopped || reason == EndReason::kSeconds;
     if (may_go_on && request.job.functions.engine != "single") {
@@ -208,7 +157,7 @@ int train(const Train& train, Session& session) {
     throw Error(ErrorKind::kUsage, fmt::format("{} does not say what to train on", train.what),
                 "set train in its [data] section");
   }
-
+  if (train.dry_run) return dry_run(request, session), 0;
   return run(request, session, signals);
 }
 
@@ -229,15 +178,20 @@ void add_train_command(Program& program) {
       {.name = "train",
        .arguments = "JOB.toml | DATA",
        .summary = "Trains a model and stores it",
-       .details = "DATA is an imported set, or a raw file (LIBSVM, CSV, IDX images), which is imported on the fly and "
-                  "kept in $VIRGA_HOME/cache. Without further flags the kind of model follows from the labels, the "
-                  "learning rate is searched on a sample, a tenth of a raw file is held out for validation, and the "
-                  "model that is best on it is kept. Ctrl-C stops after the current round and keeps the best model.",
+       .details =
+           "DATA is an imported set, or a raw file (LIBSVM, CSV, IDX images), which is imported on the fly and "
+           "kept in $VIRGA_HOME/cache. Without further flags the kind of model follows from the labels, the "
+           "learning rate is searched on a sample, a tenth of a raw file is held out for validation, and the "
+           "model that is best on it is kept. Ctrl-C stops after the current round and keeps the best model. A run on "
+           "functions (--engine) ends with what it would have cost, and --dry-run says beforehand what it would "
+           "do, whether that fits into memory and what it could cost at most.",
        .examples = {{"virga train a9a.gz", "logistic regression on a LIBSVM file, written to model.safetensors"},
                     {"virga train clicks/ --epochs 5 --learning-rate 0.5", "on an imported set, without the search"},
-                    {"virga train job.toml --seed 2", "as a job file says, but for the seed"}}},
+                    {"virga train job.toml --seed 2", "as a job file says, but for the seed"},
+                    {"virga train clicks/ --engine local --seconds 10min --dry-run", "what would that cost?"}}},
       [state](Session& session) { return train(*state, session); });
   app.add_option("JOB|DATA", state->what, "Job file (*.toml), imported set or raw file")->required();
+  app.add_flag("--dry-run", state->dry_run, "Print plan, memory and cost, and do nothing");
   state->flags.declare(app);
 }
 

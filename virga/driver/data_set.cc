@@ -102,6 +102,42 @@ void take_test(const Job::Data& data, JobData& job) {
   }
 }
 
+JobData open_sets(const Job::Data& data) {
+  JobData job{open_data_set(data.train)};
+  if (data.validation && !is_data_set(*data.validation)) {
+    throw Error(ErrorKind::kUsage,
+                fmt::format("{} is an imported set, but the validation data {} are not", data.train, *data.validation),
+                "import both together: virga import TRAIN --validation FILE --to URI");
+  }
+  if (data.validation) job.validation = open_data_set(*data.validation);
+  take_test(data, job);
+  return job;
+}
+
+struct PlannedImport {
+  ImportOptions options;  // but for the destination
+  fs::path place;         // in the cache
+};
+
+PlannedImport planned_import(const Job::Data& data, std::uint64_t seed, const fs::path& home) {
+  if (data.validation && is_data_set(*data.validation)) {
+    throw Error(
+        ErrorKind::kUsage,
+        fmt::format("{} is a raw file, but the validation data {} are an imported set", data.train, *data.validation),
+        "give raw files for both, or import both together: virga import TRAIN --validation FILE --to URI");
+  }
+  auto options = import_options(data, seed);
+  if (data.test && is_data_set(*data.test)) options.test.clear();
+  auto place = home / "cache" / cache_key(options);
+  return {std::move(options), std::move(place)};
+}
+
+JobData open_imported(const Job::Data& data, const fs::path& place) {
+  JobData job{open_data_set(place.string())};
+  if (data.test && is_data_set(*data.test)) take_test(data, job);
+  return job;
+}
+
 }  // namespace
 
 ImportOptions import_options(const Job::Data& data, std::uint64_t seed) {
@@ -136,37 +172,22 @@ bool is_data_set(const std::string& uri) {
 
 JobData open_job_data(const Job::Data& data, std::uint64_t seed, const fs::path& home, const ImportEvents& events,
                       const std::stop_token& stop) {
-  if (is_data_set(data.train)) {
-    JobData job{open_data_set(data.train)};
-    if (data.validation && !is_data_set(*data.validation)) {
-      throw Error(
-          ErrorKind::kUsage,
-          fmt::format("{} is an imported set, but the validation data {} are not", data.train, *data.validation),
-          "import both together: virga import TRAIN --validation FILE --to URI");
-    }
-    if (data.validation) job.validation = open_data_set(*data.validation);
-    take_test(data, job);
-    return job;
-  }
-  if (data.validation && is_data_set(*data.validation)) {
-    throw Error(
-        ErrorKind::kUsage,
-        fmt::format("{} is a raw file, but the validation data {} are an imported set", data.train, *data.validation),
-        "give raw files for both, or import both together: virga import TRAIN --validation FILE --to URI");
-  }
-  auto options = import_options(data, seed);
-  const bool test_is_set = data.test && is_data_set(*data.test);
-  if (test_is_set) options.test.clear();
-  const auto place = home / "cache" / cache_key(options);
+  if (is_data_set(data.train)) return open_sets(data);
+  const auto [options, place] = planned_import(data, seed, home);
   if (!is_data_set(place.string())) {
     std::error_code failed;
     fs::create_directories(place.parent_path(), failed);
     if (failed) throw system_error("cannot create " + place.parent_path().string(), failed.value());
     import_into(place, options, events, stop);
   }
-  JobData job{open_data_set(place.string())};
-  if (test_is_set) take_test(data, job);
-  return job;
+  return open_imported(data, place);
+}
+
+std::optional<JobData> find_job_data(const Job::Data& data, std::uint64_t seed, const fs::path& home) {
+  if (is_data_set(data.train)) return open_sets(data);
+  const auto place = planned_import(data, seed, home).place;
+  if (!is_data_set(place.string())) return std::nullopt;
+  return open_imported(data, place);
 }
 
 void check_same_encoding(const DataSet& training, const DataSet& other) {

@@ -51,6 +51,10 @@ struct ImportEvents {
 [[nodiscard]] JobData open_job_data(const Job::Data& data, std::uint64_t seed, const std::filesystem::path& home,
                                     const ImportEvents& events, const std::stop_token& stop);
 
+/// The same without any work: nothing if raw files would have to be imported first.
+[[nodiscard]] std::optional<JobData> find_job_data(const Job::Data& data, std::uint64_t seed,
+                                                   const std::filesystem::path& home);
+
 /// Throws Error(kBadData), saying what differs, unless a model trained on `training` can be judged by rows of `other`.
 void check_same_encoding(const DataSet& training, const DataSet& other);
 

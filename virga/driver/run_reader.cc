@@ -262,9 +262,16 @@ nlohmann::json read_document(const Run& run, const std::string& file) {
 nlohmann::json read_run_test(const Run& run) { return read_document(run, "test.json"); }
 nlohmann::json read_run_functions(const Run& run) { return read_document(run, "functions.json"); }
 
+std::optional<ProcessIdentity> driver_of(const Run& run) {
+  const auto status = read_document(run, "status.json");
+  if (status.is_null() || text_member(status, "state", "status.json") != to_string(RunState::kRunning)) return {};
+  return process_of(status);
+}
+
 void remove_run(const Run& run) {
   if (run.state == RunState::kRunning) {
-    throw Error(ErrorKind::kConflict, fmt::format("run {} is running", run.id), "stop it first (Ctrl-C where it runs)");
+    throw Error(ErrorKind::kConflict, fmt::format("run {} is running", run.id),
+                fmt::format("stop it first: virga stop {}", run.id));
   }
   // Out of sight first, so that a crash in the middle leaves no half of a run.
   const auto hidden = run.folder.parent_path() / (".removed-" + run.id);

@@ -10,6 +10,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "virga/driver/process.h"
 #include "virga/job/settings.h"
 
 namespace virga {
@@ -112,6 +113,9 @@ enum class RunChoice : std::uint8_t { kNewest, kOnly };
 [[nodiscard]] nlohmann::json read_run_test(const Run& run);
 /// functions.json, likewise.
 [[nodiscard]] nlohmann::json read_run_functions(const Run& run);
+
+/// The process that drives a run which says that it is running; nothing if it is over. Throws Error(kCorrupt, kIo).
+[[nodiscard]] std::optional<ProcessIdentity> driver_of(const Run& run);
 
 /// Deletes the run's folder. Throws Error(kConflict) while it runs.
 void remove_run(const Run& run);

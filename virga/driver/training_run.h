@@ -46,6 +46,15 @@ struct TrainingResult {
   std::chrono::nanoseconds elapsed{};  ///< from the first round to the last evaluation
 };
 
+/// How the functions of a run are, and what they took so far.
+struct FunctionsStatus {
+  std::uint32_t alive = 0;        ///< workers under way
+  std::uint32_t workers = 0;      ///< that there should be
+  std::uint64_t invocations = 0;  ///< evaluations included
+  std::uint64_t restarts = 0;     ///< workers that were started again because they died
+  double usd = 0;                 ///< what it would have cost so far
+};
+
 /// Learns how a run goes. Its members are called by one thread at a time, not always the same; they should return soon.
 class TrainingObserver {
  public:
@@ -57,6 +66,8 @@ class TrainingObserver {
   virtual void rate_found(double learning_rate, const std::vector<RateTrial>& trials) = 0;
   virtual void progressed(const TrainingProgress& progress) = 0;
   virtual void evaluated(const EpochReport& report) = 0;
+  /// Of a run on functions, now and then.
+  virtual void functions_changed(const FunctionsStatus&) {}
   /// The best parameters so far should be made to outlive this process; now and then in long runs.
   virtual void keep(const TrainingResult& so_far) = 0;
 };

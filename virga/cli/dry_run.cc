@@ -1,0 +1,195 @@
+#include "virga/cli/dry_run.h"
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "virga/base/units.h"
+#include "virga/collective/all_reduce.h"
+#include "virga/cost/estimate.h"
+#include "virga/data/schedule.h"
+#include "virga/driver/functions_run.h"
+#include "virga/policy/supervisor.h"
+#include "virga/training/function_memory.h"
+#include "virga/training/function_size.h"
+#include "virga/training/plan.h"
+
+namespace virga {
+namespace {
+
+using nlohmann::json;
+
+/// All that a run would decide before its first round.
+struct Outlook {
+  const Job& job;
+  FunctionSize size;
+  Pattern pattern = Pattern::kScatterReduce;
+  bool on_functions = false;
+  // What follows is known with the data only.
+  std::optional<TrainingPlan> plan;
+  std::uint64_t rows = 0, features = 0, rounds = 0;
+  std::optional<FunctionMemory> worker, evaluation;
+  std::optional<CostEstimate> cost;
+};
+
+std::string megabytes(std::uint64_t bytes) { return fmt::format("{:.0f} MB", static_cast<double>(bytes) / 1e6); }
+
+Pattern pattern_of(const Job& job, std::uint32_t workers) {
+  for (const auto pattern : kPatterns) {
+    if (job.exchange.pattern == to_string(pattern)) return pattern;
+  }
+  return default_pattern(workers);
+}
+
+CostEstimate cost_of(const Outlook& outlook, bool validates) {
+  const auto& job = outlook.job;
+  const FunctionsPlace usual;
+  const Supervisor::Options supervision;
+  RunOutline outline{.workers = outlook.size.workers,
+                     .memory_bytes = outlook.size.memory_bytes,
+                     .lifetime = job.functions.lifetime,
+                     .restarts = supervision.most_restarts,
+                     .evaluations = validates ? job.stop.epochs + 1 : 0,
+                     .evaluations_at_once = validates ? 1U : 0U,
+                     .evaluation_memory_bytes = outlook.size.memory_bytes,
+                     .evaluation_timeout = job.functions.lifetime,
+                     .services = {},
+                     .request_service = {},
+                     .time_limit = job.stop.seconds,
+                     .closing = usual.patience,
+                     .budget = {}};
+  if (job.exchange.channel != "directory") outline.services.emplace_back("data-store");
+  return estimate_cost(outline, builtin_price_table());
+}
+
+void look_at_data(Outlook& outlook, const JobData& data, const TrainRequest& request) {
+  const auto& manifest = data.train.manifest;
+  if (data.validation) check_same_encoding(data.train, *data.validation);
+  outlook.plan = plan_training(request.job, manifest, request.cores);
+  outlook.rows = manifest.train.rows;
+  outlook.features = manifest.encoding.features;
+  outlook.rounds =
+      Schedule(manifest.train, manifest.rows_per_group, request.job.seed, outlook.plan->batch_size).rounds_per_epoch();
+  if (!outlook.on_functions) return;
+  auto functions = request.job.functions;
+  functions.workers = outlook.plan->workers;
+  outlook.size = function_size(functions, request.cores);
+  outlook.pattern = pattern_of(request.job, outlook.plan->workers);
+  const auto limit = outlook.size.memory_bytes;
+  outlook.worker = worker_memory(*outlook.plan, outlook.pattern, manifest, limit);
+  if (data.validation) {
+    outlook.evaluation = evaluation_memory(*outlook.plan, data.validation->manifest, SplitName::kTrain, limit);
+  } else if (manifest.validation.rows > 0) {
+    outlook.evaluation = evaluation_memory(*outlook.plan, manifest, SplitName::kValidation, limit);
+  }
+}
+
+Outlook look(const TrainRequest& request) {
+  const auto& job = request.job;
+  Outlook outlook{.job = job,
+                  .size = function_size(job.functions, request.cores),
+                  .on_functions = job.functions.engine != "single",
+                  .plan = {},
+                  .worker = {},
+                  .evaluation = {},
+                  .cost = {}};
+  const auto data = find_job_data(job.data, job.seed, request.home);
+  if (data) {
+    look_at_data(outlook, *data, request);
+  } else if (outlook.size.workers == 0) {
+    outlook.size.workers = request.cores;
+  }
+  if (!data) outlook.pattern = pattern_of(job, outlook.size.workers);
+  // Of raw data it is not known yet whether a part will be held out for validation: the bound counts it.
+  if (outlook.on_functions) outlook.cost = cost_of(outlook, !data || outlook.evaluation.has_value());
+  return outlook;
+}
+
+json report_of(const Outlook& outlook) {
+  const auto& size = outlook.size;
+  const auto& plan = outlook.plan;
+  const auto needed = [](const std::optional<FunctionMemory>& memory) {
+    return memory ? json(memory->needed_bytes) : json(nullptr);
+  };
+  const bool functions = outlook.on_functions;
+  return {{"dry_run", true},
+          {"imported", plan.has_value()},
+          {"data", outlook.job.data.train},
+          {"engine", outlook.job.functions.engine},
+          {"model", plan ? json(to_string(plan->model.kind)) : json(nullptr)},
+          {"train_rows", plan ? json(outlook.rows) : json(nullptr)},
+          {"features", plan ? json(outlook.features) : json(nullptr)},
+          {"batch_size", plan ? json(plan->batch_size) : json(nullptr)},
+          {"rounds_per_epoch", plan ? json(outlook.rounds) : json(nullptr)},
+          {"epochs", outlook.job.stop.epochs},
+          {"workers", plan        ? json(plan->workers)
+                      : functions ? json(size.workers)
+                                  : json(nullptr)},
+          {"memory_bytes", functions ? json(size.memory_bytes) : json(nullptr)},
+          {"vcpus", functions ? json(size.cpus) : json(nullptr)},
+          {"oversubscribed", functions ? json(size.oversubscribed) : json(nullptr)},
+          {"pattern", functions ? json(to_string(outlook.pattern)) : json(nullptr)},
+          {"channel", functions ? json(outlook.job.exchange.channel) : json(nullptr)},
+          {"worker_needed_bytes", needed(outlook.worker)},
+          {"evaluation_needed_bytes", needed(outlook.evaluation)},
+          {"cost", outlook.cost ? estimate_json(*outlook.cost, builtin_price_table()) : json(nullptr)}};
+}
+
+std::string channel_text(const std::string& channel) {
+  if (channel == "directory") return "files in the run's folder";
+  return channel.starts_with("ps:") ? fmt::format("the data store {}", channel.substr(3)) : "a data store of its own";
+}
+
+std::string memory_text(const Outlook& outlook) {
+  auto text = fmt::format("a worker needs {} of {}", megabytes(outlook.worker->needed_bytes),
+                          megabytes(outlook.size.memory_bytes));
+  if (outlook.evaluation) text += fmt::format(", an evaluation {}", megabytes(outlook.evaluation->needed_bytes));
+  return text + ": it fits";
+}
+
+std::string text_of(const Outlook& outlook) {
+  const auto& job = outlook.job;
+  std::string text;
+  const auto line = [&](const char* name, const std::string& value) {
+    text += fmt::format("  {:<11}{}\n", name, value);
+  };
+  if (outlook.plan) {
+    const auto& plan = *outlook.plan;
+    text = fmt::format("Would train {} on {}\n", to_string(plan.model.kind), job.data.train);
+    line("data", fmt::format("{} rows x {} features", format_count(outlook.rows), format_count(outlook.features)));
+    line("rounds", fmt::format("batch {}, {} rounds an epoch, at most {} epochs", format_count(plan.batch_size),
+                               format_count(outlook.rounds), plan.epochs));
+  } else {
+    text = fmt::format("Would import {}, which is raw, and then train on it\n", job.data.train);
+    line("rounds",
+         fmt::format("at most {} epochs; model, batch and memory are known after the import", job.stop.epochs));
+  }
+  if (!outlook.on_functions) {
+    line("engine", outlook.plan ? fmt::format("single: {} threads of this machine", outlook.plan->workers)
+                                : std::string("single: threads of this machine"));
+    line("cost", "nothing on a platform");
+    return text;
+  }
+  line("functions", fmt::format("{} of {}, {:.2f} vCPU each (engine {}){}", outlook.size.workers,
+                                megabytes(outlook.size.memory_bytes), outlook.size.cpus, job.functions.engine,
+                                outlook.size.oversubscribed ? "; more than this machine has" : ""));
+  line("exchange", fmt::format("{} through {}", to_string(outlook.pattern), channel_text(job.exchange.channel)));
+  if (outlook.worker) line("memory", memory_text(outlook));
+  auto cost = estimate_text(*outlook.cost, builtin_price_table());
+  cost.pop_back();  // its newline
+  line("cost", cost);
+  return text;
+}
+
+}  // namespace
+
+void dry_run(const TrainRequest& request, const Session& session) {
+  const auto outlook = look(request);
+  if (session.json()) return session.print_json(report_of(outlook));
+  session.print(text_of(outlook) + "Nothing was started. (--dry-run)\n");
+}
+
+}  // namespace virga

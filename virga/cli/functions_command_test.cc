@@ -1,0 +1,131 @@
+// Runs on functions as their user sees them: dry run, end of a run, logs, stop, resume.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "virga/cli/program_testing.h"
+
+namespace virga {
+namespace {
+
+using nlohmann::json;
+using testing::AllOf;
+using testing::ContainsRegex;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+class FunctionsTest : public testing::Test {
+ protected:
+  FunctionsTest() {
+    std::string rows;
+    for (int row = 0; row < 1000; ++row) {
+      const bool positive = row % 3 == 0;
+      rows += std::string(positive == (row % 10 != 0) ? "1" : "-1") + (positive ? " 1:1" : " 2:1") + "\n";
+    }
+    folder_.write("data.svm", rows);
+  }
+  [[nodiscard]] ProgramResult virga(const std::vector<std::string>& arguments) const {
+    return run_program(arguments, folder_.path());
+  }
+  [[nodiscard]] ProgramResult shell(const std::string& line) const {
+    return run_program({"-c", line}, folder_.path(), {}, "/bin/bash");
+  }
+  [[nodiscard]] ProgramResult train(const std::vector<std::string>& flags) const {
+    std::vector<std::string> arguments{"train",     "data.svm", "--learning-rate", "0.5", "--engine", "process",
+                                       "--workers", "2",        "--epochs",        "3"};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    return virga(arguments);
+  }
+  /// A run named "endless" that goes on beside what `then` does, which starts after its first evaluation.
+  [[nodiscard]] ProgramResult beside_endless_run(const std::string& then) const {
+    return shell(
+        "set -m; mkfifo events; virga train data.svm --epochs 100000000 --patience 0 --learning-rate 0.1 --engine "
+        "process --workers 2 --name endless --progress jsonl 2> events & "
+        "exec 3< events; grep -m 1 evaluated <&3 > first; cat <&3 > rest & " +
+        then);
+  }
+  TemporaryFolder folder_;
+};
+
+TEST_F(FunctionsTest, EndWithWhatTheyWouldHaveCost) {
+  const auto text = train({});
+  EXPECT_EQ(text.exit_code, 0) << text.err;
+  EXPECT_THAT(text.err, ContainsRegex("\nwould cost \\$[0-9.]+ on AWS Lambda \\(prices of [0-9-]+\\): functions "));
+  EXPECT_THAT(text.err, ContainsRegex("\nfunctions: [0-9]+ invocations, .* in all: "));
+  EXPECT_THAT(train({"-q"}).err, IsEmpty());
+  const auto result = train({"--json"});
+  const auto cost = json::parse(result.out)["cost"];
+  EXPECT_EQ(cost["usd_kind"], "estimated");
+  EXPECT_GT(cost["usd"], 0);
+  EXPECT_EQ(cost["workers"].size(), 2);
+  EXPECT_EQ(json::parse(virga({"show", "--json"}).out)["run"]["cost"]["usd"], cost["usd"]);
+}
+
+TEST_F(FunctionsTest, DryRunPlansWithoutARecordOrAnImport) {
+  const auto raw = train({"--dry-run", "--seconds", "10min"});
+  EXPECT_EQ(raw.exit_code, 0) << raw.err;
+  EXPECT_THAT(raw.out, AllOf(HasSubstr("Would import data.svm"), HasSubstr("2 of 1769 MB"),
+                             ContainsRegex("at most \\$[0-9.]+ in all, by the time limit")));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "home"));
+
+  ASSERT_EQ(virga({"import", "data.svm", "--to", "set"}).exit_code, 0);
+  const auto plan = json::parse(
+      virga({"train", "set", "--engine", "process", "--workers", "2", "--dry-run", "--json", "--seconds", "1h"}).out);
+  EXPECT_EQ(plan["model"], "logistic");
+  EXPECT_EQ(plan["workers"], 2);
+  EXPECT_GT(plan["rounds_per_epoch"], 0);
+  EXPECT_LT(plan["worker_needed_bytes"], plan["memory_bytes"]);
+  EXPECT_EQ(plan["cost"]["usd_bound"], "time limit");
+  EXPECT_GT(plan["cost"]["usd_at_most"], plan["cost"]["usd_at_once"]);
+  const auto tight = virga({"train", "set", "--engine", "process", "--memory", "1MB", "--dry-run"});
+  EXPECT_NE(tight.exit_code, 0);
+  EXPECT_THAT(tight.err, HasSubstr("remedy"));
+  const auto single = virga({"train", "set", "--engine", "single", "--dry-run"});
+  EXPECT_THAT(single.out, HasSubstr("nothing on a platform"));
+  EXPECT_THAT(virga({"runs"}).err, HasSubstr("No runs yet"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "model.safetensors"));
+}
+
+TEST_F(FunctionsTest, AreStoppedFromElsewhereAndGoOn) {
+  const auto result = beside_endless_run("virga stop endless --json; wait %1; echo \"exit $?\"");
+  EXPECT_THAT(result.out, HasSubstr("exit 130\n")) << result.err;
+  const auto said = json::parse(result.out.substr(0, result.out.find('\n')));
+  EXPECT_EQ(said["state"], "stopped");
+  EXPECT_EQ(said["reason"], "signal");
+  EXPECT_EQ(said["resume"], "virga resume " + said["run"].get<std::string>());
+  const auto again = virga({"stop", "endless"});
+  EXPECT_EQ(again.exit_code, 1);
+  EXPECT_THAT(again.err, AllOf(HasSubstr("is not running: stopped"), HasSubstr("virga resume")));
+}
+
+TEST_F(FunctionsTest, AreFollowedUntilTheyEnd) {
+  const auto result = beside_endless_run(
+      "(virga logs -f --worker 1 2> notes; echo \"logs $?\") > followed & virga logs > now; virga stop endless 2> "
+      "told; "
+      "wait; cat told now followed; cat notes");
+  EXPECT_THAT(result.out, AllOf(HasSubstr("to go on: virga resume "), HasSubstr("0.1       "), HasSubstr("1.1       "),
+                                HasSubstr("logs 0\n"), HasSubstr(": stopped (signal)\n")))
+      << result.err;
+}
+
+TEST_F(FunctionsTest, EventsSayHowTheLossesAre) {
+  const auto result = beside_endless_run("virga stop endless 2> told; wait; cat rest");
+  EXPECT_THAT(result.out, AllOf(HasSubstr("\"event\":\"progress\""), HasSubstr("\"base_loss\":0.6"),
+                                HasSubstr("\"validation_loss\":0."), Not(HasSubstr("nan"))));
+}
+
+TEST_F(FunctionsTest, NewcomersErrorsAreNamed) {
+  const auto flag = virga({"train", "data.svm", "--dryrun"});
+  EXPECT_EQ(flag.exit_code, 2);
+  EXPECT_THAT(flag.err, HasSubstr("did you mean --dry-run?"));
+  const auto command = virga({"log"});
+  EXPECT_THAT(command.err, HasSubstr("did you mean logs?"));
+  for (const char* name : {"logs", "stop", "show"}) {
+    EXPECT_THAT(virga({name, "--help"}).out, HasSubstr("Examples:\n  virga " + std::string(name))) << name;
+  }
+  EXPECT_THAT(virga({"completion", "bash"}).out, AllOf(HasSubstr("\"logs\")"), HasSubstr("\"stop\")")));
+}
+
+}  // namespace
+}  // namespace virga

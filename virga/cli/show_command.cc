@@ -1,0 +1,235 @@
+// virga show: everything that a run's record holds, for people, as JSON or as a page.
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include "virga/base/error.h"
+#include "virga/base/file.h"
+#include "virga/base/units.h"
+#include "virga/cli/commands.h"
+#include "virga/cli/curve_plots.h"
+#include "virga/cli/output.h"
+#include "virga/cli/run_cost.h"
+#include "virga/cli/run_summary.h"
+#include "virga/cli/table.h"
+
+namespace virga {
+namespace {
+
+using nlohmann::json;
+
+struct Show {
+  std::string which = "last";
+  std::string html;  // file; empty: none
+};
+
+json or_null(const std::optional<double>& number) { return number ? json(*number) : json(nullptr); }
+json or_null(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
+
+std::string history_table(const Run& run) {
+  Table table({{"EPOCH", true},
+               {"TRAIN LOSS", true},
+               {"VALIDATION LOSS", true},
+               {"LEARNING RATE", true},
+               {"EXAMPLES", true},
+               {"TIME", true},
+               {""}});
+  for (std::size_t i = 0; i < run.history.size(); ++i) {
+    const auto& entry = run.history[i];
+    const auto rate = entry.learning_rate ? fmt::format("{:.4g}", *entry.learning_rate) : std::string("-");
+    const auto time =
+        format_duration(std::chrono::nanoseconds(std::llround(std::clamp(entry.seconds, 0.0, 9e9) * 1e9)));
+    table.add({std::to_string(entry.epoch), loss_text(entry.train_loss), loss_text(entry.validation_loss), rate,
+               format_count(entry.examples), time, run.best == i ? "best" : ""});
+  }
+  return table.text();
+}
+
+/// The losses over time and, of a run on functions, over dollars.
+std::string history_plots(const Run& run, const std::optional<RunCost>& cost, const Session& session) {
+  const auto curve = cost ? cost_curve(run.history, cost->ledger, builtin_price_table(), cost->training_start_seconds)
+                          : cost_curve(run.history, {}, builtin_price_table(), 0);
+  return curve_plots(curve, std::min(terminal_width(STDOUT_FILENO), 100U), 12, session.unicode(STDOUT_FILENO));
+}
+
+std::string header_text(const Run& run) {
+  auto text = fmt::format("Run {}{}\n", run.id, run.name.empty() ? "" : fmt::format(" ({})", run.name));
+  const auto line = [&](const char* name, const std::string& value) {
+    if (!value.empty()) text += fmt::format("  {:<10}{}\n", name, value);
+  };
+  line("state", fmt::format("{}{}", to_string(run.state), run.reason.empty() ? "" : ": " + run.reason));
+  line("message", run.message);
+  line("data", run.data);
+  line("model", run.model);
+  line("tags", fmt::format("{}", fmt::join(run.tags, ", ")));
+  line("started", run.started_at);
+  line("folder", run.folder.string());
+  return text;
+}
+
+/// The figures of test.json that are numbers.
+std::string test_lines(const json& test) {
+  std::string text = "\nOn the test data:\n";
+  for (const char* name : {"rows", "loss", "base_loss", "accuracy", "auc", "average_precision", "macro_f1", "rmse",
+                           "base_rmse", "mae", "r2"}) {
+    const auto found = test.find(name);
+    if (found == test.end() || !found->is_number()) continue;
+    text += fmt::format("  {:<18}{:.6g}\n", name, found->get<double>());
+  }
+  return text;
+}
+
+/// "start 3 %, compute 61 %, ..., 99 % of 12.3 s accounted for", of what the driver kept of the run's wall time.
+std::string wall_line(const json& wall) {
+  const auto number = [&](const std::string& name) {
+    const auto found = wall.find(name);
+    return found != wall.end() && found->is_number() ? found->get<double>() : 0.0;
+  };
+  const auto total = number("wall_seconds");
+  if (total <= 0) return {};
+  std::vector<std::string> shares;
+  for (const char* part :
+       {"start", "input", "compute", "communicate", "wait", "keep", "platform", "lost", "driver", "unaccounted"}) {
+    const auto share = 100 * number(fmt::format("{}_seconds", part)) / total;
+    if (share >= 0.5) shares.push_back(fmt::format("{} {:.0f} %", part, share));
+  }
+  return fmt::format("  {:<13}{:.3g} s: {}\n", "wall time", total, fmt::join(shares, ", "));
+}
+
+/// What functions took: invocations, memory, time, dollars.
+std::string functions_text(const json& said, const RunCost& cost) {
+  const auto& all = cost.summary.all;
+  std::string text = "\nFunctions:\n";
+  const auto line = [&](const char* name, const std::string& value) {
+    if (!value.empty()) text += fmt::format("  {:<13}{}\n", name, value);
+  };
+  std::uint64_t again = 0;
+  for (const auto& record : cost.ledger.invocations) {
+    if (record.task == "worker" && !gave_answer(record) && record.end != "throttled") ++again;
+  }
+  line("invocations",
+       fmt::format("{}, {} of them workers that died{}", format_count(all.invocations), format_count(again),
+                   all.throttled > 0 ? fmt::format(", {} throttled", format_count(all.throttled)) : ""));
+  if (!cost.ledger.invocations.empty()) {
+    line("memory", fmt::format("at most {:.0f} MB of {:.0f} MB", static_cast<double>(all.peak_memory_bytes) / 1e6,
+                               static_cast<double>(cost.ledger.invocations.front().memory_bytes) / 1e6));
+  }
+  line("sent", fmt::format("{} in {} messages", format_bytes(all.bytes_put), format_count(all.messages_put)));
+  line("time split", shares_text(all.groups));
+  if (said.is_object()) {
+    if (const auto wall = said.find("wall"); wall != said.end() && wall->is_object()) text += wall_line(*wall);
+    if (const auto box = said.find("sandbox"); box != said.end() && box->is_string()) line("limits", *box);
+  }
+  const auto width = is_terminal(STDOUT_FILENO) ? terminal_width(STDOUT_FILENO) : std::string::npos;
+  text += cost_tables(cost.summary, builtin_price_table(), width);
+  if (cost.summary.memory) {
+    const auto columns = std::min(terminal_width(STDOUT_FILENO), 100U);
+    text += "\n" + wrap(memory_line(*cost.summary.memory, builtin_price_table()), columns, 2) + "\n";
+  }
+  return text;
+}
+
+json document_of(const Run& run, const json& config, const std::optional<RunCost>& cost) {
+  auto document = run_summary(run);
+  auto history = json::array();
+  for (const auto& entry : run.history) {
+    history.push_back({{"epoch", entry.epoch},
+                       {"round", entry.round},
+                       {"train_loss", or_null(entry.train_loss)},
+                       {"validation_loss", or_null(entry.validation_loss)},
+                       {"learning_rate", or_null(entry.learning_rate)},
+                       {"examples", entry.examples},
+                       {"elapsed_seconds", entry.seconds}});
+  }
+  if (cost) {
+    const auto curve = cost_curve(run.history, cost->ledger, builtin_price_table(), cost->training_start_seconds);
+    for (std::size_t i = 0; i < curve.size(); ++i) history[i]["usd"] = curve[i].usd.dollars();
+  }
+  document["history"] = std::move(history);
+  document["message"] = or_null(run.message);
+  document["settings"] = config.value("settings", json::object());
+  document["test"] = read_run_test(run);
+  document["functions"] = read_run_functions(run);
+  document["cost"] = cost ? summary_json(cost->summary, builtin_price_table(), UsdKind::kEstimated) : json(nullptr);
+  document["resolved"] = config.value("resolved", json::object());
+  return document;
+}
+
+std::string text_of(const Run& run, const json& config, const std::optional<RunCost>& cost, const Session& session) {
+  auto text = header_text(run);
+  const auto resolved = config.value("resolved", json::object());
+  for (const auto& [name, value] : resolved.items()) {
+    text += fmt::format("  {} = {}\n", name, value.is_string() ? value.get<std::string>() : value.dump());
+  }
+  if (const auto test = read_run_test(run); !test.is_null()) text += test_lines(test);
+  if (cost) text += functions_text(read_run_functions(run), *cost);
+  if (run.history.empty()) return text + "\nNo epoch has been completed.\n";
+  return text + "\n" + history_table(run) + history_plots(run, cost, session);
+}
+
+void write_page(const Run& run, const json& config, std::optional<RunCost> cost, const std::string& file) {
+  ReportInput input{.run = run,
+                    .config = config,
+                    .test = read_run_test(run),
+                    .ledger = {},
+                    .table = builtin_price_table(),
+                    .driver = {},
+                    .base_loss = {}};
+  if (cost) {
+    input.ledger = std::move(cost->ledger);
+    input.training_start_seconds = cost->training_start_seconds;
+    input.wall_seconds = cost->wall_seconds;
+  }
+  const auto page = report_html(input);
+  write_file_atomically(file, as_bytes(page));
+}
+
+int show(const Show& what, Session& session) {
+  const auto run = find_run(session.home(), what.which, RunChoice::kNewest);
+  if (run.state == RunState::kDamaged) {
+    throw Error(ErrorKind::kCorrupt, fmt::format("run {}: {}", run.id, run.reason),
+                fmt::format("virga rm {} deletes it", run.id));
+  }
+  const auto config = read_run_config(run);
+  const auto cost = read_run_cost(run);
+  if (!what.html.empty()) {
+    write_page(run, config, cost, what.html);
+    if (!session.json()) session.note("wrote " + what.html);
+  }
+  if (session.json()) {
+    session.print_json({{"run", document_of(run, config, cost)}});
+  } else if (what.html.empty()) {
+    session.print(text_of(run, config, cost, session));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_show_command(Program& program) {
+  auto what = std::make_shared<Show>();
+  auto& app = program.add(
+      "Runs",
+      {.name = "show",
+       .arguments = "[RUN]",
+       .summary = "Shows a run: its options, losses, functions and cost",
+       .details = "RUN is an id, the beginning of one, a name (of several runs with it, the newest), or last, which is "
+                  "also what no RUN means. The losses are plotted over time and, of a run on functions, over the "
+                  "dollars that it would have cost. --html writes the same, and the functions' timeline, as one page "
+                  "that needs nothing else.",
+       .examples = {{"virga show last", "the newest run"},
+                    {"virga show last --html report.html", "a page for a browser"},
+                    {"virga show first-try --json", "everything that its record holds"}}},
+      [what](Session& session) { return show(*what, session); });
+  app.add_option("RUN", what->which, "Run");
+  app.add_option("--html", what->html, "Write a self-contained page to this file")->type_name("FILE");
+}
+
+}  // namespace virga
