@@ -11,8 +11,7 @@ nlohmann::json functions_json(const FunctionsReport& report) {
   const auto& prices = builtin_price_table();
   auto driver = nlohmann::json::array();
   for (const auto& stretch : report.driver) {
-    driver.push_back(
-        {{"what", stretch.what}, {"start_seconds", stretch.start_seconds}, {"seconds", stretch.seconds}});
+    driver.push_back({{"what", stretch.what}, {"start_seconds", stretch.start_seconds}, {"seconds", stretch.seconds}});
   }
   nlohmann::json seconds;
   for (std::size_t i = 0; i < kWorkPhases; ++i) {

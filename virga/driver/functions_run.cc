@@ -127,6 +127,7 @@ class FunctionsRun {
     tell(Begin{});
     while (!finished_) {
       for (const auto& ended : engine_->wait(place_.look_interval)) on_ended(ended);
+      tell_status();
       if (place_.watch) place_.watch(*engine_);
       if (finished_) break;
       beat();
@@ -299,6 +300,16 @@ class FunctionsRun {
     }
   }
 
+  void tell_status() {
+    auto spent = meter_.spent();
+    if (server_) spent += meter_.service_price("data-store", store_since_);
+    observer_.functions_changed({.alive = static_cast<std::uint32_t>(workers_.size()),
+                                 .workers = run_.plan.workers,
+                                 .invocations = report_.invocations,
+                                 .restarts = restarts_,
+                                 .usd = spent.dollars()});
+  }
+
   // What the supervisor wants.
 
   void perform(const OpenView& command) {
@@ -418,7 +429,9 @@ class FunctionsRun {
       if (ended.answer->work) event.view = ended.answer->work->view;
       event.text = "it ended as " + ended.answer->end;
     }
-    if (event.how == WorkerEnded::How::kFailed && event.error == ErrorKind::kDeadlineExceeded) doubt_ = true;
+    using How = WorkerEnded::How;
+    if (event.how == How::kCrashed || event.how == How::kFailed) ++restarts_;
+    if (event.how == How::kFailed && event.error == ErrorKind::kDeadlineExceeded) doubt_ = true;
     tell(event);
   }
 
@@ -540,6 +553,7 @@ class FunctionsRun {
   std::map<Engine::Invocation, SnapshotName> evaluations_;
   InvocationMeter meter_;
   Clock::time_point store_since_ = Clock::now();
+  std::uint64_t restarts_ = 0;  // of workers that died
   SilenceWatch silence_;
   bool doubt_ = false;  // somebody ran out of patience: who goes on in the next view is doubted
   std::map<Engine::Invocation, const char*> lost_;  // why they were killed

@@ -2,6 +2,9 @@
 
 #include <utility>
 
+#include "virga/cost/bill.h"
+#include "virga/cost/price_table.h"
+
 namespace virga {
 namespace {
 
@@ -112,7 +115,22 @@ void InvocationMeter::service(const std::string& name, Clock::time_point from, s
   ledger_.services.push_back(record);
 }
 
+Usd InvocationMeter::spent() const {
+  const auto& prices = builtin_price_table().functions;
+  auto sum = spent_;
+  for (const auto& [invocation, running] : running_) {
+    sum += invocation_price(prices, memory_bytes_, billed_time(prices, Clock::now() - running.since));
+  }
+  return sum;
+}
+
+Usd InvocationMeter::service_price(const std::string& name, Clock::time_point from) const {
+  return service_time_price(service_prices(builtin_price_table(), name),
+                            std::chrono::duration<double>(Clock::now() - from).count());
+}
+
 void InvocationMeter::add(InvocationRecord record) {
+  spent_ += price(record, builtin_price_table()).total();
   if (writer_) writer_->add(record);
   ledger_.invocations.push_back(std::move(record));
 }

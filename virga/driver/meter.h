@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "virga/cost/ledger.h"
+#include "virga/cost/usd.h"
 #include "virga/cost/wall_account.h"
 #include "virga/engine/engine.h"
 
@@ -46,6 +47,9 @@ class InvocationMeter {
   void service(const std::string& name, Clock::time_point from, std::uint64_t writes, std::uint64_t reads,
                std::uint64_t bytes);
 
+  /// By builtin_price_table(), for invocations so far, those under way for the time until now.
+  [[nodiscard]] Usd spent() const;
+  [[nodiscard]] Usd service_price(const std::string& name, Clock::time_point from) const;
   [[nodiscard]] const Ledger& ledger() const noexcept { return ledger_; }
   [[nodiscard]] double seconds_since_origin(Clock::time_point time) const noexcept;
 
@@ -62,6 +66,7 @@ class InvocationMeter {
   std::optional<LedgerWriter> writer_;
   std::map<Engine::Invocation, Running> running_;
   Ledger ledger_;
+  Usd spent_;  // for those that are over
 };
 
 }  // namespace virga
