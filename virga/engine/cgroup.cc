@@ -155,6 +155,16 @@ void ControlGroup::limit(const Limits& limits) const {
   }
 }
 
+void ControlGroup::free_cpu() const noexcept {
+  const auto& cpu = at(Controller::kCpu);
+  if (cpu.version == 0) return;
+  try {
+    (void)write_text(cpu.folder / (cpu.version == 1 ? "cpu.cfs_quota_us" : "cpu.max"), cpu.version == 1 ? "-1" : "max");
+  } catch (const std::exception&) {
+    // No memory for a name: they die at their own pace.
+  }
+}
+
 std::unique_ptr<ControlGroup> ControlGroup::none() { return std::unique_ptr<ControlGroup>(new ControlGroup()); }
 
 bool ControlGroup::is_joined_by(Controller controller, const std::string& join_file) const {

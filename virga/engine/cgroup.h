@@ -82,6 +82,8 @@ class ControlGroup {
   [[nodiscard]] std::optional<std::chrono::nanoseconds> cpu() const;
   /// Nothing where there is no group.
   [[nodiscard]] std::optional<std::vector<pid_t>> processes() const;
+  /// Lifts the limit of processor time: what is killed needs some to die, and holds its memory until then.
+  void free_cpu() const noexcept;
   /// Kills all in it; false where it cannot be done in one stroke.
   bool kill() const noexcept;
 

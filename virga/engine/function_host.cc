@@ -97,6 +97,10 @@ FunctionHost::FunctionHost(boost::asio::io_context& context, Options options)
 
 FunctionHost::~FunctionHost() {
   *alive_ = false;
+  // All at once: each one's destruction waits for its end.
+  for (const auto& [name, function] : functions_) {
+    for (const auto& one : function->instances) one.instance->kill();
+  }
   functions_.clear();
   leaving_.clear();
 }
@@ -262,23 +266,7 @@ void FunctionHost::make_room(std::uint64_t bytes) {
       }
     }
     if (taken <= options_.memory_bytes || oldest == nullptr) return;
-    for (const auto& [name, function] : functions_) {
-      drop_instances(*function, [&](const auto& one) { return one.instance.get() == oldest; });
-    }
-  }
-}
-
-template <class Condition>
-void FunctionHost::drop_instances(Function& function, const Condition& condition) {
-  for (auto one = function.instances.begin(); one != function.instances.end();) {
-    if (!condition(*one)) {
-      ++one;
-      continue;
-    }
-    const auto log = one->instance->settings().log;
-    one = function.instances.erase(one);
-    --instances_count_;
-    keep_log(log);
+    oldest->retire();
   }
 }
 
@@ -357,6 +345,13 @@ void FunctionHost::try_event(const std::shared_ptr<Event>& event) {
   }
 }
 
+bool FunctionHost::let_go(const FunctionInstance& instance) {
+  if (!instance.gone()) return false;
+  --instances_count_;
+  keep_log(instance.settings().log);
+  return true;
+}
+
 void FunctionHost::serve_waiting() {
   for (const auto& [name, function] : functions_) {
     // As many as there are now: one for which the machine is short of something comes back later.
@@ -395,20 +390,17 @@ void FunctionHost::changed() noexcept {
   });
 }
 
-/// Lets go of instances that are over, and of idle ones that are out of date; then there may be room for who waits.
+/// Lets go of instances that have ended, ends idle ones that are out of date; then there may be room for who waits.
 void FunctionHost::clean() {
   cleaning_ = false;
   for (const auto& [name, function] : functions_) {
-    drop_instances(*function, [&](const auto& one) {
-      return one.instance->over() || (one.version != function->version && one.instance->idle());
+    std::erase_if(function->instances, [&, &function = function](const auto& one) {
+      auto& instance = *one.instance;
+      if (one.version != function->version && instance.idle()) instance.retire();
+      return let_go(instance);
     });
   }
-  std::erase_if(leaving_, [this](const auto& instance) {
-    if (!instance->over()) return false;
-    --instances_count_;
-    keep_log(instance->settings().log);
-    return true;
-  });
+  std::erase_if(leaving_, [this](const auto& instance) { return let_go(*instance); });
   serve_waiting();
 }
 
@@ -418,8 +410,9 @@ void FunctionHost::look_for_idle() {
     if (error || !*alive) return;
     const auto since = Clock::now() - options_.idle_time;
     for (const auto& [name, function] : functions_) {
-      drop_instances(*function,
-                     [&](const auto& one) { return one.instance->idle() && one.instance->idle_since() < since; });
+      for (const auto& one : function->instances) {
+        if (one.instance->idle() && one.instance->idle_since() < since) one.instance->retire();
+      }
     }
     look_for_idle();
   });

@@ -105,8 +105,7 @@ class FunctionHost {
            Finished finished);
   FunctionInstance& instance_for(Function& function);
   void make_room(std::uint64_t bytes);
-  template <class Condition>
-  void drop_instances(Function& function, const Condition& condition);
+  [[nodiscard]] bool let_go(const FunctionInstance& instance);
   void find_logs();
   void keep_log(const std::filesystem::path& log);
   void changed() noexcept;

@@ -24,6 +24,8 @@ using nlohmann::json;
 constexpr std::string_view kRuntime = "/2018-06-01/runtime/";
 constexpr std::uint16_t kRuntimePort = 9001;
 constexpr auto kMemoryLook = 50ms;
+/// While what was killed still dies.
+constexpr auto kDyingLook = 5ms;
 /// Of an instance's log that is kept in memory until its event is over.
 constexpr std::size_t kLogKept = std::size_t{16} << 10;
 /// Read before others have their turn; more than a pipe holds, so what was written before an answer is read with it.
@@ -104,6 +106,7 @@ FunctionInstance::FunctionInstance(boost::asio::io_context& context, SandboxMake
       timer_(context),
       output_timer_(context),
       memory_timer_(context),
+      end_timer_(context),
       memory_is_watched_(sandboxes.powers().memory == "watched") {
   log_file_ = ::open(settings_.log.c_str(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
   if (log_file_ < 0) throw system_error("cannot write " + settings_.log.string(), errno);
@@ -141,9 +144,14 @@ FunctionInstance::~FunctionInstance() {
   ::close(log_file_);
 }
 
-std::vector<pid_t> FunctionInstance::processes() const { return over_ ? std::vector<pid_t>() : sandbox_->processes(); }
+std::vector<pid_t> FunctionInstance::processes() const { return gone_ ? std::vector<pid_t>() : sandbox_->processes(); }
 
 void FunctionInstance::kill() noexcept { sandbox_->kill(); }
+
+void FunctionInstance::retire() {
+  check(idle(), "an instance that works is not retired");
+  end(Outcome::How::kExited, "");
+}
 
 void FunctionInstance::invoke(std::string request_id, std::string payload, Finished finished) {
   check(idle(), "an instance takes one event at a time");
@@ -380,14 +388,18 @@ void FunctionInstance::watch_memory() {
 }
 
 void FunctionInstance::on_end() {
-  if (over_) return;
   const auto how = sandbox_->ended();
   if (!how) {
-    watch_end();
+    end_timer_.expires_after(kDyingLook);
+    end_timer_.async_wait([this, alive = alive_](const boost::system::error_code& error) {
+      if (!error && *alive) on_end();
+    });
     return;
   }
+  gone_ = true;
   read_output();
   output_timer_.cancel();
+  if (over_) return changed_();
   const auto said = death_of(event_ ? event_->request_id : std::string(), *how);
   log(said.error_message + "\n");
   end(how->out_of_memory ? Outcome::How::kOutOfMemory : Outcome::How::kExited, encode(said));

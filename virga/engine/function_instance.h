@@ -76,12 +76,18 @@ class FunctionInstance {
   void invoke(std::string request_id, std::string payload, Finished finished);
   /// Waits for an event.
   [[nodiscard]] bool idle() const noexcept { return !over_ && !event_; }
+  /// Takes no more events.
   [[nodiscard]] bool over() const noexcept { return over_; }
+  /// All its processes have ended; until then its destruction waits for them.
+  [[nodiscard]] bool gone() const noexcept { return gone_; }
   [[nodiscard]] std::chrono::steady_clock::time_point idle_since() const noexcept { return idle_since_; }
   [[nodiscard]] const InstanceSettings& settings() const noexcept { return settings_; }
   /// Processes of the sandbox, as the machine numbers them.
   [[nodiscard]] std::vector<pid_t> processes() const;
+  /// Ends it; whoever waits for an event of it is told.
   void kill() noexcept;
+  /// Ends it. Requires that it is idle.
+  void retire();
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -125,6 +131,7 @@ class FunctionInstance {
   std::uint64_t timer_turn_ = 0;  // so that a wait that has ended already, but was not heard of, counts no more
   boost::asio::steady_timer output_timer_;
   boost::asio::steady_timer memory_timer_;
+  boost::asio::steady_timer end_timer_;
   bool memory_is_watched_ = false;
   int log_file_ = -1;
   std::uint64_t logged_ = 0;       // of what it wrote
@@ -134,6 +141,7 @@ class FunctionInstance {
   bool initialised_ = false;
   bool first_ = true;  // the next event is its first: its bill has the start
   bool over_ = false;
+  bool gone_ = false;
   Clock::time_point idle_since_ = Clock::now();
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for handlers that come late
 };

@@ -18,7 +18,7 @@ namespace virga {
 namespace {
 
 using namespace std::chrono_literals;
-constexpr auto kDying = 1s;  // what a process may take to die before ended() says that it still runs
+constexpr auto kDying = 20ms;  // what a process may take to die before ended() says that it still runs
 
 bool is_readable(int descriptor) {
   pollfd poll{.fd = descriptor, .events = POLLIN, .revents = 0};
@@ -63,6 +63,7 @@ Descriptor SandboxProcess::take_listener(std::size_t index) {
 
 void SandboxProcess::kill() noexcept {
   if (end_) return;
+  sandbox_->group().free_cpu();
   if (sandbox_->group().kill()) return;
   if (!sandbox_->has_own_processes()) {
     try {
