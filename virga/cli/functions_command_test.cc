@@ -37,13 +37,13 @@ class FunctionsTest : public testing::Test {
     arguments.insert(arguments.end(), flags.begin(), flags.end());
     return virga(arguments);
   }
-  /// A run named "endless" that goes on beside what `then` does, which starts after its first evaluation.
-  [[nodiscard]] ProgramResult beside_endless_run(const std::string& then) const {
+  /// A run named "endless" that goes on beside what `then` does, which starts after its first evaluation; its process
+  /// is $run.
+  [[nodiscard]] ProgramResult beside_endless_run(const std::string& engine, const std::string& then) const {
     return shell(
-        "set -m; mkfifo events; virga train data.svm --epochs 100000000 --patience 0 --learning-rate 0.1 --engine "
-        "process --workers 2 --name endless --progress jsonl 2> events & "
-        "exec 3< events; grep -m 1 evaluated <&3 > first; cat <&3 > rest & " +
-        then);
+        "set -m; mkfifo events; virga train data.svm --epochs 100000000 --patience 0 --learning-rate 0.1 "
+        "--workers 2 --name endless --progress jsonl --engine " +
+        engine + " 2> events & run=$!; exec 3< events; grep -m 1 evaluated <&3 > first; cat <&3 > rest & " + then);
   }
   TemporaryFolder folder_;
 };
@@ -87,8 +87,19 @@ TEST_F(FunctionsTest, DryRunPlansWithoutARecordOrAnImport) {
   EXPECT_FALSE(std::filesystem::exists(folder_.path() / "model.safetensors"));
 }
 
-TEST_F(FunctionsTest, AreStoppedFromElsewhereAndGoOn) {
-  const auto result = beside_endless_run("virga stop endless --json; wait %1; echo \"exit $?\"");
+TEST_F(FunctionsTest, DryRunFindsWhatIsImportedAlready) {
+  std::filesystem::create_directory(folder_.path() / "raw");
+  std::filesystem::copy(folder_.path() / "data.svm", folder_.path() / "raw");
+  const auto imported = [&] {
+    return json::parse(virga({"train", "raw/data.svm", "--dry-run", "--json"}).out)["imported"];
+  };
+  EXPECT_EQ(imported(), false);
+  EXPECT_EQ(virga({"train", "raw/data.svm", "--epochs", "1", "--learning-rate", "0.5"}).exit_code, 0);
+  EXPECT_EQ(imported(), true);
+}
+
+TEST_F(FunctionsTest, AreStoppedFromElsewhereAndMayGoOn) {
+  const auto result = beside_endless_run("process", "virga stop endless --json; wait $run; echo \"exit $?\"");
   EXPECT_THAT(result.out, HasSubstr("exit 130\n")) << result.err;
   const auto said = json::parse(result.out.substr(0, result.out.find('\n')));
   EXPECT_EQ(said["state"], "stopped");
@@ -99,20 +110,30 @@ TEST_F(FunctionsTest, AreStoppedFromElsewhereAndGoOn) {
   EXPECT_THAT(again.err, AllOf(HasSubstr("is not running: stopped"), HasSubstr("virga resume")));
 }
 
-TEST_F(FunctionsTest, AreFollowedUntilTheyEnd) {
-  const auto result = beside_endless_run(
-      "(virga logs -f --worker 1 2> notes; echo \"logs $?\") > followed & virga logs > now; virga stop endless 2> "
-      "told; "
-      "wait; cat told now followed; cat notes");
-  EXPECT_THAT(result.out, AllOf(HasSubstr("to go on: virga resume "), HasSubstr("0.1       "), HasSubstr("1.1       "),
-                                HasSubstr("logs 0\n"), HasSubstr(": stopped (signal)\n")))
-      << result.err;
+TEST_F(FunctionsTest, OfOneMachineAreStoppedWithoutAWordOfResuming) {
+  const auto result = beside_endless_run("single", "virga stop endless; wait $run; echo \"exit $?\"");
+  EXPECT_THAT(result.out, HasSubstr("exit 130\n"));
+  EXPECT_THAT(result.err, AllOf(HasSubstr(": stopped (signal)\n"), Not(HasSubstr("resume"))));
 }
 
-TEST_F(FunctionsTest, EventsSayHowTheLossesAre) {
-  const auto result = beside_endless_run("virga stop endless 2> told; wait; cat rest");
-  EXPECT_THAT(result.out, AllOf(HasSubstr("\"event\":\"progress\""), HasSubstr("\"base_loss\":0.6"),
-                                HasSubstr("\"validation_loss\":0."), Not(HasSubstr("nan"))));
+TEST_F(FunctionsTest, AreFollowedUntilTheyEnd) {
+  const auto result = beside_endless_run("local",
+                                         "virga logs > now; (virga logs -f --worker 1 2> notes; echo \"logs $?\") > "
+                                         "followed & virga stop endless 2> told; "
+                                         "wait; cat told now; echo ---; cat followed notes");
+  const auto middle = result.out.find("---\n");
+  ASSERT_NE(middle, std::string::npos) << result.err;
+  EXPECT_THAT(result.out.substr(0, middle),
+              AllOf(HasSubstr("to go on: virga resume "), ContainsRegex("\n0.1 +[^ ]+ worker 0 generation 1 begins, "),
+                    ContainsRegex("\nevaluate +START RequestId: ")));
+  EXPECT_THAT(result.out.substr(middle),
+              AllOf(ContainsRegex("\n1.1 +[^ ]+ worker 1 generation 1 begins, "), Not(HasSubstr("\n0.1 ")),
+                    HasSubstr("logs 0\n"), HasSubstr(": stopped (signal)\n")));
+}
+
+TEST_F(FunctionsTest, ProgressEventsSayHowTheLossesAre) {
+  const auto result = train({"--progress", "jsonl", "-q"});
+  EXPECT_THAT(result.err, ContainsRegex("\"base_loss\":0.6[^\n]*\"event\":\"progress\"[^\n]*\"train_loss\":0."));
 }
 
 TEST_F(FunctionsTest, NewcomersErrorsAreNamed) {

@@ -74,6 +74,14 @@ TEST_F(RunRecordTest, HasAReadableSortableId) {
   EXPECT_THAT(finished_run(), MatchesRegex("20261121-051822-[0-9a-f]{4}"));
 }
 
+TEST_F(RunRecordTest, NamesTheProcessThatDrivesItWhileItRuns) {
+  RunRecord record(home_, settings("now"), kStart);
+  const auto run = find_run(home_, "now", RunChoice::kOnly);
+  EXPECT_EQ(driver_of(run), this_process());
+  record.finish(RunState::kFinished, "epochs", 0, "");
+  EXPECT_EQ(driver_of(run), std::nullopt);
+}
+
 TEST_F(RunRecordTest, TellsWhatHappened) {
   RunRecord record(home_, settings("first"), kStart);
   record.resolve({{"model.kind", "logistic"}});
