@@ -42,7 +42,7 @@ def tensors(path):
 
 
 def train(virga, data, out, home, *flags):
-    command = [virga, "train", str(data), "--out", str(out), "-q", "--json", *flags]
+    command = [virga, "train", str(data), "--out", str(out), "-q", "--json", "--engine", "single", *flags]
     done = subprocess.run(command, env={**os.environ, "VIRGA_HOME": str(home)}, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)
 

@@ -79,7 +79,7 @@ def main():
     train_rows = json.loads(virga("inspect", data, "--json")[2])["train"]["rows"]
     whole, rounds, losses = [], [], []
     for _ in range(a.repeats):
-        seconds, peak, output = virga("train", data, "--epochs", 1, "--learning-rate", a.learning_rate, "--progress",
+        seconds, peak, output = virga("train", data, "--engine", "single", "--epochs", 1, "--learning-rate", a.learning_rate, "--progress",
                                       "none", "--out", a.folder / "model.safetensors", "--json")
         report = json.loads(output)
         whole.append(train_rows / seconds)
@@ -87,7 +87,7 @@ def main():
         losses.append(report["validation_loss"])
     result["train"] = {"train_rows": train_rows, "rows_per_second": spread(whole), "rounds_rows_per_second": spread(rounds),
                        "validation_loss": losses[0], "bits_equal": len(set(losses)) == 1, "peak_mib": peak / 2**20}
-    _, _, output = virga("train", data, "--epochs", 1, "--progress", "none", "--out", a.folder / "model.safetensors", "--json")
+    _, _, output = virga("train", data, "--engine", "single", "--epochs", 1, "--progress", "none", "--out", a.folder / "model.safetensors", "--json")
     report = json.loads(output)
     result["quality"] = {"validation_loss": report["validation_loss"], "learning_rate": report["learning_rate"]}
 

@@ -49,6 +49,7 @@ class Conformance : public FunctionsFixture,
     place_.pattern = pattern;
     place_.channel = channel;
     Job job;
+    job.functions.engine = "single";
     job.model.kind = model.kind;
     job.optimizer.name = model.optimizer;
     job.optimizer.learning_rate = 0.02;

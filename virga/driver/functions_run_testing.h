@@ -46,6 +46,7 @@ class FunctionsFixture : public testing::Test {
 
   [[nodiscard]] TrainingRun run_of(std::uint32_t epochs, unsigned workers) const {
     Job job;
+    job.functions.engine = "single";
     job.stop.epochs = epochs;
     job.stop.patience = 0;
     job.functions.workers = workers;

@@ -54,6 +54,7 @@ class MemoryTest : public FunctionsFixture, public testing::WithParamInterface<b
   }
   [[nodiscard]] TrainingRun run_of(unsigned workers) const {
     Job job;
+    job.functions.engine = "single";
     job.stop.epochs = 1;
     job.functions.workers = workers;
     job.optimizer.learning_rate = 0.01;

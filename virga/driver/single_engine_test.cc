@@ -74,6 +74,7 @@ class SingleEngineTest : public testing::Test {
 
 Job job_of(std::uint32_t epochs, unsigned workers) {
   Job job;
+  job.functions.engine = "single";
   job.stop.epochs = epochs;
   job.stop.patience = 0;
   job.functions.workers = workers;

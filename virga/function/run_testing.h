@@ -43,6 +43,7 @@ inline std::string make_tiny_set(const std::filesystem::path& folder) {
 /// What a driver leaves for the only worker of a run before it invokes it. `seed` tells runs apart.
 inline void prepare_run(const std::filesystem::path& folder, const std::string& set, std::uint64_t seed) {
   Job job;
+  job.functions.engine = "single";
   job.stop.epochs = 3;
   job.stop.patience = 0;
   job.functions.workers = 1;

@@ -57,7 +57,7 @@ struct Job {
     bool operator==(const Stop&) const = default;
   } stop;
   struct Functions {
-    std::string engine = "single";
+    std::string engine = "local";
     std::uint32_t workers = 0;                  ///< 0: auto
     std::optional<std::uint64_t> memory_bytes;  ///< of a function; absent: auto
     std::chrono::nanoseconds lifetime = std::chrono::minutes(15);

@@ -55,12 +55,14 @@ TEST(Plan, RefusesAKindThatDoesNotFit) {
   set.encoding.classes = {"a", "b", "c"};
   set.train.class_weight_sums = {500, 300, 200};
   Job job;
+  job.functions.engine = "single";
   job.model.kind = "svm";
   EXPECT_THAT(refusal([&] { static_cast<void>(plan_training(job, set, 1)); }), HasSubstr("it has 3 classes"));
 }
 
 TEST(Plan, BalancesClassesAndKeepsTheMeanWeight) {
   Job job;
+  job.functions.engine = "single";
   job.model.class_weight_balanced = true;
   const auto plan = plan_training(job, binary_set(), 1);
   EXPECT_THAT(plan.model.class_weights, ElementsAre(testing::FloatEq(1000.0F / 1800), testing::FloatEq(5)));
@@ -70,6 +72,7 @@ TEST(Plan, BalancesClassesAndKeepsTheMeanWeight) {
 
 TEST(Plan, TakesClassWeightsByNameAndRefusesUnknownNames) {
   Job job;
+  job.functions.engine = "single";
   job.model.class_weight = {{"yes", 3}};
   const auto plan = plan_training(job, binary_set(), 1);
   EXPECT_THAT(plan.model.class_weights, ElementsAre(1, 3));
@@ -81,6 +84,7 @@ TEST(Plan, TakesClassWeightsByNameAndRefusesUnknownNames) {
 
 TEST(Plan, KnowsTheLossOfAConstantPrediction) {
   Job job;
+  job.functions.engine = "single";
   EXPECT_NEAR(plan_training(job, binary_set(), 1).constant_loss, 0.3250830, 1e-6);  // entropy of 0.1
   job.model.kind = "svm";
   EXPECT_NEAR(plan_training(job, binary_set(), 1).constant_loss, 0.2, 1e-12);
@@ -97,8 +101,10 @@ TEST(Plan, RefusesASetWithoutTrainingRows) {
 TEST(Plan, UsesAllCoresOnlyWhereAStepIsWorthIt) {
   auto set = binary_set();
   set.train.nonzeros = 39'000;
-  EXPECT_EQ(plan_training({}, set, 4).workers, 1U) << "16 rows a step";
   Job job;
+  EXPECT_EQ(plan_training(job, set, 4).workers, 8U) << "functions: two for each core";
+  job.functions.engine = "single";
+  EXPECT_EQ(plan_training(job, set, 4).workers, 1U) << "16 rows a step";
   job.optimizer.batch_size = 300;
   EXPECT_EQ(plan_training(job, set, 4).workers, 2U);
   job.optimizer.batch_size = 1000;
@@ -112,6 +118,7 @@ TEST(Plan, UsesAllCoresOnlyWhereAStepIsWorthIt) {
 
 TEST(Plan, CutsTheBatchToTheSet) {
   Job job;
+  job.functions.engine = "single";
   job.optimizer.batch_size = 1'000'000;
   EXPECT_EQ(plan_training(job, binary_set(), 1).batch_size, 1000U);
 }
