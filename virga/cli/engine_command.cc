@@ -60,13 +60,14 @@ Address parse_service(const std::string& text) {
 std::uint64_t parse_memory(const std::string& text) {
   const auto limit = memory_limit();
   if (text.empty()) return limit;
+  if (text == "none") return 0;
   const auto bytes = parse_bytes(text, "--memory");
   if (bytes < std::uint64_t{128} << 20) {
     refuse("--memory", fmt::format("{} is less than the 128 MiB of the smallest function", format_bytes(bytes)));
   }
   if (limit != 0 && bytes > limit) {
     refuse("--memory", fmt::format("{} is more than the {} that there are", format_bytes(bytes), format_bytes(limit)),
-           "leave some for the system and for others");
+           "leave some for the system and for others; none: no limit, where functions use less than they may");
   }
   return bytes;
 }
@@ -223,7 +224,8 @@ void add_engine_command(Program& program) {
          "ADDRESS");
   option("--folder", state->folder, "For code and logs (default: engine in VIRGA_HOME)", "FOLDER");
   option("--region", state->region, "That clients must name (default us-east-1)", "NAME");
-  option("--memory", state->memory, "For all functions together (default: what this machine permits)", "BYTES");
+  option("--memory", state->memory, "That functions may have together (default: all that there is); none: any",
+         "BYTES");
   add_count(app, "--concurrency", state->concurrency, "Most invocations at a time (default 1000)");
   option("--idle", state->idle, "Ends an instance that had no event for that long (default 5min)", "TIME");
   app.add_option("--writable", state->writable, "Folder that functions may write to; may be given several times")

@@ -14,7 +14,7 @@ struct EngineFlags {
   std::string listen = "tcp:127.0.0.1:3001";
   std::string folder;  ///< "": "engine" in VIRGA_HOME
   std::string region = "us-east-1";
-  std::string memory;  ///< "": all that this machine permits
+  std::string memory;  ///< "": all that this machine permits; "none": no limit
   std::uint64_t concurrency = 1000;
   std::string idle = "5min";
   std::vector<std::string> writable;

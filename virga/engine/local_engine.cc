@@ -143,7 +143,7 @@ class LocalEngine::Impl {
                                                   .idle_time = options_.idle_time,
                                                   .retry_pauses = options_.retry_pauses,
                                                   .doubles_events = options_.doubles_events,
-                                                  .sandbox_name = "engine",
+                                                  .sandbox_name = fmt::format("engine{}", listener_.address().port),
                                                   .sandbox = options_.sandbox});
     powers_ = host_->powers();
     remove_code();
