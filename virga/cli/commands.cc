@@ -11,11 +11,12 @@ void add_all_commands(Program& program) {
   add_generate_command(program);
   add_inspect_command(program);
   add_init_command(program);
-  add_runs_commands(program);
+  add_runs_command(program);
   add_show_command(program);
   add_logs_command(program);
   add_stop_command(program);
   add_engine_command(program);
+  add_remove_command(program);
   add_config_commands(program);
   add_doctor_command(program);
   add_completion_command(program);

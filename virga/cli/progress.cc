@@ -144,7 +144,8 @@ void ProgressDisplay::draw(const Progress& progress, double seconds) {
 
 /// In one write, so that no half of it is seen.
 void ProgressDisplay::draw_block(const Progress& progress, double seconds) {
-  const auto width = options_.width - 1;  // a full line would make some terminals begin another
+  const auto width = (options_.measure ? options_.measure() : options_.width) -
+                     1;  // a full line would make some terminals begin another
   auto text = lines_shown_ > 1 ? fmt::format("\r\x1b[{}A", lines_shown_ - 1) : std::string("\r");
   text += progress_line(progress, seconds, width, true) + "\x1b[K";
   for (const auto& line : progress.below) text += "\n" + fitting_fields(line, width) + "\x1b[K";

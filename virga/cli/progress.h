@@ -36,7 +36,8 @@ class ProgressDisplay {
  public:
   struct Options {
     ProgressMode mode = ProgressMode::kNone;
-    unsigned width = 100;  ///< columns of the terminal
+    unsigned width = 100;                    ///< columns of the terminal
+    std::function<unsigned()> measure = {};  ///< the same at any time, for a window that changes; none: `width`
     std::function<void(std::string_view)> write;
     std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
   };

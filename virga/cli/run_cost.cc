@@ -17,7 +17,7 @@ namespace virga {
 namespace {
 
 /// A number at `path` of a document that may hold anything.
-std::optional<double> number_at(const nlohmann::json& document, const char* path) {
+std::optional<double> number_at(const nlohmann::json& document, const std::string& path) {
   const nlohmann::json::json_pointer pointer(path);
   if (!document.contains(pointer) || !document[pointer].is_number()) return std::nullopt;
   const auto value = document[pointer].get<double>();
@@ -46,6 +46,19 @@ std::string seconds_text(double seconds) {
 std::string amount_text(const Charge& charge) {
   const bool whole = charge.amount == std::floor(charge.amount) && charge.amount < 1e15;
   return whole ? format_count(static_cast<std::uint64_t>(charge.amount)) : fmt::format("{:.4g}", charge.amount);
+}
+
+/// What the driver kept of the run's wall time (wall_account_json).
+std::string wall_text(const nlohmann::json& said) {
+  const auto total = number_at(said, "/wall/wall_seconds").value_or(0);
+  if (total <= 0) return {};
+  std::vector<std::string> shares;
+  for (const char* part :
+       {"start", "input", "compute", "communicate", "wait", "keep", "platform", "lost", "driver", "unaccounted"}) {
+    const auto share = 100 * number_at(said, fmt::format("/wall/{}_seconds", part)).value_or(0) / total;
+    if (share >= 0.5) shares.push_back(fmt::format("{} {:.0f} %", part, share));
+  }
+  return fmt::format("{}: {}", seconds_text(total), fmt::join(shares, ", "));
 }
 
 std::string by_function(const LedgerSummary& summary, bool with_time) {
@@ -90,6 +103,7 @@ std::optional<RunCost> read_run_cost(const Run& run) {
   cost.summary = summarise(cost.ledger, builtin_price_table());
   const auto said = read_run_functions(run);
   cost.training_start_seconds = number_at(said, "/training_start_seconds").value_or(first_worker(cost.ledger));
+  cost.wall_text = wall_text(said);
   cost.wall_seconds = number_at(said, "/wall/wall_seconds").value_or(last_end(cost.ledger));
   return cost;
 }
@@ -115,7 +129,8 @@ std::string memory_line(const MemoryAdvice& advice, const PriceTable& table) {
   return line;
 }
 
-std::vector<std::string> cost_lines(const LedgerSummary& summary, const PriceTable& table) {
+std::vector<std::string> cost_lines(const RunCost& cost, const PriceTable& table) {
+  const auto& summary = cost.summary;
   const auto& all = summary.all;
   std::vector<std::string> parts;
   for (const auto& charge : summary.bill.charges()) {
@@ -128,6 +143,7 @@ std::vector<std::string> cost_lines(const LedgerSummary& summary, const PriceTab
     lines.push_back(fmt::format("functions: {} invocations, {} in all: {}", format_count(all.invocations),
                                 seconds_text(all.seconds), shares));
   }
+  if (!cost.wall_text.empty()) lines.push_back("time: " + cost.wall_text);
   if (all.without_answer > 0) {
     lines.push_back(fmt::format("{} of {} invocations gave no answer, {} of the cost", format_count(all.without_answer),
                                 format_count(all.invocations), format_usd(all.lost_usd)));

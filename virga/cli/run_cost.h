@@ -15,6 +15,7 @@ struct RunCost {
   LedgerSummary summary;              ///< with builtin_price_table()
   double training_start_seconds = 0;  ///< since the run began
   double wall_seconds = 0;            ///< of the run, as far as is known
+  std::string wall_text;              ///< "4.55 s: start 1 %, ..., driver 22 %"; empty: the driver did not say
 };
 
 /// Nothing for a run that had no functions. Where the run's driver left no word of its times, they are those of the
@@ -26,7 +27,7 @@ struct RunCost {
 
 /// For people at the end of a run, one text a line: dollars and their split, the functions' time, invocations without
 /// an answer, memory and what a smaller limit would save.
-[[nodiscard]] std::vector<std::string> cost_lines(const LedgerSummary& summary, const PriceTable& table);
+[[nodiscard]] std::vector<std::string> cost_lines(const RunCost& cost, const PriceTable& table);
 
 /// "start 3 %, compute 61 %, wait 36 %"; empty if there is no time to split.
 [[nodiscard]] std::string shares_text(const GroupSeconds& seconds);

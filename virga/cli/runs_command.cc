@@ -66,7 +66,7 @@ int remove(const std::vector<std::string>& which, Session& session) {
 
 }  // namespace
 
-void add_runs_commands(Program& program) {
+void add_runs_command(Program& program) {
   auto tags = std::make_shared<std::vector<std::string>>();
   auto& list = program.add("Runs",
                            {.name = "runs",
@@ -79,7 +79,9 @@ void add_runs_commands(Program& program) {
       ->type_name("TAG")
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
 
+void add_remove_command(Program& program) {
   auto doomed = std::make_shared<std::vector<std::string>>();
   auto& rm = program.add(
       "Runs",

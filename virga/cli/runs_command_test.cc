@@ -112,6 +112,10 @@ TEST_F(RunsTest, OnFunctionsAreShownWithTheirCost) {
   EXPECT_THAT(text.out, testing::ContainsRegex("\nworker 0 +2 +1 +2.00 s +2 "));
   EXPECT_THAT(text.out, testing::ContainsRegex("\nevaluate +1 +0 +1.00 s +1 "));
   EXPECT_THAT(text.out, HasSubstr("time of training"));
+  std::ofstream(home() / "runs" / id / "functions.json")
+      << R"({"sandbox":"memory by cgroup","wall":{"wall_seconds":4,"wait_seconds":3,"driver_seconds":1,"keep_seconds":"x"}})";
+  EXPECT_THAT(virga({"show"}).out, testing::AllOf(HasSubstr("  wall time    4.00 s: wait 75 %, driver 25 %\n"),
+                                                  HasSubstr("  limits       memory by cgroup\n")));
   EXPECT_THAT(text.out, HasSubstr("dollars"));
   const auto run = nlohmann::json::parse(virga({"show", "--json"}).out)["run"];
   EXPECT_EQ(run["cost"]["usd_kind"], "estimated");

@@ -43,7 +43,9 @@ void Session::note(std::string_view text) const {
 }
 
 std::unique_ptr<ProgressDisplay> Session::make_progress() const {
-  ProgressDisplay::Options options{.width = terminal_width(STDERR_FILENO), .write = write_stderr};
+  ProgressDisplay::Options options{.width = terminal_width(STDERR_FILENO),
+                                   .measure = [] { return terminal_width(STDERR_FILENO); },
+                                   .write = write_stderr};
   const bool bar = is_terminal(STDERR_FILENO) && variable("TERM") != "dumb";
   if (flags_.progress == "auto") options.mode = bar ? ProgressMode::kBar : ProgressMode::kPlain;
   if (flags_.progress == "bar") options.mode = ProgressMode::kBar;

@@ -86,23 +86,6 @@ std::string test_lines(const json& test) {
   return text;
 }
 
-/// "start 3 %, compute 61 %, ..., 99 % of 12.3 s accounted for", of what the driver kept of the run's wall time.
-std::string wall_line(const json& wall) {
-  const auto number = [&](const std::string& name) {
-    const auto found = wall.find(name);
-    return found != wall.end() && found->is_number() ? found->get<double>() : 0.0;
-  };
-  const auto total = number("wall_seconds");
-  if (total <= 0) return {};
-  std::vector<std::string> shares;
-  for (const char* part :
-       {"start", "input", "compute", "communicate", "wait", "keep", "platform", "lost", "driver", "unaccounted"}) {
-    const auto share = 100 * number(fmt::format("{}_seconds", part)) / total;
-    if (share >= 0.5) shares.push_back(fmt::format("{} {:.0f} %", part, share));
-  }
-  return fmt::format("  {:<13}{:.3g} s: {}\n", "wall time", total, fmt::join(shares, ", "));
-}
-
 /// What functions took: invocations, memory, time, dollars.
 std::string functions_text(const json& said, const RunCost& cost) {
   const auto& all = cost.summary.all;
@@ -123,8 +106,8 @@ std::string functions_text(const json& said, const RunCost& cost) {
   }
   line("sent", fmt::format("{} in {} messages", format_bytes(all.bytes_put), format_count(all.messages_put)));
   line("time split", shares_text(all.groups));
+  line("wall time", cost.wall_text);
   if (said.is_object()) {
-    if (const auto wall = said.find("wall"); wall != said.end() && wall->is_object()) text += wall_line(*wall);
     if (const auto box = said.find("sandbox"); box != said.end() && box->is_string()) line("limits", *box);
   }
   const auto width = is_terminal(STDOUT_FILENO) ? terminal_width(STDOUT_FILENO) : std::string::npos;

@@ -37,17 +37,19 @@ struct Stop {
 class ProcessHandle {
  public:
   explicit ProcessHandle(std::int64_t pid)
-      : descriptor_(static_cast<int>(::syscall(SYS_pidfd_open, static_cast<pid_t>(pid), 0U))) {}
+      : pid_(static_cast<pid_t>(pid)), descriptor_(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0U))) {}
   ~ProcessHandle() {
     if (descriptor_ >= 0) ::close(descriptor_);
   }
   ProcessHandle(const ProcessHandle&) = delete;
   ProcessHandle& operator=(const ProcessHandle&) = delete;
   [[nodiscard]] bool signal(int number) const noexcept {
+    if (descriptor_ < 0) return ::kill(pid_, number) == 0;  // an old kernel, or a container that forbids handles
     return ::syscall(SYS_pidfd_send_signal, descriptor_, number, nullptr, 0U) == 0;
   }
 
  private:
+  pid_t pid_;
   int descriptor_;
 };
 
@@ -65,7 +67,7 @@ void interrupt(const Run& run) {
   const ProcessHandle process(driver->pid);
   if (!is_alive(*driver)) throw not_running(run);
   if (process.signal(SIGINT)) return;
-  if (errno == ESRCH || errno == EBADF) return;  // it ended on its own just now
+  if (errno == ESRCH) return;  // it ended on its own just now
   throw system_error(fmt::format("cannot stop run {} (process {})", run.id, driver->pid), errno);
 }
 

@@ -102,7 +102,7 @@ void tell(const TrainOutcome& outcome, const std::optional<RunCost>& cost, const
   }
   if (cost) {
     const auto columns = std::min(terminal_width(STDERR_FILENO), 100U);
-    for (const auto& line : cost_lines(cost->summary, builtin_price_table())) session.note(wrap(line, columns, 2));
+    for (const auto& line : cost_lines(*cost, builtin_price_table())) session.note(wrap(line, columns, 2));
   }
   session.note(fmt::format("model: {}   run: {}", outcome.model.string(), outcome.run_id));
 }
