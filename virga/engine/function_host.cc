@@ -241,6 +241,7 @@ FunctionInstance& FunctionHost::instance_for(Function& function) {
   with.environment = settings.environment;
   with.memory_bytes = settings.memory_bytes;
   with.timeout = settings.timeout;
+  with.tmp_bytes = settings.tmp_bytes;
   with.cpus = std::min(static_cast<double>(settings.memory_bytes) / kBytesPerCpu, options_.cpus);
   with.writable = options_.writable;
   with.readable = options_.readable;

@@ -37,6 +37,7 @@ struct HostedFunction {
   std::map<std::string, std::string> environment;
   std::uint64_t memory_bytes = std::uint64_t{128} << 20;
   std::chrono::seconds timeout{3};
+  std::uint64_t tmp_bytes = std::uint64_t{512} << 20;
 };
 
 /// The functions of this machine, their instances and what waits for them: a small FaaS without its protocols. Warm

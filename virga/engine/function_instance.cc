@@ -76,6 +76,7 @@ SandboxSpec spec_of(const InstanceSettings& settings) {
   spec.readable = settings.readable;
   spec.memory_bytes = settings.memory_bytes;
   spec.cpus = settings.cpus;
+  spec.tmp_bytes = settings.tmp_bytes;
   spec.listen = {kRuntimePort};
   spec.address_variables = {{"AWS_LAMBDA_RUNTIME_API", 0}};
   return spec;

@@ -35,6 +35,7 @@ struct InstanceSettings {
   std::map<std::string, std::string> environment;  ///< the function's own
   std::uint64_t memory_bytes = 0;
   std::chrono::milliseconds timeout{};
+  std::uint64_t tmp_bytes = std::uint64_t{512} << 20;
   double cpus = 1;
   std::vector<std::filesystem::path> writable;
   std::vector<std::filesystem::path> readable;  ///< SandboxSpec::readable

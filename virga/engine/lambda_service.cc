@@ -57,7 +57,8 @@ HostedFunction hosted(const lambda::FunctionConfiguration& configuration) {
   return {.handler = configuration.handler,
           .environment = configuration.environment,
           .memory_bytes = std::uint64_t{configuration.memory_mb} << 20U,
-          .timeout = configuration.timeout};
+          .timeout = configuration.timeout,
+          .tmp_bytes = std::uint64_t{configuration.tmp_mb} << 20U};
 }
 
 void refuse_others(const std::vector<std::string>& others) {

@@ -115,6 +115,9 @@ os.unlink('/tmp/x')
   EXPECT_EQ(body(response)["errno"], ENOSPC) << response.body;
   EXPECT_THAT(body(response)["size"].get<std::uint64_t>(), AllOf(Ge(400U << 20U), testing::Le(512U << 20U)));
 
+  create_obedient("wide", {{"MemorySize", 1769}, {"EphemeralStorage", {{"Size", 1024}}}});
+  EXPECT_EQ(body(tell("wide", "s = os.statvfs('/tmp'); result['size'] = s.f_blocks * s.f_frsize"))["size"], 1U << 30U);
+
   create_obedient("small", {{"MemorySize", 400}});  // less than /tmp may hold
   const auto killed = tell("small", "with open('/tmp/x', 'wb') as file:\n while True: file.write(bytes(1 << 20))");
   EXPECT_EQ(body(killed)["errorType"], "Runtime.OutOfMemory") << killed.body;
@@ -124,7 +127,7 @@ os.unlink('/tmp/x')
 TEST_F(AbuseTest, CutsTheLogOfAFunctionThatPrintsWithoutEnd) {
   engine();
   create_obedient("f", {{"MemorySize", 1769}, {"Timeout", 60}});
-  const auto response = tell("f", "for i in range(40): sys.stdout.write('x' * (1 << 20) + '\\n')\nsys.stdout.flush()",
+  const auto response = tell("f", "for i in range(20): sys.stdout.write('x' * (1 << 20) + '\\n')\nsys.stdout.flush()",
                              {{"X-Amz-Log-Type", "Tail"}});
   EXPECT_EQ(body(response)["count"], 1);
   EXPECT_THAT(log_of(response), HasSubstr("REPORT RequestId"));

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include "virga/base/file.h"
+#include "virga/engine/lambda_engine.h"
 #include "virga/engine/local_engine_testing.h"
 
 namespace virga {
@@ -41,6 +42,26 @@ TEST_F(WitnessTest, TheSoftwareDevelopmentKitOfAwsFindsItsLambda) {
   const auto said = witness();
   std::cout << said;
   EXPECT_THAT(said, HasSubstr("all is well\n"));
+  EXPECT_TRUE(wait_until([&] { return engine_->processes().empty(); }));
+}
+
+TEST_F(LocalEngineTest, LetsAClientGoAtAnyTime) {
+  engine();
+  constexpr std::string_view kPrograms[] = {"#!/bin/sh\nexit 1\n", "#!/bin/sh\nsleep 1000\n",
+                                            "#!/bin/sh\n[ $RANDOM ] && sleep 0.01; exit 1\n"};
+  const int rounds = 300;
+  for (int round = 0; round < rounds; ++round) {
+    auto client = std::make_shared<LambdaClient>(LambdaClient::Options{
+        .endpoint = engine_->address(), .credentials = engine_->credentials(), .region = engine_->region()});
+    LambdaEngine functions(client, {.function_name = fmt::format("f{}", round),
+                                    .zip = zip_of("bootstrap", kPrograms[round % 3]),
+                                    .memory_mb = 1769,
+                                    .timeout = std::chrono::seconds(60)});
+    for (int i = 0; i < 3; ++i) (void)functions.invoke({}, "one");
+    if (round % 2 == 0) (void)functions.wait(std::chrono::milliseconds(round % 11));
+    if (round % 5 == 0) functions.kill_all();
+    client.reset();
+  }
   EXPECT_TRUE(wait_until([&] { return engine_->processes().empty(); }));
 }
 
