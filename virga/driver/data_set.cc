@@ -43,10 +43,12 @@ std::string state_of(const std::string& path) {
   const auto whole = fs::weakly_canonical(path, missing);
   if (!fs::exists(whole)) throw not_found(path);
   std::string state = whole.string();
-  // The labels of an IDX file stand beside it, so its folder counts too.
-  for (const auto& part : {whole, whole.parent_path()}) {
+  const auto add_time = [&](const fs::path& part) {
     state += fmt::format("|{}", fs::last_write_time(part).time_since_epoch().count());
-  }
+  };
+  add_time(whole);
+  // The labels of an IDX file stand beside it, so its folder counts too.
+  if (whole.filename().string().find("idx") != std::string::npos) add_time(whole.parent_path());
   if (fs::is_regular_file(whole)) state += fmt::format("|{}", fs::file_size(whole));
   return state;
 }

@@ -82,6 +82,7 @@ class Recorder final : public TrainingObserver {
     next_.rate_found(learning_rate, trials);
   }
   void progressed(const TrainingProgress& progress) override { next_.progressed(progress); }
+  void functions_changed(const FunctionsStatus& status) override { next_.functions_changed(status); }
   void evaluated(const EpochReport& report) override {
     record_.add(history_entry(report));
     next_.evaluated(report);
@@ -213,7 +214,8 @@ TrainRequest resumed_request(const Run& run, const std::filesystem::path& home, 
                              std::uint64_t cache_bytes, const std::filesystem::path& function_program,
                              const std::string& channel_token) {
   if (run.state == RunState::kRunning) {
-    throw Error(ErrorKind::kConflict, fmt::format("run {} is still running", run.id), "stop it first (Ctrl-C)");
+    throw Error(ErrorKind::kConflict, fmt::format("run {} is still running", run.id),
+                fmt::format("stop it first: virga stop {}", run.id));
   }
   const auto store = open_object_store(resume_folder(run.folder).string());
   if (!store->exists(kJobObject) || !store->exists(kSettingsObject)) {

@@ -25,7 +25,8 @@ FunctionSize function_size(const Job::Functions& job, unsigned cores) {
     megabytes = std::clamp(std::round(cpus * kCpuMegabytes), kLeastMegabytes, kCpuMegabytes);
   }
   size.memory_bytes = job.memory_bytes ? *job.memory_bytes : static_cast<std::uint64_t>(megabytes * kMegabyte);
-  size.cpus = std::min(megabytes / kCpuMegabytes, static_cast<double>(cores));
+  // No function is smaller than what a platform sells.
+  size.cpus = std::min(std::max(megabytes, kLeastMegabytes) / kCpuMegabytes, static_cast<double>(cores));
   if (job.engine != "local") return size;
   // A hair above, for shares that were rounded to a megabyte.
   constexpr double kRounding = 1.01;

@@ -34,6 +34,7 @@ TEST(FunctionSizeTest, DividesTheShareAmongTheWorkersThatAreAskedFor) {
 TEST(FunctionSizeTest, TakesAsManyWorkersAsTheirMemoryAllows) {
   EXPECT_EQ(function_size(local(0, 1'769'000'000), 2).workers, 1U);
   EXPECT_EQ(function_size(local(0, 354'000'000), 2).workers, 8U);
+  EXPECT_EQ(function_size(local(0, 1'000'000), 2).workers, function_size(local(0, 128'000'000), 2).workers);
   EXPECT_EQ(function_size(local(0, 10'000'000'000), 2).workers, 1U);
 }
 
