@@ -250,9 +250,10 @@ std::unique_ptr<Sandbox> SandboxMaker::Impl::start(const SandboxSpec& wanted) {
     spec.environment[name] = fmt::format("127.0.0.1:{}", ports[index]);
   }
   const auto plan = encode_plan(spec, powers_, false);
-  // The spare one may have been killed meanwhile, and the forge with it.
+  // The spare one may have been killed meanwhile, and the forge with it; a forge that is about to die may still take an
+  // order, and only the one after that finds it gone.
   auto sandbox = spare_ != nullptr ? std::exchange(spare_, nullptr) : prepare();
-  if (sandbox->wait_ready().step != Step::kNone) sandbox = prepare();
+  for (int again = 0; again < 2 && sandbox->wait_ready().step != Step::kNone; ++again) sandbox = prepare();
   if (const auto ready = sandbox->wait_ready(); ready.step != Step::kNone) throw_failure(ready, spec);
   // The init is a process too.
   sandbox->group().limit({.memory_bytes = spec.memory_bytes, .cpus = spec.cpus, .processes = spec.most_processes + 1});
