@@ -18,7 +18,7 @@ enum class Fate : std::uint8_t { kDie, kEat, kStop };
 
 struct Plan {
   std::string name;
-  std::string only_while;  // this file is there; empty: always
+  std::string tokens;  // a folder; empty: there is no end of them
   Fate fate = Fate::kDie;
   std::atomic<std::int64_t> left = 0;
 };
@@ -26,6 +26,21 @@ struct Plan {
 Plan& plan() {
   static Plan instance;
   return instance;
+}
+
+bool take_token(const std::string& folder) noexcept {
+  constexpr int kMostTokens = 100;
+  for (int i = 0; i < kMostTokens; ++i) {
+    char name[16];
+    *std::to_chars(name, name + sizeof name - 1, i).ptr = '\0';
+    char path[4096];
+    if (folder.size() + sizeof name + 1 > sizeof path) return false;
+    std::memcpy(path, folder.data(), folder.size());
+    path[folder.size()] = '/';
+    std::memcpy(path + folder.size() + 1, name, sizeof name);
+    if (::unlink(path) == 0) return true;
+  }
+  return false;
 }
 
 /// Takes memory up to a bound, for whoever sets no limit.
@@ -51,8 +66,8 @@ void arm_crash_points() {
     planned.fate = fate;
   }
   if (text == nullptr) return;
-  const char* file = std::getenv("VIRGA_CRASH_WHILE");  // NOLINT(concurrency-mt-unsafe): there is one thread
-  if (file != nullptr) planned.only_while = file;
+  const char* folder = std::getenv("VIRGA_CRASH_TOKENS");  // NOLINT(concurrency-mt-unsafe): there is one thread
+  if (folder != nullptr) planned.tokens = folder;
   const std::string_view all = text;
   const auto colon = all.rfind(':');
   if (colon == std::string_view::npos) return;
@@ -66,7 +81,7 @@ void crash_point(std::string_view name) noexcept {
   auto& planned = plan();
   if (planned.left.load(std::memory_order_relaxed) <= 0 || planned.name != name) return;
   if (--planned.left != 0) return;
-  if (!planned.only_while.empty() && ::access(planned.only_while.c_str(), F_OK) != 0) return;
+  if (!planned.tokens.empty() && !take_token(planned.tokens)) return;
   if (planned.fate == Fate::kEat) eat();
   ::raise(planned.fate == Fate::kStop ? SIGSTOP : SIGKILL);
 }
