@@ -102,7 +102,7 @@ nlohmann::json estimate_json(const CostEstimate& estimate, const PriceTable& tab
 std::string estimate_text(const CostEstimate& estimate, const PriceTable& table) {
   const auto hour = would_cost(estimate.per_hour.total(), table);
   if (!estimate.at_most) {
-    return fmt::format("an hour of it {}; nothing bounds the whole, but stop.seconds or a budget would\n", hour);
+    return fmt::format("an hour of it {}; nothing bounds the whole, but --seconds (stop.seconds) would\n", hour);
   }
   return fmt::format("at most {} in all, by the {}; an hour of it {}\n", format_usd(*estimate.at_most), estimate.bound,
                      hour);
