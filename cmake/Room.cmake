@@ -57,10 +57,15 @@ function(virga_test program label sources library)
     target_link_libraries(${program} PRIVATE ${library} GTest::gmock GTest::gtest_main)
     set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
     add_test(NAME ${program} COMMAND ${program})
+    set(labels ${label})
     if(label STREQUAL fast)
       add_dependencies(fast_tests ${program})
+      if(program MATCHES "^virga_(base|data|net|ps|channel|collective|exchange|training|engine|driver|cli)_test$")
+        add_dependencies(threads_tests ${program})  # rooms that start threads, or programs that do
+        list(APPEND labels threads)
+      endif()
     endif()
-    set_tests_properties(${program} PROPERTIES LABELS ${label} TIMEOUT 600
+    set_tests_properties(${program} PROPERTIES LABELS "${labels}" TIMEOUT 600
       ENVIRONMENT "VIRGA_SOURCE_DIR=${CMAKE_SOURCE_DIR};VIRGA_BIN_DIR=${CMAKE_BINARY_DIR}/bin")
   endif()
 endfunction()
