@@ -56,7 +56,7 @@ function(virga_test program label sources library)
     add_executable(${program} ${sources})
     target_link_libraries(${program} PRIVATE ${library} GTest::gmock GTest::gtest_main)
     # What is tested is optimised; the tests themselves only cost time to compile.
-    target_compile_options(${program} PRIVATE $<$<CONFIG:Release>:-O1>)
+    target_compile_options(${program} PRIVATE $<IF:$<BOOL:${VIRGA_SANITIZE}>,-O0,$<$<CONFIG:Release>:-O1>>)
     set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
     add_test(NAME ${program} COMMAND ${program})
     set(labels ${label})
