@@ -48,7 +48,9 @@ ProgramResult run_program(const std::vector<std::string>& arguments, const std::
   std::vector<std::string> words{command.empty() ? std::string(programs) + "/virga" : command};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<std::string> environment{"PATH=" + std::string(programs) + ":/usr/bin:/bin", "HOME=" + folder.string(),
-                                       "VIRGA_HOME=" + (folder / "home").string()};
+                                       "VIRGA_HOME=" + (folder / "home").string(),
+                                       // The quickest; tests of functions say which engine they want.
+                                       "VIRGA_FUNCTIONS_ENGINE=single"};
   environment.insert(environment.end(), variables.begin(), variables.end());
   const auto argv = pointers(words);
   const auto envp = pointers(environment);
