@@ -28,17 +28,10 @@ Plan& plan() {
   return instance;
 }
 
-bool take_token(const std::string& folder) noexcept {
+bool take_token(const std::string& folder) {
   constexpr int kMostTokens = 100;
   for (int i = 0; i < kMostTokens; ++i) {
-    char name[16];
-    *std::to_chars(name, name + sizeof name - 1, i).ptr = '\0';
-    char path[4096];
-    if (folder.size() + sizeof name + 1 > sizeof path) return false;
-    std::memcpy(path, folder.data(), folder.size());
-    path[folder.size()] = '/';
-    std::memcpy(path + folder.size() + 1, name, sizeof name);
-    if (::unlink(path) == 0) return true;
+    if (::unlink((folder + "/" + std::to_string(i)).c_str()) == 0) return true;
   }
   return false;
 }

@@ -9,11 +9,12 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
+
+#include "virga/base/system_random.h"
 
 namespace virga {
 namespace {
@@ -137,11 +138,7 @@ void make_folders(const std::string& folder) {
 
 std::uint64_t random_number() {
   std::uint64_t number = 0;
-  while (number == 0) {
-    if (::getrandom(&number, sizeof number, 0) != sizeof number && errno != EINTR) {
-      throw system_error("cannot draw a random number", errno);
-    }
-  }
+  while (number == 0) fill_with_system_random(std::as_writable_bytes(std::span(&number, 1)));
   return number;
 }
 

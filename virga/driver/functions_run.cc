@@ -2,18 +2,16 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cmath>
 #include <map>
 #include <memory>
 #include <utility>
 
-#include <sys/random.h>
-
 #include <fmt/format.h>
 
 #include "virga/base/error.h"
 #include "virga/base/file.h"
+#include "virga/base/system_random.h"
 #include "virga/channel/directory_register.h"
 #include "virga/channel/open_channel.h"
 #include "virga/control/run_folder.h"
@@ -83,12 +81,10 @@ ErrorKind error_kind(const std::string& word) {
 
 /// Opens the data store to this run's functions alone.
 std::string random_token() {
-  std::array<unsigned char, 32> bytes;
-  if (::getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
-    throw system_error("cannot make a token", errno);
-  }
+  std::array<std::byte, 32> bytes{};
+  fill_with_system_random(bytes);
   std::string token;
-  for (const auto byte : bytes) token += fmt::format("{:02x}", byte);
+  for (const auto byte : bytes) token += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
   return token;
 }
 

@@ -9,6 +9,7 @@
 #include "virga/base/error.h"
 #include "virga/base/file.h"
 #include "virga/base/memory.h"
+#include "virga/cost/price_table.h"
 #include "virga/engine/lambda_engine.h"
 #include "virga/engine/local_engine.h"
 #include "virga/engine/process_engine.h"
@@ -18,7 +19,6 @@ namespace virga {
 namespace {
 
 constexpr std::uint64_t kMostProgramBytes = std::uint64_t{64} << 20;
-constexpr double kMegabyte = 1e6;
 
 /// A local engine of this process, and a client of it that knows of nothing but its address and a key.
 class EmbeddedEngine final : public Engine {
@@ -44,9 +44,10 @@ class EmbeddedEngine final : public Engine {
   LambdaEngine function_;
 };
 
-std::uint32_t whole_megabytes(std::uint64_t bytes) {
-  const auto megabytes = static_cast<std::uint32_t>((bytes + 999'999) / static_cast<std::uint64_t>(kMegabyte));
-  return std::clamp(megabytes, lambda::kLeastMemoryMb, lambda::kMostMemoryMb);
+/// What is asked for is what is paid for.
+std::uint32_t memory_size_mb(std::uint64_t bytes) {
+  const auto megabytes = billed_megabytes(builtin_price_table().functions, bytes);
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(megabytes, lambda::kMostMemoryMb));
 }
 
 /// Of the data; what is not a folder of this machine is found otherwise.
@@ -75,7 +76,7 @@ std::unique_ptr<Engine> open_local_engine(const FunctionsPlace& place,
   const auto timeout = std::chrono::ceil<std::chrono::seconds>(place.lifetime);
   LambdaEngine::Options function{.function_name = "virga-" + place.run_id,
                                  .zip = make_zip({&bootstrap, 1}, ZipMethod::kStored),
-                                 .memory_mb = whole_megabytes(place.memory_bytes),
+                                 .memory_mb = memory_size_mb(place.memory_bytes),
                                  .timeout = std::clamp(timeout, lambda::kLeastTimeout, lambda::kMostTimeout),
                                  .environment = environment};
   return std::make_unique<EmbeddedEngine>(std::move(local), std::move(function));

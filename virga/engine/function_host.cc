@@ -3,15 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <boost/asio/post.hpp>
-#include <cerrno>
 #include <system_error>
 #include <utility>
-
-#include <sys/random.h>
 
 #include <fmt/format.h>
 
 #include "virga/base/error.h"
+#include "virga/base/system_random.h"
 #include "virga/engine/lambda_limits.h"
 #include "virga/engine/lambda_types.h"
 
@@ -44,9 +42,7 @@ FunctionInstance::Outcome cannot_start(const std::string& request_id, std::uint6
 
 std::string new_request_id() {
   std::array<unsigned char, 16> b{};
-  if (::getrandom(b.data(), b.size(), 0) != static_cast<ssize_t>(b.size())) {
-    throw system_error("cannot make a request id", errno);
-  }
+  fill_with_system_random(std::as_writable_bytes(std::span(b)));
   b[6] = static_cast<unsigned char>((b[6] & 0x0FU) | 0x40U);
   b[8] = static_cast<unsigned char>((b[8] & 0x3FU) | 0x80U);
   std::string text;

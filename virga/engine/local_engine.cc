@@ -1,6 +1,5 @@
 #include "virga/engine/local_engine.h"
 
-#include <array>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -8,18 +7,19 @@
 #include <exception>
 #include <future>
 #include <optional>
+#include <span>
 #include <thread>
 #include <utility>
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
 
 #include "virga/base/error.h"
+#include "virga/base/system_random.h"
 #include "virga/engine/function_host.h"
 #include "virga/engine/lambda_limits.h"
 #include "virga/engine/lambda_service.h"
@@ -31,9 +31,7 @@ namespace {
 
 std::string random_text(std::size_t length, std::string_view letters) {
   std::string bytes(length, '\0');
-  if (::getrandom(bytes.data(), length, 0) != static_cast<ssize_t>(length)) {
-    throw system_error("cannot make credentials", errno);
-  }
+  fill_with_system_random(std::as_writable_bytes(std::span(bytes)));
   for (auto& c : bytes) c = letters[static_cast<unsigned char>(c) % letters.size()];
   return bytes;
 }
