@@ -1,10 +1,12 @@
-# virga_room(<name> [DEPENDS room...] [LIBRARIES target...])
+# virga_room(<name> [DEPENDS room...] [LIBRARIES target...] [ALONE file...])
 #
 # One room, one static library `virga_<name>` of all its *.cc; `virga_<name>_test` of its *_test.cc (label "fast"; files named
 # *_slow_test.cc make `virga_<name>_slow_test`, label "slow"); a program for each *_bench.cc and each *_fuzz.cc.
+# With CMAKE_UNITY_BUILD (the sanitizers' presets: half the time to build) all files of a target are compiled as one, but
+# for those that are named as ALONE: they have local names that a neighbour has too.
 # Every header is compiled alone when VIRGA_TESTS is on (target all_verify_interface_header_sets).
 function(virga_room name)
-  cmake_parse_arguments(arg "" "" "DEPENDS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(arg "" "" "DEPENDS;LIBRARIES;ALONE" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS *.cc)
   file(GLOB headers CONFIGURE_DEPENDS *.h)
   file(GLOB tests CONFIGURE_DEPENDS *_test.cc)
@@ -19,10 +21,14 @@ function(virga_room name)
   endif()
 
   list(TRANSFORM arg_DEPENDS PREPEND virga_)
+  set_source_files_properties(${arg_ALONE} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   if(sources)
     add_library(virga_${name} STATIC ${sources})
     target_sources(virga_${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${CMAKE_SOURCE_DIR} FILES ${headers})
     target_link_libraries(virga_${name} PUBLIC virga_flags ${arg_DEPENDS} ${arg_LIBRARIES} Threads::Threads)
+    if(VIRGA_SANITIZE AND NOT name MATCHES "^(math|batch|model|optimizer|data|collective|exchange|training)$")
+      target_compile_options(virga_${name} PRIVATE -O0)  # it does not calculate: to optimise it takes longer than its tests
+    endif()
     if(VIRGA_TESTS)
       set_target_properties(virga_${name} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
     endif()

@@ -9,6 +9,10 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
   # False alarms of gcc 12 in std::string and std::vector (GCC bugs 105651 and 107852).
   target_compile_options(virga_flags INTERFACE -Wno-restrict -Wno-stringop-overflow -Wno-array-bounds)
 endif()
+if(CMAKE_UNITY_BUILD)
+  # What is local to one file is not hidden by another one's, nor is it part of an interface.
+  target_compile_options(virga_flags INTERFACE -Wno-shadow -Wno-subobject-linkage)
+endif()
 if(VIRGA_SANITIZE)
   add_compile_options(-fsanitize=${VIRGA_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${VIRGA_SANITIZE})

@@ -30,7 +30,7 @@ constexpr unsigned kStreamBits = 10;
 constexpr std::size_t kStream = std::size_t{1} << kStreamBits;
 using Columns = std::array<std::uint32_t, 32>;
 
-constexpr std::uint32_t apply(const Columns& columns, std::uint32_t bits) {
+constexpr std::uint32_t image_of(const Columns& columns, std::uint32_t bits) {
   std::uint32_t sum = 0;
   for (unsigned i = 0; i < 32; ++i) {
     if ((bits >> i & 1) != 0) sum ^= columns[i];
@@ -46,12 +46,12 @@ constexpr std::array<std::array<std::uint32_t, 256>, 4> stream_table() {
   }
   for (unsigned doubling = 0; doubling < kStreamBits; ++doubling) {
     Columns twice{};
-    for (unsigned i = 0; i < 32; ++i) twice[i] = apply(columns, columns[i]);
+    for (unsigned i = 0; i < 32; ++i) twice[i] = image_of(columns, columns[i]);
     columns = twice;
   }
   std::array<std::array<std::uint32_t, 256>, 4> table{};
   for (unsigned byte = 0; byte < 4; ++byte) {
-    for (std::uint32_t value = 0; value < 256; ++value) table[byte][value] = apply(columns, value << (8 * byte));
+    for (std::uint32_t value = 0; value < 256; ++value) table[byte][value] = image_of(columns, value << (8 * byte));
   }
   return table;
 }

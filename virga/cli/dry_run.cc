@@ -28,6 +28,7 @@ struct Outlook {
   FunctionSize size;
   Pattern pattern = Pattern::kScatterReduce;
   bool on_functions = false;
+  std::chrono::milliseconds lifetime{};  // of a function
   // What follows is known with the data only.
   std::optional<TrainingPlan> plan;
   std::uint64_t rows = 0, features = 0, rounds = 0;
@@ -44,23 +45,37 @@ Pattern pattern_of(const Job& job, std::uint32_t workers) {
   return default_pattern(workers);
 }
 
+/// Of an invocation: a budget may shorten it. Throws if it is too small.
+std::chrono::milliseconds lifetime_of(const Outlook& outlook, bool validates) {
+  const auto& job = outlook.job;
+  FunctionsPlace place;
+  place.validates = validates;
+  place.channel = job.exchange.channel == "directory" ? FunctionsPlace::ChannelKind::kDirectory
+                                                      : FunctionsPlace::ChannelKind::kDataStore;
+  if (job.exchange.channel.starts_with("ps:")) place.store = job.exchange.channel;
+  place.lifetime = std::chrono::duration_cast<std::chrono::milliseconds>(job.functions.lifetime);
+  place.memory_bytes = outlook.size.memory_bytes;
+  if (job.stop.usd) place.budget = Usd::of(*job.stop.usd);
+  return lease_run(place, outlook.size.workers, Usd()).lifetime();
+}
+
 CostEstimate cost_of(const Outlook& outlook, bool validates) {
   const auto& job = outlook.job;
   const FunctionsPlace usual;
   const Supervisor::Options supervision;
   RunOutline outline{.workers = outlook.size.workers,
                      .memory_bytes = outlook.size.memory_bytes,
-                     .lifetime = job.functions.lifetime,
+                     .lifetime = outlook.lifetime,
                      .restarts = supervision.most_restarts,
                      .evaluations = validates ? job.stop.epochs + 1 : 0,
                      .evaluations_at_once = validates ? 1U : 0U,
                      .evaluation_memory_bytes = outlook.size.memory_bytes,
-                     .evaluation_timeout = job.functions.lifetime,
+                     .evaluation_timeout = outlook.lifetime,
                      .services = {},
                      .request_service = {},
                      .time_limit = job.stop.seconds,
                      .closing = usual.patience,
-                     .budget = {}};
+                     .budget = job.stop.usd ? std::optional(Usd::of(*job.stop.usd)) : std::nullopt};
   if (job.exchange.channel != "directory") outline.services.emplace_back("data-store");
   return estimate_cost(outline, builtin_price_table());
 }
@@ -104,7 +119,11 @@ Outlook look(const TrainRequest& request) {
   }
   if (!data) outlook.pattern = pattern_of(job, outlook.size.workers);
   // Of raw data it is not known yet whether a part will be held out for validation: the bound counts it.
-  if (outlook.on_functions) outlook.cost = cost_of(outlook, !data || outlook.evaluation.has_value());
+  if (outlook.on_functions) {
+    const bool validates = !data || outlook.evaluation.has_value();
+    outlook.lifetime = lifetime_of(outlook, validates);
+    outlook.cost = cost_of(outlook, validates);
+  }
   return outlook;
 }
 
@@ -115,27 +134,29 @@ json report_of(const Outlook& outlook) {
     return memory ? json(memory->needed_bytes) : json(nullptr);
   };
   const bool functions = outlook.on_functions;
-  return {{"dry_run", true},
-          {"imported", plan.has_value()},
-          {"data", outlook.job.data.train},
-          {"engine", outlook.job.functions.engine},
-          {"model", plan ? json(to_string(plan->model.kind)) : json(nullptr)},
-          {"train_rows", plan ? json(outlook.rows) : json(nullptr)},
-          {"features", plan ? json(outlook.features) : json(nullptr)},
-          {"batch_size", plan ? json(plan->batch_size) : json(nullptr)},
-          {"rounds_per_epoch", plan ? json(outlook.rounds) : json(nullptr)},
-          {"epochs", outlook.job.stop.epochs},
-          {"workers", plan        ? json(plan->workers)
-                      : functions ? json(size.workers)
-                                  : json(nullptr)},
-          {"memory_bytes", functions ? json(size.memory_bytes) : json(nullptr)},
-          {"vcpus", functions ? json(size.cpus) : json(nullptr)},
-          {"oversubscribed", functions ? json(size.oversubscribed) : json(nullptr)},
-          {"pattern", functions ? json(to_string(outlook.pattern)) : json(nullptr)},
-          {"channel", functions ? json(outlook.job.exchange.channel) : json(nullptr)},
-          {"worker_needed_bytes", needed(outlook.worker)},
-          {"evaluation_needed_bytes", needed(outlook.evaluation)},
-          {"cost", outlook.cost ? estimate_json(*outlook.cost, builtin_price_table()) : json(nullptr)}};
+  return {
+      {"dry_run", true},
+      {"imported", plan.has_value()},
+      {"data", outlook.job.data.train},
+      {"engine", outlook.job.functions.engine},
+      {"model", plan ? json(to_string(plan->model.kind)) : json(nullptr)},
+      {"train_rows", plan ? json(outlook.rows) : json(nullptr)},
+      {"features", plan ? json(outlook.features) : json(nullptr)},
+      {"batch_size", plan ? json(plan->batch_size) : json(nullptr)},
+      {"rounds_per_epoch", plan ? json(outlook.rounds) : json(nullptr)},
+      {"epochs", outlook.job.stop.epochs},
+      {"workers", plan        ? json(plan->workers)
+                  : functions ? json(size.workers)
+                              : json(nullptr)},
+      {"memory_bytes", functions ? json(size.memory_bytes) : json(nullptr)},
+      {"vcpus", functions ? json(size.cpus) : json(nullptr)},
+      {"oversubscribed", functions ? json(size.oversubscribed) : json(nullptr)},
+      {"lifetime_seconds", functions ? json(std::chrono::duration<double>(outlook.lifetime).count()) : json(nullptr)},
+      {"pattern", functions ? json(to_string(outlook.pattern)) : json(nullptr)},
+      {"channel", functions ? json(outlook.job.exchange.channel) : json(nullptr)},
+      {"worker_needed_bytes", needed(outlook.worker)},
+      {"evaluation_needed_bytes", needed(outlook.evaluation)},
+      {"cost", outlook.cost ? estimate_json(*outlook.cost, builtin_price_table()) : json(nullptr)}};
 }
 
 std::string channel_text(const std::string& channel) {
@@ -176,6 +197,9 @@ std::string text_of(const Outlook& outlook) {
   line("functions", fmt::format("{} of {}, {:.2f} vCPU each (engine {}){}", outlook.size.workers,
                                 megabytes(outlook.size.memory_bytes), outlook.size.cpus, job.functions.engine,
                                 outlook.size.oversubscribed ? "; more than this machine has" : ""));
+  if (outlook.lifetime < job.functions.lifetime) {
+    line("", fmt::format("living {} each, so that the budget is kept", format_duration(outlook.lifetime)));
+  }
   line("exchange", fmt::format("{} through {}", to_string(outlook.pattern), channel_text(job.exchange.channel)));
   if (outlook.worker) line("memory", memory_text(outlook));
   auto cost = estimate_text(*outlook.cost, builtin_price_table());

@@ -98,6 +98,33 @@ TEST_F(FunctionsTest, DryRunFindsWhatIsImportedAlready) {
   EXPECT_EQ(imported(), true);
 }
 
+TEST_F(FunctionsTest, KeepToTheirBudget) {
+  const auto small = train({"--budget", "0.0001"});
+  EXPECT_EQ(small.exit_code, 5);
+  EXPECT_THAT(small.err, AllOf(ContainsRegex("a budget of \\$0.0001.* is too small for 2 functions to begin: at least"),
+                               HasSubstr("remedy: give a larger budget (--budget)")));
+  EXPECT_EQ(train({"--budget", "0.0001", "--dry-run"}).exit_code, 5);
+  EXPECT_THAT(train({"--budget", "1", "--dry-run"}).out, HasSubstr("at most $1.00 in all, by the budget"));
+  EXPECT_THAT(virga({"train", "data.svm", "--epochs", "1", "--engine", "single", "--budget", "1"}).err,
+              HasSubstr("stop.usd has no effect with engine single"));
+
+  // Over a folder, which costs nothing, with a lifetime of a second: one generation of two workers.
+  const auto part = train({"--epochs", "1000000", "--patience", "0", "--channel", "directory", "--lifetime", "1",
+                           "--budget", "0.0019", "--json"});
+  ASSERT_EQ(part.exit_code, 0) << part.err;
+  const auto said = json::parse(part.out);
+  EXPECT_EQ(said["ended_by"], "budget");
+  EXPECT_LE(said["cost"]["usd"], 0.0019);
+  const auto run = said["run"].get<std::string>();
+  EXPECT_THAT(virga({"resume", run, "--budget", "0.0001"}).err, HasSubstr("too small"));
+  EXPECT_THAT(virga({"resume", run, "--budget", "much"}).err, HasSubstr("--budget"));
+  const auto rest = json::parse(virga({"resume", run, "--budget", "0.0022", "--json"}).out);
+  EXPECT_EQ(rest["ended_by"], "budget");
+  EXPECT_LE(rest["cost"]["usd"], 0.0022);
+  EXPECT_GT(rest["cost"]["usd"], said["cost"]["usd"]);
+  EXPECT_GT(rest["epochs"], said["epochs"]);
+}
+
 TEST_F(FunctionsTest, AreStoppedFromElsewhereAndMayGoOn) {
   const auto result = beside_endless_run("process", "virga stop endless --json; wait $run; echo \"exit $?\"");
   EXPECT_THAT(result.out, HasSubstr("exit 130\n")) << result.err;

@@ -51,6 +51,8 @@ std::string_view why(EndReason reason) {
       return "the validation loss no longer fell";
     case EndReason::kSeconds:
       return "the time was up";
+    case EndReason::kBudget:
+      return "the budget was used up, but for what could not be risked";
     case EndReason::kStopped:
       return "it was stopped";
   }
@@ -129,14 +131,14 @@ int run(const TrainRequest& request, Session& session, const StopOnSignal& signa
   } else {
     tell(outcome, cost, session);
     const auto reason = outcome.result.reason;
-    const bool may_go_on = reason == EndReason::kStopped || reason == EndReason::kSeconds;
-    if (may_go_on && request.job.functions.engine != "single") {
-      session.note(fmt::format("to go on: virga resume {}", outcome.run_id));
+    if (leaves_work(reason) && request.job.functions.engine != "single") {
+      session.note(fmt::format("to go on: virga resume {}{}", outcome.run_id,
+                               reason == EndReason::kBudget ? " --budget USD (of the whole run)" : ""));
     }
   }
   if (outcome.result.reason == EndReason::kStopped) return 128 + signal_received();
   const bool short_of_target = request.job.stop.target_loss && outcome.result.reason != EndReason::kTargetLoss;
-  return outcome.result.reason == EndReason::kSeconds && short_of_target ? exit_code(ErrorKind::kBudgetExhausted) : 0;
+  return leaves_work(outcome.result.reason) && short_of_target ? exit_code(ErrorKind::kBudgetExhausted) : 0;
 }
 
 int train(const Train& train, Session& session) {
@@ -161,11 +163,24 @@ int train(const Train& train, Session& session) {
   return run(request, session, signals);
 }
 
-int resume(const std::string& which, Session& session) {
+struct Resume {
+  std::string which;
+  std::string budget;
+};
+
+int resume(const Resume& resume, Session& session) {
   const StopOnSignal signals;
+  std::vector<Setting> anew;
+  if (!resume.budget.empty()) {
+    const auto* option = find_option("stop", "usd");
+    anew.push_back({.option = option,
+                    .value = parse_value(*option, resume.budget, "--budget"),
+                    .source = Source::kFlag,
+                    .origin = "--budget"});
+  }
   const auto request =
-      resumed_request(find_run(session.home(), which, RunChoice::kOnly), session.home(), usable_cores(),
-                      memory_limit() / 4, function_program(), session.variable(kTokenVariable));
+      resumed_request(find_run(session.home(), resume.which, RunChoice::kOnly), std::move(anew), session.home(),
+                      usable_cores(), memory_limit() / 4, function_program(), session.variable(kTokenVariable));
   return run(request, session, signals);
 }
 
@@ -196,7 +211,7 @@ void add_train_command(Program& program) {
 }
 
 void add_resume_command(Program& program) {
-  auto which = std::make_shared<std::string>();
+  auto state = std::make_shared<Resume>();
   auto& app = program.add(
       "Models",
       {.name = "resume",
@@ -205,11 +220,14 @@ void add_resume_command(Program& program) {
        .details =
            "Everything is in the run's folder: workers go on from the newest checkpoint, with the same settings, "
            "and the model is that of an undisturbed run, bit for bit. RUN is an id, its beginning, a name, or "
-           "\"last\". Runs of the engine \"single\" keep their best model, but cannot go on.",
+           "\"last\". Runs of the engine \"single\" keep their best model, but cannot go on. A run that has a budget "
+           "keeps to it; one that has used it up needs a larger one.",
        .examples = {{"virga resume last", "the newest run"},
+                    {"virga resume last --budget 0.10", "which may then have cost ten cents in all"},
                     {"virga resume 20261121-0955", "by the beginning of its id"}}},
-      [which](Session& session) { return resume(*which, session); });
-  app.add_option("RUN", *which, "Run: id, its beginning, name or \"last\"")->required();
+      [state](Session& session) { return resume(*state, session); });
+  app.add_option("RUN", state->which, "Run: id, its beginning, name or \"last\"")->required();
+  app.add_option("--budget", state->budget, "What the whole run may cost from now on, in dollars")->type_name("USD");
 }
 
 }  // namespace virga

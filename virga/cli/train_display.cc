@@ -18,11 +18,12 @@ json or_null(const std::optional<double>& number) {
   return number && std::isfinite(*number) ? json(*number) : json(nullptr);
 }
 
-/// "4/4 functions  1 restart  would cost $0.00031  9 invocations"; what matters most comes first.
+/// "4/4 functions  1 restart  would cost $0.00031 of $0.01  9 invocations"; what matters most comes first.
 std::string functions_line(const FunctionsStatus& status) {
-  return fmt::format("{}/{} functions alive  {} restart{}  would cost {}  {} invocations", status.alive, status.workers,
-                     format_count(status.restarts), status.restarts == 1 ? "" : "s",
-                     format_usd(bounded_usd(status.usd)), format_count(status.invocations));
+  const auto limit = status.usd_limit ? " of " + format_usd(bounded_usd(*status.usd_limit)) : std::string();
+  return fmt::format("{}/{} functions alive  {} restart{}  would cost {}{}  {} invocations", status.alive,
+                     status.workers, format_count(status.restarts), status.restarts == 1 ? "" : "s",
+                     format_usd(bounded_usd(status.usd)), limit, format_count(status.invocations));
 }
 
 }  // namespace

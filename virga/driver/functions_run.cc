@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <utility>
+#include <variant>
 
 #include <fmt/format.h>
 
@@ -15,9 +16,14 @@
 #include "virga/channel/directory_register.h"
 #include "virga/channel/open_channel.h"
 #include "virga/control/run_folder.h"
+#include "virga/cost/bill.h"
+#include "virga/cost/ledger.h"
+#include "virga/cost/price_table.h"
 #include "virga/data/schedule.h"
 #include "virga/driver/meter.h"
 #include "virga/driver/open_engine.h"
+#include "virga/driver/run_budget.h"
+#include "virga/engine/lambda_limits.h"
 #include "virga/policy/silence_watch.h"
 #include "virga/policy/supervisor.h"
 #include "virga/ps/server.h"
@@ -33,6 +39,7 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
 constexpr auto kHeartbeat = 500ms;
+constexpr auto kReaction = 1s;       // for workers to learn that they are to stop, and to do so
 constexpr auto kKeepInterval = 10s;  // how long the best model may exist in memory alone
 constexpr std::size_t kCheckpointsKept = 2;
 constexpr std::size_t kLogLines = 3;
@@ -79,6 +86,9 @@ ErrorKind error_kind(const std::string& word) {
   return ErrorKind::kInternal;
 }
 
+/// What the run may have cost so far, as long as it goes on.
+std::filesystem::path leased_file(const FunctionsPlace& place) { return place.folder / "leased.json"; }
+
 /// Opens the data store to this run's functions alone.
 std::string random_token() {
   std::array<std::byte, 32> bytes{};
@@ -92,7 +102,7 @@ std::string random_token() {
 class FunctionsRun {
  public:
   FunctionsRun(const TrainingRun& run, const FunctionsPlace& place, const Manifest& manifest, double learning_rate,
-               TrainingObserver& observer, const std::stop_token& stop)
+               RunBudget& budget, TrainingObserver& observer, const std::stop_token& stop)
       : run_(run),
         place_(place),
         schedule_(manifest.train, manifest.rows_per_group, run.seed, run.plan.batch_size),
@@ -103,6 +113,7 @@ class FunctionsRun {
         registers_((place.folder / "registers").string()),
         token_(place.store.empty() ? random_token() : place.store_token),
         meter_(place.origin, place.ledger, place.memory_bytes),
+        budget_(budget),
         silence_(place.silence),
         supervisor_(take_over()) {
     result_.learning_rate = learning_rate;
@@ -129,6 +140,7 @@ class FunctionsRun {
       beat();
       look();
       ask_the_doubted();
+      keep_within_budget();
       if (stop_.stop_requested()) tell_stop(EndReason::kStopped);
       if (run_.time_limit && Clock::now() - started_ >= *run_.time_limit) tell_stop(EndReason::kSeconds);
       const auto now = Clock::now();
@@ -139,7 +151,7 @@ class FunctionsRun {
     report_.ledger = meter_.ledger();
     report_.driver = std::move(report.driver);
     report = std::move(report_);
-    if (!chosen_) throw Error(ErrorKind::kInterrupted, "the run was stopped before its first evaluation");
+    if (!chosen_) throw ended_without_model();
     result_.elapsed = result_.last.elapsed;
     return std::move(result_);
   }
@@ -157,6 +169,7 @@ class FunctionsRun {
         meter_.service("data-store", store_since_, traffic.messages_put, traffic.messages_got,
                        traffic.bytes_put + traffic.bytes_got);
       }
+      keep_leased(leased_file(place_), budget_.paid_before() + price(meter_.ledger(), builtin_price_table()).total());
       report_.messages_left = channel_->contents(short_time()).messages;
       channel_->sweep(supervisor_.view().number + 1, short_time());
     } catch (const Error&) {
@@ -285,6 +298,40 @@ class FunctionsRun {
     driver_version_ = *version;
   }
 
+  // Money.
+
+  [[nodiscard]] double now() const { return meter_.seconds_since_origin(Clock::now()); }
+  [[nodiscard]] Error ended_without_model() const {
+    if (result_.reason != EndReason::kBudget) {
+      return {ErrorKind::kInterrupted, "the run was stopped before its first evaluation"};
+    }
+    return {ErrorKind::kBudgetExhausted,
+            fmt::format("the budget of {} was spent before the first evaluation", format_usd(budget_.limit())),
+            fmt::format("go on with a larger one: virga resume {} --budget USD", place_.run_id)};
+  }
+
+  /// Tells workers to stop as long as they live, if there would be no others after them; begins what had to wait for
+  /// money; and ends the run if it waits in vain.
+  void keep_within_budget() {
+    if (!stop_told_ && !workers_.empty()) {
+      const auto margin = leaving_margin(place_.lifetime) + std::min<Clock::duration>(kReaction, place_.lifetime / 4);
+      const bool last_moment = std::ranges::any_of(workers_, [&](const auto& worker) {
+        return Clock::now() >= meter_.since(worker.first) + place_.lifetime - margin;
+      });
+      if (last_moment && !budget_.has_another_generation(now())) tell_stop(EndReason::kBudget);
+    }
+    for (auto held = std::exchange(held_, {}); const auto& command : held) {
+      std::visit([&](const auto& c) { perform(c); }, command);
+    }
+    if (held_.empty() || !evaluations_.empty()) return;
+    const bool only_evaluations = std::ranges::all_of(
+        held_, [](const auto& command) { return std::holds_alternative<InvokeEvaluation>(command); });
+    if (only_evaluations && !workers_.empty()) return;
+    // Nothing that is under way will give back so much that it goes on.
+    result_.reason = EndReason::kBudget;
+    finished_ = true;
+  }
+
   void tell_stop(EndReason why) {
     if (!std::exchange(stop_told_, true)) tell(StopWanted{why});
   }
@@ -297,13 +344,14 @@ class FunctionsRun {
   }
 
   void tell_status() {
-    auto spent = meter_.spent();
+    auto spent = budget_.paid_before() + meter_.spent();
     if (server_) spent += meter_.service_price("data-store", store_since_);
     observer_.functions_changed({.alive = static_cast<std::uint32_t>(workers_.size()),
                                  .workers = run_.plan.workers,
                                  .invocations = report_.invocations,
                                  .restarts = restarts_,
-                                 .usd = spent.dollars()});
+                                 .usd = spent.dollars(),
+                                 .usd_limit = place_.budget ? std::optional(place_.budget->dollars()) : std::nullopt});
   }
 
   // What the supervisor wants.
@@ -320,33 +368,46 @@ class FunctionsRun {
     }
   }
   void perform(const InvokeWorker& command) {
-    const auto invocation = invoke({.run = place_.folder.string(),
+    const auto invocation = invoke(RunBudget::Use::kWorker,
+                                   {.run = place_.folder.string(),
                                     .task = "worker",
                                     .member = command.member,
                                     .epoch = 0,
                                     .lifetime = place_.lifetime},
                                    fmt::format("worker-{}-{}", command.member.worker, command.member.generation));
-    workers_[invocation] = command.member;
+    if (!invocation) return held_.emplace_back(command), void();
+    workers_[*invocation] = command.member;
   }
-  Engine::Invocation invoke(const Payload& payload, const std::string& name) {
+  /// None if there is no money for it now.
+  std::optional<Engine::Invocation> invoke(RunBudget::Use use, const Payload& payload, const std::string& name) {
+    const auto ticket = budget_.lease(use, now());
+    if (!ticket) return std::nullopt;
+    keep_leased(leased_file(place_), budget_.leased(now()));
     const auto invocation = engine_->invoke(payload, name);
     meter_.began(invocation, payload);
+    tickets_[invocation] = *ticket;
     ++report_.invocations;
     return invocation;
   }
   void perform(const KillWorker& command) {
+    std::erase_if(held_, [&](const auto& held) {
+      const auto* worker = std::get_if<InvokeWorker>(&held);
+      return worker != nullptr && worker->member == command.member;
+    });
     for (const auto& [invocation, member] : workers_) {
       if (member == command.member) engine_->kill(invocation);
     }
   }
   void perform(const InvokeEvaluation& command) {
-    const auto invocation = invoke({.run = place_.folder.string(),
+    const auto invocation = invoke(workers_.empty() ? RunBudget::Use::kLastEvaluation : RunBudget::Use::kEvaluation,
+                                   {.run = place_.folder.string(),
                                     .task = "evaluate",
                                     .member = {},
                                     .epoch = command.stopped ? 0 : command.epoch,
                                     .lifetime = place_.lifetime},
                                    command.stopped ? "evaluate-stopped" : fmt::format("evaluate-{}", command.epoch));
-    evaluations_[invocation] = {command.epoch, command.stopped};
+    if (!invocation) return held_.emplace_back(command), void();
+    evaluations_[*invocation] = {command.epoch, command.stopped};
   }
   void perform(const Evaluated& command) {
     const SnapshotName name{command.epoch, command.stopped};
@@ -461,6 +522,9 @@ class FunctionsRun {
 
   void count(const Engine::Ended& ended) {
     meter_.ended(ended, lost_.contains(ended.invocation));
+    if (const auto ticket = tickets_.extract(ended.invocation)) {
+      budget_.settle(ticket.mapped(), price(meter_.ledger().invocations.back(), builtin_price_table()).total());
+    }
     report_.invocation_seconds += meter_.ledger().invocations.back().seconds;
     if (!ended.answer) return;
     const auto& answer = *ended.answer;
@@ -549,7 +613,10 @@ class FunctionsRun {
   std::map<Engine::Invocation, SnapshotName> evaluations_;
   InvocationMeter meter_;
   Clock::time_point store_since_ = Clock::now();
-  std::uint64_t restarts_ = 0;  // of workers that died
+  RunBudget& budget_;
+  std::map<Engine::Invocation, Budget::Ticket> tickets_;
+  std::vector<std::variant<InvokeWorker, InvokeEvaluation>> held_;  // until there is money
+  std::uint64_t restarts_ = 0;                                      // of workers that died
   SilenceWatch silence_;
   bool doubt_ = false;  // somebody ran out of patience: who goes on in the next view is doubted
   std::map<Engine::Invocation, const char*> lost_;  // why they were killed
@@ -575,6 +642,22 @@ class FunctionsRun {
 
 }  // namespace
 
+RunBudget lease_run(const FunctionsPlace& place, std::uint32_t workers, Usd paid) {
+  RunBudget::Options options{.limit = place.budget.value_or(Usd::most()),
+                             .paid = paid,
+                             .workers = workers,
+                             .validates = place.validates,
+                             .memory_bytes = place.memory_bytes,
+                             .lifetime = place.lifetime,
+                             .overrun = std::max<std::chrono::milliseconds>(place.grace, lambda::kInitTimeout) + 1s,
+                             .services = {}};
+  if (place.channel == FunctionsPlace::ChannelKind::kDataStore && place.store.empty()) {
+    options.services.emplace_back("data-store");
+  }
+  const auto since_origin = InvocationMeter::Clock::now() - place.origin;
+  return {std::move(options), builtin_price_table(), std::chrono::duration<double>(since_origin).count()};
+}
+
 TrainingResult train_on_functions(const TrainingRun& run, const FunctionsPlace& place, GroupCache& train,
                                   const Kernels& kernels, TrainingObserver& observer, const std::stop_token& stop,
                                   FunctionsReport* report) {
@@ -583,6 +666,11 @@ TrainingResult train_on_functions(const TrainingRun& run, const FunctionsPlace& 
   if (place.validates && !place.validation) {
     (void)evaluation_memory(run.plan, train.manifest(), SplitName::kValidation, place.memory_bytes);
   }
+  const auto ledger = place.resume && std::filesystem::exists(place.ledger) ? read_ledger(place.ledger) : Ledger();
+  const auto recorded = price(ledger, builtin_price_table()).total();
+  auto budget = lease_run(place, run.plan.workers, std::max(recorded, read_leased(leased_file(place)).value_or(Usd())));
+  auto leased_place = place;
+  leased_place.lifetime = budget.lifetime();
   FunctionsReport own;
   auto& said = report != nullptr ? *report : own;
   StretchClock stretches(place.origin, said.driver);
@@ -591,13 +679,13 @@ TrainingResult train_on_functions(const TrainingRun& run, const FunctionsPlace& 
   stretches.lap("learning-rate search");
   TrainingResult result;
   {
-    FunctionsRun functions(run, place, train.manifest(), rate, observer, stop);
+    FunctionsRun functions(run, leased_place, train.manifest(), rate, budget, observer, stop);
     stretches.lap("launch");
     result = functions.run(said);
     stretches.lap("supervision");
   }
   stretches.lap("closing");
-  const bool may_go_on = result.reason == EndReason::kStopped || result.reason == EndReason::kSeconds;
+  const bool may_go_on = leaves_work(result.reason);
   std::error_code ignored;
   if (!may_go_on) std::filesystem::remove_all(place.folder, ignored);
   return result;

@@ -9,8 +9,10 @@
 #include <stop_token>
 #include <string>
 
+#include "virga/cost/usd.h"
 #include "virga/data/group_cache.h"
 #include "virga/driver/functions_report.h"
+#include "virga/driver/run_budget.h"
 #include "virga/driver/training_run.h"
 #include "virga/engine/process_engine.h"
 #include "virga/training/worker_job.h"
@@ -49,7 +51,8 @@ struct FunctionsPlace {
   std::chrono::milliseconds restart_pause{100};         ///< the first one: Supervisor::Options::first_pause_seconds
   std::chrono::steady_clock::time_point origin = std::chrono::steady_clock::now();  ///< when the run began
   std::filesystem::path ledger = {};                                                ///< file to append to; empty: none
-  std::string settings;  ///< settings_text() of the job, kept for a resume
+  std::optional<Usd> budget = {};  ///< for the run, earlier drivers included: ends it before more is spent
+  std::string settings;            ///< settings_text() of the job, kept for a resume
   /// Goes on with what is in the folder, which another driver has left.
   bool resume = false;
   std::set<Round> reported = {};  ///< resume: rounds whose evaluations the observer need not hear of again
@@ -58,11 +61,15 @@ struct FunctionsPlace {
   std::function<ProcessEngine::Twin(const Payload&)> twin = {};  ///< for tests that start functions twice
 };
 
+/// The leases of a run: within its budget, or within none.
+[[nodiscard]] RunBudget lease_run(const FunctionsPlace& place, std::uint32_t workers, Usd paid);
+
 /// Trains with functions that are processes of this machine, and supervises them. No process and no message is left
 /// afterwards. The folder is gone, too, unless it throws or the run was stopped: then the run can be resumed. Only one
 /// driver works on a folder: one that finds that another has taken over throws Error(kConflict). The model is that of
 /// train_on_threads() with as many workers, bit for bit. Throws as train_on_threads(), and Error(kUnavailable) when
 /// workers die again and again, or the data store stays away.
+/// Throws Error(kBudgetExhausted), too.
 [[nodiscard]] TrainingResult train_on_functions(const TrainingRun& run, const FunctionsPlace& place, GroupCache& train,
                                                 const Kernels& kernels, TrainingObserver& observer,
                                                 const std::stop_token& stop, FunctionsReport* report = nullptr);

@@ -12,6 +12,9 @@
 #include "virga/base/random.h"
 #include "virga/channel/directory_register.h"
 #include "virga/control/run_folder.h"
+#include "virga/cost/bill.h"
+#include "virga/cost/ledger.h"
+#include "virga/cost/price_table.h"
 #include "virga/driver/functions_run_testing.h"
 
 namespace virga {
@@ -75,6 +78,73 @@ TEST_F(FunctionsRunTest, StopsAtTheFirstSnapshotThatMetTheTarget) {
   const auto expected = on_threads(run);
   expect_same(on_processes(run), expected);
   EXPECT_EQ(expected.result.reason, EndReason::kTargetLoss);
+}
+
+class FunctionsRunBudgetTest : public FunctionsRunTest {
+ protected:
+  FunctionsRunBudgetTest() {
+    place_.channel = FunctionsPlace::ChannelKind::kDirectory;  // whose hours cost nothing
+    place_.lifetime = 400ms;
+    place_.ledger = folder() / "ledger.jsonl";
+  }
+  ~FunctionsRunBudgetTest() override { std::filesystem::remove(place_.ledger); }
+
+  [[nodiscard]] Usd spent() const { return price(read_ledger(place_.ledger), builtin_price_table()).total(); }
+  /// Enough for one generation of two workers, not for another one.
+  const Usd tight_ = Usd::of(0.0019);
+};
+
+TEST_F(FunctionsRunBudgetTest, StopsBeforeMoreIsSpentAndGoesOnWithALargerOne) {
+  const auto run = run_of(300, 2);
+  const auto expected = on_threads(run);
+  place_.budget = tight_;
+  const auto part = on_processes(run);
+  EXPECT_EQ(part.result.reason, EndReason::kBudget);
+  EXPECT_LT(part.result.last.epoch, 300U);
+  EXPECT_LE(spent(), tight_);
+  EXPECT_GT(spent(), Usd());
+  EXPECT_EQ(read_leased(place_.folder / "leased.json"), spent());
+  place_.resume = true;
+  place_.budget = Usd::of(1);
+  for (const auto& report : part.history) place_.reported.insert(report.round);
+  const auto rest = on_processes(run);
+  EXPECT_EQ(rest.result.parameters, expected.result.parameters);
+  EXPECT_EQ(rest.result.reason, EndReason::kEpochs);
+}
+
+TEST_F(FunctionsRunBudgetTest, IsNeverExceededWhateverDies) {
+  place_.budget = Usd::of(0.004);
+  const Random random(1, Purpose::kTest);
+  std::uint64_t look = 0;
+  place_.watch = [&](const Engine& engine) {
+    const auto processes = engine.processes();
+    if (processes.empty() || random.below(3, 0, look++) > 0) return;
+    ::kill(processes[random.below(processes.size(), 1, look)], SIGKILL);
+  };
+  try {
+    const auto outcome = on_processes(run_of(2000, 3));
+    EXPECT_EQ(outcome.result.reason, EndReason::kBudget);
+  } catch (const Error& error) {
+    // Who is killed at once again and again gets no further, and spends little.
+    EXPECT_THAT(error.kind(), testing::AnyOf(ErrorKind::kUnavailable, ErrorKind::kBudgetExhausted)) << error.what();
+  }
+  EXPECT_LE(spent(), *place_.budget);
+}
+
+TEST_F(FunctionsRunBudgetTest, CountsWhatADriverThatDiedHadLeased) {
+  place_.budget = tight_;
+  const auto run = run_of(300, 2);
+  EXPECT_EQ(on_processes(run).result.reason, EndReason::kBudget);
+  keep_leased(place_.folder / "leased.json", Usd::of(0.9999));  // as if it had died with all that under way
+  place_.resume = true;
+  place_.budget = Usd::of(1);
+  try {
+    (void)on_processes(run);
+    ADD_FAILURE() << "it has gone on";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kBudgetExhausted);
+    EXPECT_THAT(error.what(), HasSubstr("too small for 2 functions to begin"));
+  }
 }
 
 TEST_F(FunctionsRunTest, GoesOnAfterItWasStopped) {

@@ -51,6 +51,8 @@ class InvocationMeter {
   [[nodiscard]] Usd spent() const;
   [[nodiscard]] Usd service_price(const std::string& name, Clock::time_point from) const;
   [[nodiscard]] const Ledger& ledger() const noexcept { return ledger_; }
+  /// Of one that runs.
+  [[nodiscard]] Clock::time_point since(Engine::Invocation invocation) const { return running_.at(invocation).since; }
   [[nodiscard]] double seconds_since_origin(Clock::time_point time) const noexcept;
 
  private:

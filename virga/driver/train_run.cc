@@ -138,6 +138,7 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
   place.folder = resume_folder(std::filesystem::absolute(record.folder()));
   place.origin = began;
   place.ledger = ledger_path(record.folder());
+  if (job.stop.usd) place.budget = Usd::of(*job.stop.usd);
   place.settings = settings_text(request.settings, std::filesystem::current_path());
   place.resume = request.resume.has_value();
   if (place.resume) {
@@ -210,8 +211,8 @@ void check_channel(const TrainRequest& request) {
 std::filesystem::path resume_folder(const std::filesystem::path& run_folder) { return run_folder / "functions"; }
 std::filesystem::path ledger_path(const std::filesystem::path& run_folder) { return run_folder / "ledger.jsonl"; }
 
-TrainRequest resumed_request(const Run& run, const std::filesystem::path& home, unsigned cores,
-                             std::uint64_t cache_bytes, const std::filesystem::path& function_program,
+TrainRequest resumed_request(const Run& run, std::vector<Setting> anew, const std::filesystem::path& home,
+                             unsigned cores, std::uint64_t cache_bytes, const std::filesystem::path& function_program,
                              const std::string& channel_token) {
   if (run.state == RunState::kRunning) {
     throw Error(ErrorKind::kConflict, fmt::format("run {} is still running", run.id),
@@ -225,6 +226,7 @@ TrainRequest resumed_request(const Run& run, const std::filesystem::path& home, 
   }
   const auto bytes = store->get(kSettingsObject);
   auto settings = settings_from_text(as_text(bytes));
+  settings.set(std::move(anew));
   std::vector<std::string> told_before;
   auto job = make_job(settings, told_before);
   return {std::move(job), std::move(settings), home, cores, cache_bytes, run, function_program, channel_token};
@@ -240,6 +242,8 @@ std::string_view word_for(EndReason reason) noexcept {
       return "patience";
     case EndReason::kSeconds:
       return "seconds";
+    case EndReason::kBudget:
+      return "budget";
     case EndReason::kStopped:
       return "signal";
   }

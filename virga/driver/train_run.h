@@ -37,9 +37,11 @@ void check_channel(const TrainRequest& request);
 /// What a run on functions took: docs/formats/ledger.md.
 [[nodiscard]] std::filesystem::path ledger_path(const std::filesystem::path& run_folder);
 
-/// The job of such a run. Throws Error(kNotFound) if the run left nothing to go on with, kConflict while it runs.
-[[nodiscard]] TrainRequest resumed_request(const Run& run, const std::filesystem::path& home, unsigned cores,
-                                           std::uint64_t cache_bytes, const std::filesystem::path& function_program,
+/// The job of such a run, with settings that are given `anew`. Throws Error(kNotFound) if the run left nothing to go on
+/// with, kConflict while it runs.
+[[nodiscard]] TrainRequest resumed_request(const Run& run, std::vector<Setting> anew, const std::filesystem::path& home,
+                                           unsigned cores, std::uint64_t cache_bytes,
+                                           const std::filesystem::path& function_program,
                                            const std::string& channel_token);
 
 /// What was decided before the first round.
@@ -53,7 +55,7 @@ struct TrainStart {
   bool has_validation = false;
 };
 
-/// "epochs", "target_loss", "patience", "seconds", "signal": as the run's record and JSON output call it.
+/// "epochs", "target_loss", "patience", "seconds", "budget", "signal": as the run's record and JSON output call it.
 [[nodiscard]] std::string_view word_for(EndReason reason) noexcept;
 
 class TrainObserver : public TrainingObserver {

@@ -52,7 +52,8 @@ struct FunctionsStatus {
   std::uint32_t workers = 0;      ///< that there should be
   std::uint64_t invocations = 0;  ///< evaluations included
   std::uint64_t restarts = 0;     ///< workers that were started again because they died
-  double usd = 0;                 ///< what it would have cost so far
+  double usd = 0;                 ///< what it would have cost so far, earlier drivers included
+  std::optional<double> usd_limit = {};
 };
 
 /// Learns how a run goes. Its members are called by one thread at a time, not always the same; they should return soon.

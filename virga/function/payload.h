@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -20,6 +21,11 @@ struct Payload {
   std::chrono::milliseconds lifetime{900'000};  ///< the invocation ends by itself before that
   bool operator==(const Payload&) const = default;
 };
+
+/// What a worker keeps of its lifetime for its last round and its checkpoint.
+[[nodiscard]] constexpr std::chrono::milliseconds leaving_margin(std::chrono::milliseconds lifetime) noexcept {
+  return std::min(lifetime / 4, std::chrono::milliseconds(10'000));
+}
 
 constexpr std::size_t kMostPayloadBytes = std::size_t{64} << 10;
 

@@ -30,9 +30,7 @@ WorkerJob read_job(const ObjectStore& run) {
 
 Answer work(const Payload& payload, ObjectStore& run, const std::string& token) {
   PhaseClock clock;
-  // A margin in which the last round and its checkpoint fit.
-  const auto margin = std::min(payload.lifetime / 4, std::chrono::milliseconds(10'000));
-  const auto end_of_life = Deadline::in(payload.lifetime - margin);
+  const auto end_of_life = Deadline::in(payload.lifetime - leaving_margin(payload.lifetime));
   const auto job = read_job(run);
   DirectoryRegister registers(payload.run + "/registers");
   const auto channel = open_channel(job.channel, job.run, token);

@@ -54,6 +54,7 @@ struct Job {
     std::optional<double> target_loss;  ///< validation loss at which to stop
     std::uint32_t patience = 3;         ///< epochs without improvement on validation; 0: never
     std::optional<std::chrono::nanoseconds> seconds;
+    std::optional<double> usd;  ///< that the whole run may cost, resumed or not
     bool operator==(const Stop&) const = default;
   } stop;
   struct Functions {

@@ -200,7 +200,9 @@ std::string job_docs_page() {
       }
     }
   }
-  return page + "## Announced, not built yet\n\n" + absent;
+  if (!absent.empty()) return page + "## Announced, not built yet\n\n" + absent;
+  page.pop_back();  // no empty line at the end
+  return page;
 }
 
 nlohmann::json job_schema() {

@@ -332,8 +332,18 @@ std::vector<Option> stop_options() {
       {.section = "stop",
        .key = "usd",
        .type = OptionType::kNumber,
-       .help = "Stop before this sum is spent",
-       .instead = "training on this machine costs nothing; stop.epochs and stop.seconds bound a run"},
+       .fallback = "none",
+       .flag = "budget",
+       .placeholder = "USD",
+       .range = kPositive,
+       .help = "Stop before this sum is spent, in dollars",
+       .more =
+           "What functions and their data store would cost, those of a resumed run included. Each function is paid for "
+           "up to its lifetime before it begins, so the sum is never exceeded, whatever dies; where it is small, "
+           "lifetimes are shortened. Stopping leaves a checkpoint: virga resume goes on with a larger sum. Training "
+           "with the engine \"single\" costs nothing.",
+       .example = "0.05",
+       .store = [](Job& job, const Value& v) { job.stop.usd = maybe<double>(v); }},
   };
 }
 

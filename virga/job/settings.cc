@@ -76,6 +76,7 @@ void warn_of_idle(const Settings& settings, const Job& job, std::vector<std::str
       {"data", "validation_fraction", !job.data.validation, "data.validation"},
       {"functions", "memory", job.functions.engine != "single", "engine single"},
       {"functions", "lifetime", job.functions.engine != "single", "engine single"},
+      {"stop", "usd", job.functions.engine != "single", "engine single"},
       {"exchange", "pattern", job.functions.engine != "single", "engine single"},
       {"exchange", "channel", job.functions.engine != "single", "engine single"},
   };

@@ -41,26 +41,35 @@ Usd Budget::services_until(double seconds) const {
   return sum;
 }
 
-Usd Budget::committed(double end_seconds, Usd more, Usd more_of_the_end) const {
+Usd Budget::committed(const Horizon& horizon, Usd more, Usd more_of_the_end) const {
   auto of_the_end = paid_of_the_end_ + more_of_the_end;
   auto sum = paid_ + more;
   for (const auto& [ticket, reservation] : reservations_) {
     (reservation.of_the_end ? of_the_end : sum) += reservation.usd;
   }
-  return sum + std::max(options_.kept_back, of_the_end) + services_until(end_seconds + options_.closing_seconds);
+  const auto end = std::max(horizon.usual + options_.end_seconds, horizon.of_the_end);
+  return sum + std::max(options_.kept_back, of_the_end) + services_until(end + options_.closing_seconds);
+}
+
+Budget::Horizon Budget::horizons(double now_seconds) const noexcept {
+  Horizon horizon{now_seconds, now_seconds};
+  for (const auto& [ticket, reservation] : reservations_) {
+    auto& end = reservation.of_the_end ? horizon.of_the_end : horizon.usual;
+    end = std::max(end, reservation.end_seconds);
+  }
+  return horizon;
 }
 
 double Budget::horizon(double now_seconds) const noexcept {
-  auto end = now_seconds;
-  for (const auto& [ticket, reservation] : reservations_) end = std::max(end, reservation.end_seconds);
-  return end;
+  const auto horizon = horizons(now_seconds);
+  return std::max(horizon.usual, horizon.of_the_end);
 }
 
 void Budget::start_service(const std::string& service, double now_seconds) {
   static_cast<void>(service_prices(table_, service));
   check(!services_.contains(service), "a service is started once");
   services_[service] = now_seconds;
-  const auto need = committed(horizon(now_seconds), Usd(), Usd());
+  const auto need = committed(horizons(now_seconds), Usd(), Usd());
   if (need <= options_.limit) return;
   services_.erase(service);
   throw Error(ErrorKind::kBudgetExhausted,
@@ -83,8 +92,10 @@ Usd Budget::cost_of_one(const Wish& wish, milliseconds timeout) const {
 
 bool Budget::fits(const Wish& wish, milliseconds timeout, double now_seconds) const {
   const auto more = times(cost_of_one(wish, timeout), wish.count);
-  const auto end = std::max(horizon(now_seconds), now_seconds + seconds_of(timeout) * wish.attempts);
-  return committed(end, wish.of_the_end ? Usd() : more, wish.of_the_end ? more : Usd()) <= options_.limit;
+  auto horizon = horizons(now_seconds);
+  auto& end = wish.of_the_end ? horizon.of_the_end : horizon.usual;
+  end = std::max(end, now_seconds + seconds_of(timeout) * wish.attempts);
+  return committed(horizon, wish.of_the_end ? Usd() : more, wish.of_the_end ? more : Usd()) <= options_.limit;
 }
 
 Budget::Grant Budget::reserve(const Wish& wish, double now_seconds) {
@@ -121,7 +132,7 @@ void Budget::settle(Ticket ticket, Usd paid) {
 Usd Budget::spent(double now_seconds) const { return paid_ + paid_of_the_end_ + services_until(now_seconds); }
 
 Usd Budget::remaining(double now_seconds) const {
-  return std::max(Usd(), options_.limit - committed(horizon(now_seconds), Usd(), Usd()));
+  return std::max(Usd(), options_.limit - committed(horizons(now_seconds), Usd(), Usd()));
 }
 
 }  // namespace virga

@@ -25,6 +25,7 @@ class Budget {
     Usd paid;                    ///< before: by the drivers of this run that came earlier
     double closing_seconds = 0;  ///< from the end of the last invocation until services are stopped
     Usd kept_back;               ///< for invocations of the end, and requests of the end
+    double end_seconds = 0;      ///< for which services are paid for besides, for invocations of the end
   };
   using Ticket = std::uint64_t;
 
@@ -77,8 +78,14 @@ class Budget {
   [[nodiscard]] Usd cost_of_one(const Wish& wish, std::chrono::milliseconds timeout) const;
   [[nodiscard]] bool fits(const Wish& wish, std::chrono::milliseconds timeout, double now_seconds) const;
   [[nodiscard]] Usd services_until(double seconds) const;
-  /// All that will have been paid if nothing more is reserved and the last invocation ends at `end_seconds`.
-  [[nodiscard]] Usd committed(double end_seconds, Usd more, Usd more_of_the_end) const;
+  /// When the last invocations end.
+  struct Horizon {
+    double usual = 0;
+    double of_the_end = 0;
+  };
+  [[nodiscard]] Horizon horizons(double now_seconds) const noexcept;
+  /// All that will have been paid if nothing more is reserved.
+  [[nodiscard]] Usd committed(const Horizon& horizon, Usd more, Usd more_of_the_end) const;
 
   Options options_;
   PriceTable table_;

@@ -98,6 +98,24 @@ TEST(BudgetTest, WhatIsKeptBackIsForTheEndAlone) {
   EXPECT_EQ(budget.reserve(last, 0).fits, 39'900ms);
 }
 
+TEST(BudgetTest, PaysServicesForInvocationsOfTheEndBeforehand) {
+  for (const bool beforehand : {false, true}) {
+    const Budget::Wish wish{.memory_bytes = 1'000'000'000, .timeout = milliseconds(60'000)};
+    const auto price = invocation_price(prices().functions, wish.memory_bytes, wish.timeout);
+    Budget budget({.limit = Usd::of(5), .kept_back = price, .end_seconds = beforehand ? 60.0 : 0.0}, prices());
+    budget.start_service("store", 0);
+    double now = 0;
+    for (auto grant = budget.reserve(wish, now); grant.granted(); grant = budget.reserve(wish, now)) {
+      now += 60;
+      budget.settle(grant.tickets.front(), price);
+    }
+    budget.pay(budget.remaining(now));  // not a cent is left but what is kept back
+    auto last = wish;
+    last.of_the_end = true;
+    EXPECT_EQ(budget.reserve(last, now).granted(), beforehand);
+  }
+}
+
 // Random runs: whatever is granted, however long it takes within its reservation, and whenever services come and go,
 // the bill never exceeds the budget.
 TEST(BudgetTest, NeverSpendsMoreThanTheBudget) {
@@ -114,7 +132,11 @@ TEST(BudgetTest, NeverSpendsMoreThanTheBudget) {
     const auto table = prices();
     const double closing = draw(20);
     const auto limit = Usd::of(0.7 + draw(8));
-    Budget budget({.limit = limit, .closing_seconds = closing, .kept_back = Usd::of(draw(0.1))}, table);
+    Budget budget({.limit = limit,
+                   .closing_seconds = closing,
+                   .kept_back = Usd::of(draw(0.1)),
+                   .end_seconds = seed % 2 == 0 ? draw(30) : 0},
+                  table);
     std::vector<Running> running;
     double now = 0;
     bool store = false;

@@ -45,6 +45,8 @@ std::string text(const Finish& command) {
       return "finish patience";
     case EndReason::kSeconds:
       return "finish seconds";
+    case EndReason::kBudget:
+      return "finish budget";
     case EndReason::kStopped:
       return "finish stopped";
   }

@@ -15,7 +15,9 @@
 namespace virga {
 
 /// Why a run ended.
-enum class EndReason : std::uint8_t { kEpochs, kTargetLoss, kPatience, kSeconds, kStopped };
+enum class EndReason : std::uint8_t { kEpochs, kTargetLoss, kPatience, kSeconds, kBudget, kStopped };
+/// Is there something left to do for whoever resumes it?
+[[nodiscard]] constexpr bool leaves_work(EndReason reason) noexcept { return reason >= EndReason::kSeconds; }
 
 /// Control for ranks that are threads of one process: lets them run epoch after epoch; between epochs all ranks wait
 /// while one of them runs the hook (validation, learning rate, ...), which decides whether to go on.

@@ -1,0 +1,130 @@
+#include "virga/driver/run_budget.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "virga/base/error.h"
+#include "virga/base/file.h"
+#include "virga/cost/bill.h"
+
+namespace virga {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+namespace {
+
+constexpr std::uint32_t kLastEvaluations = 2;  // what is kept back is enough for one more than one that takes its time
+constexpr double kClosingSeconds = 30;         // from the end of the last invocation to that of the driver
+constexpr auto kLeastLifetime = seconds(2);
+constexpr auto kUsefulLifetime = seconds(10);
+constexpr std::uint64_t kMostFileBytes = 4096;
+constexpr int kVersion = 1;
+
+double seconds_of(milliseconds time) { return std::chrono::duration<double>(time).count(); }
+
+}  // namespace
+
+RunBudget::RunBudget(Options options, PriceTable table, double now_seconds)
+    : options_(std::move(options)), table_(std::move(table)) {
+  for (const auto& [generations, least] :
+       {std::pair{4U, kUsefulLifetime}, {2U, kUsefulLifetime}, {1U, kLeastLifetime}}) {
+    if (choose_lifetime(generations, std::min<milliseconds>(least, options_.lifetime), now_seconds)) return;
+  }
+  throw Error(ErrorKind::kBudgetExhausted,
+              fmt::format("a budget of {} is too small for {} functions to begin: at least {} must be there",
+                          format_usd(options_.limit), options_.workers, format_usd(least())),
+              "give a larger budget (--budget), or fewer workers or less memory");
+}
+
+Budget::Wish RunBudget::wish(std::uint32_t count, milliseconds lifetime) const {
+  return {
+      .count = count, .memory_bytes = options_.memory_bytes, .timeout = lifetime + options_.overrun, .requests = {}};
+}
+
+Usd RunBudget::price_of_one(milliseconds lifetime) const {
+  const auto time = billed_time(table_.functions, lifetime + options_.overrun);
+  return invocation_price(table_.functions, options_.memory_bytes, time);
+}
+
+/// Makes the budget for invocations that live so long; false if `generations` of all workers do not fit into it.
+bool RunBudget::open(std::uint32_t generations, milliseconds lifetime, double now_seconds) {
+  Budget::Options options{
+      .limit = options_.limit, .paid = options_.paid, .closing_seconds = kClosingSeconds, .kept_back = {}};
+  if (options_.validates) {
+    for (std::uint32_t i = 0; i < kLastEvaluations; ++i) options.kept_back += price_of_one(lifetime);
+    options.end_seconds = seconds_of(lifetime + options_.overrun);
+  }
+  lifetime_ = lifetime;
+  try {
+    budget_.emplace(options, table_);
+    for (const auto& service : options_.services) budget_->start_service(service, now_seconds);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kBudgetExhausted) throw;
+    return false;
+  }
+  const auto grant = budget_->reserve(wish(generations * options_.workers + 1, lifetime), now_seconds);
+  for (const auto ticket : grant.tickets) budget_->settle(ticket, Usd());
+  return grant.granted();
+}
+
+/// The longest with which it fits; false if none from `least` on does.
+bool RunBudget::choose_lifetime(std::uint32_t generations, milliseconds least, double now_seconds) {
+  if (open(generations, options_.lifetime, now_seconds)) return true;
+  if (!open(generations, least, now_seconds)) return false;
+  auto low = std::chrono::ceil<seconds>(least);
+  auto high = std::chrono::ceil<seconds>(options_.lifetime);
+  while (high - low > seconds(1)) {
+    const auto middle = low + (high - low) / 2;
+    (open(generations, middle, now_seconds) ? low : high) = middle;
+  }
+  return open(generations, low, now_seconds);
+}
+
+/// Rounded up for people.
+Usd RunBudget::least() const {
+  const auto lifetime = std::min<milliseconds>(kLeastLifetime, options_.lifetime);
+  const auto count = options_.workers + 1 + (options_.validates ? kLastEvaluations : 0);
+  auto sum = options_.paid;
+  for (std::uint32_t i = 0; i < count; ++i) sum += price_of_one(lifetime);
+  const auto time = kClosingSeconds + 2 * seconds_of(lifetime + options_.overrun);
+  for (const auto& service : options_.services) sum += service_time_price(service_prices(table_, service), time);
+  return bounded_usd(sum.dollars() * 1.1);
+}
+
+std::optional<Budget::Ticket> RunBudget::lease(Use use, double now_seconds) {
+  auto wanted = wish(1, lifetime_);
+  wanted.of_the_end = use == Use::kLastEvaluation;
+  const auto grant = budget_->reserve(wanted, now_seconds);
+  if (!grant.granted()) return std::nullopt;
+  return grant.tickets.front();
+}
+
+bool RunBudget::has_another_generation(double now_seconds) {
+  const auto grant = budget_->reserve(wish(options_.workers, lifetime_), now_seconds);
+  for (const auto ticket : grant.tickets) budget_->settle(ticket, Usd());
+  return grant.granted();
+}
+
+void keep_leased(const std::filesystem::path& file, Usd leased) {
+  const nlohmann::json document = {{"version", kVersion}, {"picodollars", leased.picodollars()}};
+  write_file_atomically(file, as_bytes(document.dump()), false);
+}
+
+std::optional<Usd> read_leased(const std::filesystem::path& file) {
+  if (!std::filesystem::exists(file)) return std::nullopt;
+  const auto bytes = read_file(file, kMostFileBytes);
+  try {
+    const auto document = nlohmann::json::parse(as_text(bytes));
+    const auto count = document.at("picodollars").get<std::int64_t>();
+    if (document.at("version") == kVersion && count >= 0) return Usd::picodollars(count);
+  } catch (const nlohmann::json::exception&) {
+  }
+  throw Error(ErrorKind::kCorrupt, fmt::format("{}: not what a driver keeps of its leases", file.string()),
+              "remove it if you know what the run has cost so far");
+}
+
+}  // namespace virga

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "virga/policy/budget.h"
+
+namespace virga {
+
+/// The leases of one run's invocations (policy/budget.h), and how long one of them may live: so long that the sum lasts
+/// for several generations of workers, because what is leased and not used comes back only when an invocation ends.
+/// Times are seconds since the run began. For one thread.
+class RunBudget {
+ public:
+  struct Options {
+    Usd limit;
+    Usd paid;  ///< by earlier drivers of this run
+    std::uint32_t workers = 1;
+    bool validates = true;
+    std::uint64_t memory_bytes = 0;        ///< of a function
+    std::chrono::milliseconds lifetime{};  ///< of an invocation, at most
+    std::chrono::milliseconds overrun{};   ///< for which an invocation may be billed beyond its lifetime
+    std::vector<std::string> services;     ///< that are there from now on, by their names in the price table
+  };
+  enum class Use : std::uint8_t { kWorker, kEvaluation, kLastEvaluation };
+
+  /// Throws Error(kBudgetExhausted), naming a sum that would do, if workers cannot even begin; Error(kNotFound) for a
+  /// service without a price.
+  RunBudget(Options options, PriceTable table, double now_seconds);
+
+  /// Of each invocation: whole seconds, or that of the options.
+  [[nodiscard]] std::chrono::milliseconds lifetime() const noexcept { return lifetime_; }
+  /// None: the sum is not there. For a last evaluation something has been kept back.
+  [[nodiscard]] std::optional<Budget::Ticket> lease(Use use, double now_seconds);
+  void settle(Budget::Ticket ticket, Usd paid) { budget_->settle(ticket, paid); }
+  /// Could all workers begin once more, though all that is leased were spent?
+  [[nodiscard]] bool has_another_generation(double now_seconds);
+  /// All that may have been spent when what is outstanding is over.
+  [[nodiscard]] Usd leased(double now_seconds) const { return options_.limit - budget_->remaining(now_seconds); }
+  [[nodiscard]] Usd limit() const noexcept { return options_.limit; }
+  [[nodiscard]] Usd paid_before() const noexcept { return options_.paid; }
+
+ private:
+  [[nodiscard]] Budget::Wish wish(std::uint32_t count, std::chrono::milliseconds lifetime) const;
+  [[nodiscard]] Usd price_of_one(std::chrono::milliseconds lifetime) const;
+  [[nodiscard]] bool open(std::uint32_t generations, std::chrono::milliseconds lifetime, double now_seconds);
+  [[nodiscard]] bool choose_lifetime(std::uint32_t generations, std::chrono::milliseconds least, double now_seconds);
+  [[nodiscard]] Usd least() const;
+
+  Options options_;
+  PriceTable table_;
+  std::chrono::milliseconds lifetime_{};
+  std::optional<Budget> budget_;  // never empty: made with the lifetime
+};
+
+/// What a driver may have spent at most, kept beside the run while it goes on (docs/formats/ledger.md): one that dies
+/// leaves no record of what it had under way. Throws Error(kIo).
+void keep_leased(const std::filesystem::path& file, Usd leased);
+/// None if there is no such file. Throws Error(kCorrupt, kIo).
+[[nodiscard]] std::optional<Usd> read_leased(const std::filesystem::path& file);
+
+}  // namespace virga

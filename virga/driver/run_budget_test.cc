@@ -1,0 +1,146 @@
+#include "virga/driver/run_budget.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "virga/base/error.h"
+#include "virga/base/file.h"
+#include "virga/channel/temporary_folder_testing.h"
+#include "virga/cost/bill.h"
+
+namespace virga {
+namespace {
+
+using namespace std::chrono_literals;
+using std::chrono::milliseconds;
+using testing::HasSubstr;
+using Use = RunBudget::Use;
+
+constexpr std::uint64_t kMemory = 708'000'000;
+
+RunBudget::Options options(double usd) {
+  return {.limit = Usd::of(usd),
+          .paid = {},
+          .workers = 4,
+          .validates = true,
+          .memory_bytes = kMemory,
+          .lifetime = 900s,
+          .overrun = 11s,
+          .services = {"data-store"}};
+}
+
+Usd price_of(milliseconds time) {
+  const auto& prices = builtin_price_table().functions;
+  return invocation_price(prices, kMemory, billed_time(prices, time));
+}
+
+std::string refusal(const RunBudget::Options& options) {
+  try {
+    const RunBudget budget(options, builtin_price_table(), 0);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kBudgetExhausted);
+    return error.what();
+  }
+  return "";
+}
+
+TEST(RunBudgetTest, LeavesLifetimesAloneWhereThereIsMoneyForSeveralGenerations) {
+  EXPECT_EQ(RunBudget(options(5), builtin_price_table(), 0).lifetime(), 900s);
+  auto without = options(1);
+  without.limit = Usd::most();
+  RunBudget unlimited(without, builtin_price_table(), 0);
+  EXPECT_EQ(unlimited.lifetime(), 900s);
+  for (int i = 0; i < 1000; ++i) EXPECT_TRUE(unlimited.lease(Use::kWorker, 1e6));
+}
+
+TEST(RunBudgetTest, ShortensLifetimesSoThatSeveralGenerationsFit) {
+  for (const double usd : {0.1, 0.05, 0.02, 0.01}) {
+    RunBudget budget(options(usd), builtin_price_table(), 0);
+    EXPECT_LT(budget.lifetime(), 900s) << usd;
+    EXPECT_GE(budget.lifetime(), 10s) << usd;
+    EXPECT_EQ(budget.lifetime() % 1s, 0ms);
+    for (int worker = 0; worker < 4; ++worker) EXPECT_TRUE(budget.lease(Use::kWorker, 0.5));
+    EXPECT_TRUE(budget.has_another_generation(0.5)) << usd;
+  }
+}
+
+TEST(RunBudgetTest, TakesASmallSumForASingleShortGeneration) {
+  auto small = options(0.0035);
+  RunBudget budget(small, builtin_price_table(), 0);
+  EXPECT_GE(budget.lifetime(), 2s);
+  EXPECT_LT(budget.lifetime(), 30s);
+  for (int worker = 0; worker < 4; ++worker) EXPECT_TRUE(budget.lease(Use::kWorker, 0));
+}
+
+TEST(RunBudgetTest, RefusesASumWithWhichNothingCanBegin) {
+  EXPECT_THAT(refusal(options(0.0001)),
+              HasSubstr("a budget of $0.000100 is too small for 4 functions to begin: at least"));
+  auto paid = options(0.05);
+  paid.paid = Usd::of(0.0499);
+  EXPECT_THAT(refusal(paid), HasSubstr("too small"));
+  paid.paid = Usd::of(7);
+  EXPECT_THAT(refusal(paid), HasSubstr("too small"));
+}
+
+TEST(RunBudgetTest, NamesASumThatWouldDo) {
+  const auto text = refusal(options(0.0001));
+  const auto at = text.find("at least $");
+  ASSERT_NE(at, std::string::npos);
+  EXPECT_EQ(refusal(options(std::stod(text.substr(at + 10)))), "");
+}
+
+/// Whatever is asked for, and however late invocations end: never above the limit.
+TEST(RunBudgetTest, SpendsNoMoreThanTheLimitThoughAllIsUsedToTheEnd) {
+  RunBudget budget(options(0.02), builtin_price_table(), 0);
+  const auto longest = budget.lifetime() + 11s;
+  Usd functions;
+  double now = 0;
+  int generations = 0, evaluations = 0;
+  std::vector<Budget::Ticket> tickets;
+  for (;; ++generations) {
+    for (int worker = 0; worker < 4; ++worker) {
+      if (const auto ticket = budget.lease(Use::kWorker, now)) tickets.push_back(*ticket);
+    }
+    if (const auto ticket = budget.lease(Use::kEvaluation, now)) tickets.push_back(*ticket);
+    if (tickets.empty()) break;
+    now += std::chrono::duration<double>(longest).count();
+    for (const auto ticket : tickets) {
+      budget.settle(ticket, price_of(longest));
+      functions += price_of(longest);
+    }
+    tickets.clear();
+    ASSERT_LT(generations, 100);
+  }
+  EXPECT_GE(generations, 3);
+  while (const auto ticket = budget.lease(Use::kLastEvaluation, now)) {
+    now += 0.01;
+    budget.settle(*ticket, price_of(10ms));
+    functions += price_of(10ms);
+    ASSERT_LT(++evaluations, 1'000'000);
+  }
+  EXPECT_GE(evaluations, 10);
+  const auto store = service_time_price(service_prices(builtin_price_table(), "data-store"), now);
+  EXPECT_LE(functions + store, Usd::of(0.02));
+  EXPECT_GE(functions + store, Usd::of(0.014));  // and it is no miser
+}
+
+TEST(RunBudgetTest, KeepsWhatMayHaveBeenSpent) {
+  const TemporaryFolder folder;
+  const auto file = folder.path() / "leased.json";
+  EXPECT_EQ(read_leased(file), std::nullopt);
+  RunBudget budget(options(0.05), builtin_price_table(), 0);
+  const auto before = budget.leased(0);
+  EXPECT_TRUE(budget.lease(Use::kWorker, 0));
+  EXPECT_GT(budget.leased(0), before);
+  keep_leased(file, budget.leased(0));
+  EXPECT_EQ(read_leased(file), budget.leased(0));
+  EXPECT_LE(budget.leased(0), budget.limit());
+  for (const auto* bad : {"", "{}", "[]", R"({"version":2,"picodollars":1})", R"({"version":1,"picodollars":-1})",
+                          R"({"version":1,"picodollars":"1"})"}) {
+    write_file_atomically(file, as_bytes(bad));
+    EXPECT_THROW((void)read_leased(file), Error) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace virga
