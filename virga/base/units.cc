@@ -112,6 +112,10 @@ std::string format_bytes(std::uint64_t bytes) {
   return fmt::format("{:.1f} {}", value, unit);
 }
 
+std::string format_seconds(double seconds) {
+  return format_duration(std::chrono::nanoseconds(std::llround(std::clamp(seconds, 0.0, 9e9) * 1e9)));
+}
+
 std::string format_duration(std::chrono::nanoseconds duration) {
   const double seconds = std::chrono::duration<double>(duration).count();
   if (seconds < 1e-3) return fmt::format("{:.0f} us", seconds * 1e6);

@@ -19,6 +19,8 @@ namespace virga {
 [[nodiscard]] std::string format_bytes(std::uint64_t bytes);
 /// "1h 02m", "3m 20s", "4.21 s", "12 ms".
 [[nodiscard]] std::string format_duration(std::chrono::nanoseconds duration);
+/// The same of any number; what is negative or beyond 9e9 is taken for the nearest that is not.
+[[nodiscard]] std::string format_seconds(double seconds);
 /// "1,234,567".
 [[nodiscard]] std::string format_count(std::uint64_t count);
 

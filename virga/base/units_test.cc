@@ -43,6 +43,10 @@ TEST(Units, PrintsForPeople) {
   EXPECT_EQ(format_duration(12ms), "12 ms");
   EXPECT_EQ(format_duration(200s), "3m 20s");
   EXPECT_EQ(format_duration(3725s), "1h 02m");
+  EXPECT_EQ(format_seconds(0.012), "12 ms");
+  EXPECT_EQ(format_seconds(200), "3m 20s");
+  EXPECT_EQ(format_seconds(-1), format_seconds(0));
+  EXPECT_EQ(format_seconds(1e300), format_seconds(9e9));
   EXPECT_EQ(format_count(1'234'567), "1,234,567");
   EXPECT_EQ(format_count(999), "999");
 }

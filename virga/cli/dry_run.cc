@@ -56,6 +56,8 @@ std::chrono::milliseconds lifetime_of(const Outlook& outlook, bool validates) {
   place.lifetime = std::chrono::duration_cast<std::chrono::milliseconds>(job.functions.lifetime);
   place.memory_bytes = outlook.size.memory_bytes;
   if (job.stop.usd) place.budget = Usd::of(*job.stop.usd);
+  if (job.functions.engine == "local") place.engine = FunctionsPlace::EngineKind::kLocal;
+  check_machine_holds(place, outlook.size.workers);
   return lease_run(place, outlook.size.workers, Usd()).lifetime();
 }
 

@@ -98,6 +98,17 @@ TEST_F(FunctionsTest, DryRunFindsWhatIsImportedAlready) {
   EXPECT_EQ(imported(), true);
 }
 
+TEST_F(FunctionsTest, AreRefusedAtOnceIfTheMachineCannotHoldThem) {
+  for (const char* dry : {"--dry-run", "--no-fit-bias"}) {
+    const auto result = virga({"train", "data.svm", "--engine", "local", "--learning-rate", "0.5", "--workers", "1000",
+                               "--memory", "10GB", dry});
+    EXPECT_NE(result.exit_code, 0) << dry;
+    EXPECT_THAT(result.err, AllOf(ContainsRegex("1000 workers and an evaluation of .* need .*, and this machine has"),
+                                  HasSubstr("fewer workers (--workers)")))
+        << dry;
+  }
+}
+
 TEST_F(FunctionsTest, KeepToTheirBudget) {
   const auto small = train({"--budget", "0.0001"});
   EXPECT_EQ(small.exit_code, 5);

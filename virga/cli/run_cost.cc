@@ -39,10 +39,6 @@ double last_end(const Ledger& ledger) {
   return last;
 }
 
-std::string seconds_text(double seconds) {
-  return format_duration(std::chrono::nanoseconds(std::llround(std::clamp(seconds, 0.0, 9e9) * 1e9)));
-}
-
 std::string amount_text(const Charge& charge) {
   const bool whole = charge.amount == std::floor(charge.amount) && charge.amount < 1e15;
   return whole ? format_count(static_cast<std::uint64_t>(charge.amount)) : fmt::format("{:.4g}", charge.amount);
@@ -58,7 +54,7 @@ std::string wall_text(const nlohmann::json& said) {
     const auto share = 100 * number_at(said, fmt::format("/wall/{}_seconds", part)).value_or(0) / total;
     if (share >= 0.5) shares.push_back(fmt::format("{} {:.0f} %", part, share));
   }
-  return fmt::format("{}: {}", seconds_text(total), fmt::join(shares, ", "));
+  return fmt::format("{}: {}", format_seconds(total), fmt::join(shares, ", "));
 }
 
 std::string by_function(const LedgerSummary& summary, bool with_time) {
@@ -70,7 +66,7 @@ std::string by_function(const LedgerSummary& summary, bool with_time) {
     std::vector<std::string> row{name,
                                  format_count(sums.invocations),
                                  format_count(sums.without_answer),
-                                 seconds_text(sums.paid_seconds),
+                                 format_seconds(sums.paid_seconds),
                                  fmt::format("{:.4g}", sums.gb_seconds),
                                  format_usd(sums.usd),
                                  fmt::format("{:.0f} MB", static_cast<double>(sums.peak_memory_bytes) / 1e6)};
@@ -141,7 +137,7 @@ std::vector<std::string> cost_lines(const RunCost& cost, const PriceTable& table
                                              parts.empty() ? "" : ": ", fmt::join(parts, ", "))};
   if (const auto shares = shares_text(all.groups); !shares.empty()) {
     lines.push_back(fmt::format("functions: {} invocations, {} in all: {}", format_count(all.invocations),
-                                seconds_text(all.seconds), shares));
+                                format_seconds(all.seconds), shares));
   }
   if (!cost.wall_text.empty()) lines.push_back("time: " + cost.wall_text);
   if (all.without_answer > 0) {

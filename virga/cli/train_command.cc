@@ -21,6 +21,7 @@
 #include "virga/cli/run_cost.h"
 #include "virga/cli/signals.h"
 #include "virga/cli/train_display.h"
+#include "virga/cli/train_session.h"
 #include "virga/driver/train_run.h"
 #include "virga/training/evaluation_report.h"
 
@@ -28,8 +29,6 @@ namespace virga {
 namespace {
 
 using nlohmann::json;
-
-constexpr std::string_view kTokenVariable = "VIRGA_CHANNEL_TOKEN";  // of a data store; a secret, and so no option
 
 struct Train {
   std::string what;  // JOB.toml or DATA
@@ -109,13 +108,6 @@ void tell(const TrainOutcome& outcome, const std::optional<RunCost>& cost, const
   session.note(fmt::format("model: {}   run: {}", outcome.model.string(), outcome.run_id));
 }
 
-/// Beside this program.
-std::filesystem::path function_program() {
-  auto path = std::filesystem::read_symlink("/proc/self/exe");
-  path.replace_filename("virga-function");
-  return path;
-}
-
 int run(const TrainRequest& request, Session& session, const StopOnSignal& signals) {
   check_can_write_file(request.job.output.model);
   check_channel(request);
@@ -143,22 +135,11 @@ int run(const TrainRequest& request, Session& session, const StopOnSignal& signa
 
 int train(const Train& train, Session& session) {
   const StopOnSignal signals;
-  const bool is_job = is_job_file(train.what);
-  auto flags = train.flags.settings();
-  if (!is_job) {
-    flags.push_back(
-        {.option = find_option("data", "train"), .value = train.what, .source = Source::kFlag, .origin = "argument"});
-  }
-  auto settings = load_settings(session, is_job ? train.what : "", std::move(flags));
+  const auto settings = job_settings(train.what, train.flags, session);
   std::vector<std::string> warnings;
-  TrainRequest request{
-      make_job(settings, warnings), settings,     session.home(),     usable_cores(),
-      memory_limit() / 4,           std::nullopt, function_program(), session.variable(kTokenVariable)};
+  auto job = make_job(settings, warnings);
   for (const auto& warning : warnings) session.warn(warning);
-  if (request.job.data.train.empty()) {
-    throw Error(ErrorKind::kUsage, fmt::format("{} does not say what to train on", train.what),
-                "set train in its [data] section");
-  }
+  const auto request = train_request(std::move(job), settings, session);
   if (train.dry_run) return dry_run(request, session), 0;
   return run(request, session, signals);
 }

@@ -80,7 +80,7 @@ TEST(PriceTableTest, NamesTheServicesThatHavePrices) {
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kNotFound);
     EXPECT_THAT(error.what(), HasSubstr("'redis'"));
-    EXPECT_THAT(error.what(), HasSubstr("data-store, driver, object-store"));
+    EXPECT_THAT(error.what(), HasSubstr("data-store, driver, machine, object-store"));
   }
 }
 

@@ -12,7 +12,9 @@
 
 #include "virga/base/error.h"
 #include "virga/base/file.h"
+#include "virga/base/memory.h"
 #include "virga/base/system_random.h"
+#include "virga/base/units.h"
 #include "virga/channel/directory_register.h"
 #include "virga/channel/open_channel.h"
 #include "virga/control/run_folder.h"
@@ -642,6 +644,20 @@ class FunctionsRun {
 
 }  // namespace
 
+void check_machine_holds(const FunctionsPlace& place, std::uint32_t workers) {
+  if (place.engine != FunctionsPlace::EngineKind::kLocal) return;
+  constexpr std::uint64_t kMegabyte = 1'000'000;
+  const auto each = ((place.memory_bytes + kMegabyte - 1) / kMegabyte) << 20U;  // as the platform counts megabytes
+  const auto functions = workers + (place.validates ? 1U : 0U);
+  const auto machine = memory_limit();
+  if (each <= machine / functions) return;
+  throw Error(ErrorKind::kTooLarge,
+              fmt::format("{} workers{} of {} need {}, and this machine has {}", workers,
+                          place.validates ? " and an evaluation" : "", format_bytes(place.memory_bytes),
+                          format_bytes(each * functions), format_bytes(machine)),
+              "fewer workers (--workers), or less memory of each (--memory)");
+}
+
 RunBudget lease_run(const FunctionsPlace& place, std::uint32_t workers, Usd paid) {
   RunBudget::Options options{.limit = place.budget.value_or(Usd::most()),
                              .paid = paid,
@@ -666,6 +682,7 @@ TrainingResult train_on_functions(const TrainingRun& run, const FunctionsPlace& 
   if (place.validates && !place.validation) {
     (void)evaluation_memory(run.plan, train.manifest(), SplitName::kValidation, place.memory_bytes);
   }
+  check_machine_holds(place, run.plan.workers);
   const auto ledger = place.resume && std::filesystem::exists(place.ledger) ? read_ledger(place.ledger) : Ledger();
   const auto recorded = price(ledger, builtin_price_table()).total();
   auto budget = lease_run(place, run.plan.workers, std::max(recorded, read_leased(leased_file(place)).value_or(Usd())));

@@ -61,6 +61,10 @@ struct FunctionsPlace {
   std::function<ProcessEngine::Twin(const Payload&)> twin = {};  ///< for tests that start functions twice
 };
 
+/// Throws Error(kTooLarge) if this machine has not the memory for all functions of a local engine at once: they would
+/// be throttled, and wait for each other.
+void check_machine_holds(const FunctionsPlace& place, std::uint32_t workers);
+
 /// The leases of a run: within its budget, or within none.
 [[nodiscard]] RunBudget lease_run(const FunctionsPlace& place, std::uint32_t workers, Usd paid);
 

@@ -38,10 +38,6 @@ std::string text_of(const json& value) {
   return value.is_null() ? "-" : value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-std::string duration_text(double seconds) {
-  return format_duration(std::chrono::nanoseconds(std::llround(std::clamp(seconds, 0.0, 9e9) * 1e9)));
-}
-
 std::string card(std::string_view name, const std::string& value) {
   return fmt::format("<div><dt>{}</dt><dd>{}</dd></div>\n", escape_html(name), escape_html(value));
 }
@@ -62,7 +58,7 @@ std::string head(const ReportInput& input, const LedgerSummary& summary) {
   if (input.base_loss) out += card("loss of the base rate", fmt::format("{:.5g}", *input.base_loss));
   if (!run.history.empty()) {
     out += card("epochs", std::to_string(run.history.back().epoch)) +
-           card("training time", duration_text(run.history.back().seconds));
+           card("training time", format_seconds(run.history.back().seconds));
   }
   if (summary.all.invocations > 0) {
     out += card(input.usd_kind == UsdKind::kEstimated ? "would cost" : "cost", format_usd(summary.bill.total())) +
@@ -133,7 +129,7 @@ std::string time_split(const ReportInput& input, const LedgerSummary& summary) {
          fmt::format(
              "<p class=\"soft\">Of the run from its beginning to its end ({}), along its critical path; "
              "{:.1f} % of it is accounted for.</p>\n",
-             escape_html(duration_text(account.wall_seconds)), 100 * account.accounted_share()) +
+             escape_html(format_seconds(account.wall_seconds)), 100 * account.accounted_share()) +
          share_bar(shares);
 }
 
@@ -166,9 +162,9 @@ std::string by_worker(const LedgerSummary& summary) {
   for (const auto& [worker, sums] : summary.by_worker) {
     if (rows.size() == 200) break;
     rows.push_back({fmt::format("worker {}", worker), format_count(sums.invocations), format_count(sums.without_answer),
-                    format_count(sums.rounds), duration_text(sums.paid_seconds), fmt::format("{:.4g}", sums.gb_seconds),
-                    duration_text(sums.cpu_seconds), format_bytes(sums.peak_memory_bytes), format_bytes(sums.bytes_put),
-                    format_usd(sums.usd)});
+                    format_count(sums.rounds), format_seconds(sums.paid_seconds),
+                    fmt::format("{:.4g}", sums.gb_seconds), format_seconds(sums.cpu_seconds),
+                    format_bytes(sums.peak_memory_bytes), format_bytes(sums.bytes_put), format_usd(sums.usd)});
   }
   return "<details><summary>By worker</summary>\n" +
          html_table({"", "invocations", "no answer", "rounds", "billed", "GB-seconds", "CPU", "peak memory", "sent",
@@ -186,7 +182,7 @@ std::string deaths(const Ledger& ledger) {
     const auto who = record.task == "worker" ? fmt::format("Worker {}, generation {}", record.worker, record.generation)
                                              : fmt::format("Evaluation of epoch {}", record.epoch);
     out += fmt::format("<p>{}</p>\n",
-                       escape_html(fmt::format("{}, after {}: {}", who, duration_text(record.seconds), record.end)));
+                       escape_html(fmt::format("{}, after {}: {}", who, format_seconds(record.seconds), record.end)));
     if (!record.said.empty()) out += fmt::format("<pre>{}</pre>\n", escape_html(record.said));
   }
   if (count == 0) return {};
@@ -297,14 +293,7 @@ std::string report_html(const ReportInput& input) {
   const auto summary = summarise(input.ledger, input.table);
   const auto curve = cost_curve(input.run.history, input.ledger, input.table, input.training_start_seconds);
   const bool functions = !input.ledger.invocations.empty();
-  const auto title = escape_html(input.run.name.empty() ? input.run.id : input.run.name);
-  auto out = fmt::format(
-      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src &#39;none&#39;; style-src "
-      "&#39;unsafe-inline&#39;\">\n<title>{} - Virga</title>\n<style>{}</style>\n</head>\n<body>\n",
-      title, report_style());
-  out += head(input, summary) + losses(input, curve, functions);
+  auto out = head(input, summary) + losses(input, curve, functions);
   if (functions) {
     out +=
         "<h2>Workers</h2>\n<p class=\"soft\">A bar is one invocation from its beginning to its end; its colours are "
@@ -313,7 +302,8 @@ std::string report_html(const ReportInput& input) {
         worker_timeline(input.ledger.invocations, input.wall_seconds) + by_worker(summary) +
         time_split(input, summary) + costs(input, summary) + deaths(input.ledger);
   }
-  return out + test_results(input.test) + settings(input.config) + "</body>\n</html>\n";
+  return html_page(input.run.name.empty() ? input.run.id : input.run.name,
+                   out + test_results(input.test) + settings(input.config));
 }
 
 }  // namespace virga

@@ -71,10 +71,6 @@ std::string legend_entry(const std::string& style, const std::string& text) {
   return fmt::format(R"(<li><span class="key {}"></span>{}</li>)", style, escape_html(text));
 }
 
-std::string duration_text(double seconds) {
-  return format_duration(std::chrono::nanoseconds(std::llround(std::clamp(seconds, 0.0, 9e9) * 1e9)));
-}
-
 std::string share_text(double part, double whole) {
   return fmt::format("{:.1f} %", whole > 0 ? 100 * part / whole : 0.0);
 }
@@ -188,12 +184,12 @@ std::vector<Share> shares_of(const InvocationRecord& record) {
 std::string bar_text(const InvocationRecord& record) {
   auto text = record.task == "worker" ? fmt::format("worker {}, generation {}", record.worker, record.generation)
                                       : fmt::format("evaluation of epoch {}", record.epoch);
-  text += fmt::format(": {} from {}, {}", duration_text(record.seconds), duration_text(record.start_seconds),
+  text += fmt::format(": {} from {}, {}", format_seconds(record.seconds), format_seconds(record.start_seconds),
                       record.init.count() > 0 ? "cold" : "warm or not said");
   if (record.rounds > 0) text += fmt::format(", {} rounds", format_count(record.rounds));
   text += ", " + record.end;
   for (const auto& share : shares_of(record)) {
-    if (share.seconds > 0) text += fmt::format("\n{}: {}", share.name, duration_text(share.seconds));
+    if (share.seconds > 0) text += fmt::format("\n{}: {}", share.name, format_seconds(share.seconds));
   }
   return text;
 }
@@ -276,7 +272,7 @@ std::string share_bar(const std::vector<Share>& shares) {
   out += "</svg>\n<ul class=\"legend\">";
   for (const auto& share : shares) {
     if (share.seconds <= 0) continue;
-    out += legend_entry(share.style, fmt::format("{} {} ({})", share.name, duration_text(share.seconds),
+    out += legend_entry(share.style, fmt::format("{} {} ({})", share.name, format_seconds(share.seconds),
                                                  share_text(share.seconds, whole)));
   }
   return out + "</ul>\n</figure>\n";
@@ -294,8 +290,9 @@ std::string html_table(const std::vector<std::string>& head, const std::vector<s
   return out + "</tbody>\n</table></div>\n";
 }
 
-std::string_view report_style() noexcept {
-  return R"(
+namespace {
+
+constexpr std::string_view kStyle = R"(
 :root { color-scheme: light dark; --ground: #ffffff; --text: #1c2128; --soft: #59636e; --rule: #d6dbe1; --panel: #f5f7f9;
   --train: #2f6fb5; --validation: #c2571a; --base: #8a929b; --start: #8b6bb8; --input: #3f9e8f; --compute: #2f6fb5;
   --communicate: #d39a1e; --wait: #b9c0c8; --keep: #6f9a3d; --rest: #e3e7eb; --unknown: #9c6b53; --lost: #c0392b; --driver: #57606a; }
@@ -328,6 +325,18 @@ polyline.train { stroke: var(--train); }
 polyline.validation { stroke: var(--validation); }
 circle.train, .key.train { fill: var(--train); background: var(--train); }
 circle.validation, .key.validation { fill: var(--validation); background: var(--validation); }
+polyline.series0 { stroke: var(--train); }
+circle.series0, .key.series0 { fill: var(--train); background: var(--train); }
+polyline.series1 { stroke: var(--validation); }
+circle.series1, .key.series1 { fill: var(--validation); background: var(--validation); }
+polyline.series2 { stroke: var(--keep); }
+circle.series2, .key.series2 { fill: var(--keep); background: var(--keep); }
+polyline.series3 { stroke: var(--start); }
+circle.series3, .key.series3 { fill: var(--start); background: var(--start); }
+polyline.series4 { stroke: var(--communicate); }
+circle.series4, .key.series4 { fill: var(--communicate); background: var(--communicate); }
+polyline.series5 { stroke: var(--lost); }
+circle.series5, .key.series5 { fill: var(--lost); background: var(--lost); }
 .key.base { background: var(--base); }
 .part.start, .key.start { fill: var(--start); background: var(--start); }
 .part.input, .key.input { fill: var(--input); background: var(--input); }
@@ -353,6 +362,16 @@ pre { margin: 4px 0; padding: 8px 12px; background: var(--panel); border-radius:
   white-space: pre-wrap; overflow-wrap: anywhere; }
 summary { cursor: pointer; }
 )";
+
+}  // namespace
+
+std::string html_page(std::string_view title, std::string_view body) {
+  return fmt::format(
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src &#39;none&#39;; style-src "
+      "&#39;unsafe-inline&#39;\">\n<title>{} - Virga</title>\n<style>{}</style>\n</head>\n<body>\n{}</body>\n</html>\n",
+      escape_html(title), kStyle, body);
 }
 
 }  // namespace virga

@@ -19,7 +19,7 @@ namespace virga {
 
 struct ChartLine {
   std::string name;
-  std::string style;                              ///< class of the page's style: "train", "validation"
+  std::string style;  ///< class of the page's style: "train", "validation", "series0" to "series5"
   std::vector<std::pair<double, double>> points;  ///< (x, y), finite, x growing
 };
 struct Chart {
@@ -49,7 +49,7 @@ struct Share {
 [[nodiscard]] std::string html_table(const std::vector<std::string>& head,
                                      const std::vector<std::vector<std::string>>& rows);
 
-/// The style of a page.
-[[nodiscard]] std::string_view report_style() noexcept;
+/// A page that stands alone: style inside, no script, nothing that is loaded, light and dark. `title` is escaped here.
+[[nodiscard]] std::string html_page(std::string_view title, std::string_view body);
 
 }  // namespace virga

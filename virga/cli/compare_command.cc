@@ -1,0 +1,286 @@
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "virga/base/error.h"
+#include "virga/base/file.h"
+#include "virga/base/memory.h"
+#include "virga/base/threads.h"
+#include "virga/base/units.h"
+#include "virga/cli/commands.h"
+#include "virga/cli/count_flag.h"
+#include "virga/cli/import_display.h"
+#include "virga/cli/job_flags.h"
+#include "virga/cli/output.h"
+#include "virga/cli/run_cost.h"
+#include "virga/cli/signals.h"
+#include "virga/cli/table.h"
+#include "virga/cli/train_display.h"
+#include "virga/cli/train_session.h"
+#include "virga/driver/comparison.h"
+#include "virga/driver/train_run.h"
+#include "virga/job/presets.h"
+#include "virga/training/function_size.h"
+
+namespace virga {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Compare {
+  std::string what;  // JOB.toml or DATA
+  std::vector<std::string> presets{"single", "functions-ps", "functions-directory"};
+  std::uint64_t repeats = 1;
+  std::string html;
+  JobFlags flags;
+};
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+/// Notes when evaluations are known, and passes all on to the display.
+class Watch final : public TrainObserver {
+ public:
+  explicit Watch(TrainObserver& next) : next_(next) {}
+
+  void started(const TrainStart& start) override {
+    workers_ = start.plan.workers;
+    next_.started(start);
+  }
+  void rate_found(double rate, const std::vector<RateTrial>& trials) override { next_.rate_found(rate, trials); }
+  void progressed(const TrainingProgress& progress) override { next_.progressed(progress); }
+  void functions_changed(const FunctionsStatus& status) override { next_.functions_changed(status); }
+  void evaluated(const EpochReport& report) override {
+    const double loss = report.validation_loss.value_or(report.train_loss);
+    if (std::isfinite(loss)) {
+      points_.push_back(
+          {.seconds = seconds_since(begin_), .epoch = report.epoch, .round = report.round, .loss = loss, .usd = {}});
+    }
+    next_.evaluated(report);
+  }
+  void keep(const TrainingResult& so_far) override { next_.keep(so_far); }
+
+  [[nodiscard]] Clock::time_point begin() const noexcept { return begin_; }
+  [[nodiscard]] std::uint32_t workers() const noexcept { return workers_; }
+  [[nodiscard]] std::vector<ComparedPoint>& points() noexcept { return points_; }
+
+ private:
+  TrainObserver& next_;
+  const Clock::time_point begin_ = Clock::now();
+  std::uint32_t workers_ = 0;
+  std::vector<ComparedPoint> points_;
+};
+
+/// What a run on functions took, by its record.
+void add_functions(ComparedRun& run, const RunCost& cost) {
+  const Spending spending(cost.ledger, builtin_price_table());
+  for (auto& point : run.points) point.usd = spending.until(point.seconds);
+  run.usd = cost.summary.bill.total();
+  const auto& workers = cost.summary.by_task.find("worker");
+  if (workers == cost.summary.by_task.end()) return;
+  run.bytes = workers->second.bytes_put + workers->second.bytes_got;
+  run.cpu_seconds = workers->second.cpu_seconds;
+  run.lifetimes = workers->second.invocations;
+  run.groups = workers->second.groups;
+}
+
+void add_machine(ComparedRun& run, unsigned cores) {
+  const auto& table = builtin_price_table();
+  for (auto& point : run.points) point.usd = machine_usd(table, cores, point.seconds);
+  run.usd = machine_usd(table, cores, run.wall_seconds);
+}
+
+struct Comparing {
+  Session& session;
+  const StopOnSignal& signals;
+  ProgressDisplay& progress;
+};
+
+ComparedRun compare_one(const TrainRequest& request, const JobData& data, ComparedPreset& preset,
+                        const Comparing& all) {
+  ComparedRun run{.seed = request.job.seed};
+  TrainDisplay display(all.progress);
+  Watch watch(display);
+  try {
+    check_channel(request);
+    const auto outcome = virga::train(request, data, watch, all.signals.token());
+    run.run = outcome.run_id;
+    run.ended_by = word_for(outcome.result.reason);
+    run.wall_seconds = seconds_since(watch.begin());
+    run.points = std::move(watch.points());
+    const auto cost = read_run_cost(find_run(request.home, outcome.run_id, RunChoice::kOnly));
+    if (cost) {
+      add_functions(run, *cost);
+    } else {
+      add_machine(run, request.cores);
+    }
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::kInterrupted) throw;
+    run.error = error.what();
+    all.session.warn(fmt::format("{}: {}", preset.name, error.what()));
+  }
+  preset.workers = std::max(preset.workers, watch.workers());
+  return run;
+}
+
+TrainRequest request_of(Settings settings, const Preset& preset, std::uint64_t repeat, const Session& session) {
+  std::vector<Setting> decided = settings_of(preset);
+  const auto* seed = find_option("", "seed");
+  const auto first = std::get<std::uint64_t>(settings.get("", "seed").value);
+  decided.push_back({.option = seed, .value = first + repeat, .source = Source::kFlag, .origin = "compare"});
+  // Each run keeps its model in its record.
+  decided.push_back({.option = find_option("output", "model"),
+                     .value = std::string("/dev/null"),
+                     .source = Source::kFlag,
+                     .origin = "compare"});
+  settings.set(std::move(decided));
+  std::vector<std::string> ignored;  // what has no effect with one preset may have with another
+  auto job = make_job(settings, ignored);
+  return train_request(std::move(job), std::move(settings), session);
+}
+
+std::string seconds_cell(const std::optional<Spread>& spread) { return spread ? format_seconds(spread->median) : "-"; }
+std::string usd_cell(const std::optional<Spread>& spread) {
+  return spread ? format_usd(bounded_usd(spread->median)) : "-";
+}
+std::string ratio_cell(const std::optional<Spread>& one, const std::optional<Spread>& first) {
+  return one && first && first->median > 0 ? fmt::format("{:.2f}x", one->median / first->median) : "-";
+}
+
+std::string text_of(const Comparison& comparison) {
+  const auto loss = common_loss(comparison);
+  std::string text;
+  if (loss) {
+    text = fmt::format("To a loss of {:.5f}, which {}{}:\n\n", *loss,
+                       comparison.wanted_loss ? "the job wants" : "all have reached",
+                       comparison.presets.front().runs.size() > 1 ? " (medians of the runs)" : "");
+  }
+  Table table({{"PRESET"},
+               {"WORKERS", true},
+               {"TIME", true},
+               {"", true},
+               {"USD", true},
+               {"", true},
+               {"ROUNDS", true},
+               {"EXCHANGED", true},
+               {"WHOLE RUN", true},
+               {"BEST LOSS", true}});
+  std::optional<ComparedFigures> first;
+  for (const auto& preset : comparison.presets) {
+    const auto f = figures_of(preset, loss);
+    if (!first) first = f;
+    table.add({preset.name + (preset.oversubscribed ? " *" : ""), std::to_string(preset.workers),
+               seconds_cell(f.seconds), ratio_cell(f.seconds, first->seconds), usd_cell(f.usd),
+               ratio_cell(f.usd, first->usd),
+               f.rounds ? format_count(static_cast<std::uint64_t>(f.rounds->median)) : "-",
+               f.bytes ? format_bytes(static_cast<std::uint64_t>(f.bytes->median)) : "-", seconds_cell(f.wall_seconds),
+               f.best_loss ? fmt::format("{:.5f}", f.best_loss->median) : "-"});
+  }
+  text += table.text() + "\n";
+  for (const auto& line : verdicts(comparison)) text += wrap(line, 100, 2) + "\n";
+  const auto& prices = builtin_price_table();
+  return text +
+         wrap(fmt::format("Dollars: what it would have cost on {} (prices of {}); threads as {} rented cores, at least "
+                          "a minute of them.",
+                          prices.name, prices.date, comparison.cores),
+              100, 2) +
+         "\n";
+}
+
+int compare(const Compare& what, Session& session) {
+  std::vector<const Preset*> wanted;
+  for (const auto& name : what.presets) wanted.push_back(&find_preset(name));
+  if (!what.html.empty()) check_can_write_file(what.html);
+  const StopOnSignal signals;
+  const auto progress = session.make_progress();
+  const Comparing all{session, signals, *progress};
+  const auto settings = job_settings(what.what, what.flags, session);
+  const auto base = request_of(settings, *wanted.front(), 0, session);
+  const auto data =
+      open_job_data(base.job.data, base.job.seed, base.home, import_events(session, *progress), signals.token());
+
+  Comparison comparison{
+      .data = base.job.data.train, .cores = base.cores, .wanted_loss = base.job.stop.target_loss, .presets = {}};
+  for (const auto* preset : wanted) {
+    const auto request = request_of(settings, *preset, 0, session);
+    const bool functions = request.job.functions.engine != "single";
+    const auto size = function_size(request.job.functions, request.cores);
+    comparison.presets.push_back({.name = std::string(preset->name),
+                                  .functions = functions,
+                                  .memory_bytes = size.memory_bytes,
+                                  .vcpus = size.cpus,
+                                  .oversubscribed = functions && size.oversubscribed,
+                                  .runs = {}});
+  }
+  // One after the other and again, so that what changes on this machine meanwhile meets all.
+  bool stopped = false;
+  for (std::uint64_t repeat = 0; repeat < what.repeats && !stopped; ++repeat) {
+    for (std::size_t i = 0; i < wanted.size() && !stopped; ++i) {
+      if (!session.json()) {
+        session.note(fmt::format("-- {} ({} of {})", wanted[i]->name, repeat * wanted.size() + i + 1,
+                                 what.repeats * wanted.size()));
+      }
+      auto run = compare_one(request_of(settings, *wanted[i], repeat, session), data, comparison.presets[i], all);
+      stopped = run.ended_by == word_for(EndReason::kStopped);
+      if (!stopped) comparison.presets[i].runs.push_back(std::move(run));
+    }
+  }
+  progress->finish();
+  if (stopped) {
+    throw Error(ErrorKind::kInterrupted, "the comparison was stopped before its end", "virga runs shows what was run");
+  }
+  if (!what.html.empty()) {
+    write_file_atomically(what.html, as_bytes(comparison_html(comparison, builtin_price_table())));
+    if (!session.json()) session.note("wrote " + what.html);
+  }
+  if (session.json()) {
+    session.print_json(comparison_json(comparison, builtin_price_table()));
+  } else {
+    session.print(text_of(comparison));
+  }
+  const bool failed = std::ranges::any_of(comparison.presets, [](const ComparedPreset& preset) {
+    return std::ranges::any_of(preset.runs, [](const ComparedRun& run) { return !run.error.empty(); });
+  });
+  return failed ? 1 : 0;
+}
+
+std::string preset_lines() {
+  std::string text = "Presets:";
+  for (const auto& preset : presets()) text += fmt::format(" {}: {};", preset.name, preset.help);
+  text.back() = '.';
+  return text;
+}
+
+}  // namespace
+
+void add_compare_command(Program& program) {
+  auto state = std::make_shared<Compare>();
+  auto& app = program.add(
+      "Models",
+      {.name = "compare",
+       .arguments = "JOB.toml | DATA",
+       .summary = "Trains the same job on one machine and on functions, side by side",
+       .details =
+           "Every preset trains the job in turn, with the same data, seed and options, and is compared by when, and "
+           "for how "
+           "many dollars, it reached the same loss: that of --target-loss, or else the lowest that all have reached. "
+           "--budget and --seconds bound every run. What a preset decides outranks flags. " +
+           preset_lines(),
+       .examples = {{"virga compare job.toml", "one machine against functions"},
+                    {"virga compare clicks/ --presets single,functions-ps --repeats 5", "medians over five seeds"},
+                    {"virga compare job.toml --target-loss 0.32 --html comparison.html", "and a page for a browser"}}},
+      [state](Session& session) { return compare(*state, session); });
+  app.add_option("JOB|DATA", state->what, "Job file (*.toml), imported set or raw file")->required();
+  app.add_option("--presets", state->presets, "What to compare; the first is what others are measured by")
+      ->delimiter(',')
+      ->type_name("NAMES");
+  add_count(app, "--repeats", state->repeats, "Runs of each, with seeds one after the other")
+      ->check(CLI::Range(1, 1000));
+  app.add_option("--html", state->html, "Write a self-contained page to this file")->type_name("FILE");
+  state->flags.declare(app);
+}
+
+}  // namespace virga

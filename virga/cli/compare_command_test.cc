@@ -1,0 +1,104 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "virga/base/threads.h"
+#include "virga/cli/program_testing.h"
+
+namespace virga {
+namespace {
+
+using nlohmann::json;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class CompareTest : public testing::Test {
+ protected:
+  CompareTest() {
+    std::string rows;
+    for (int row = 0; row < 600; ++row) {
+      const bool positive = row % 3 == 0;
+      rows += std::string(positive == (row % 10 != 0) ? "1" : "-1") + (positive ? " 1:1" : " 2:1") + "\n";
+    }
+    folder_.write("data.svm", rows);
+  }
+  [[nodiscard]] ProgramResult compare(const std::vector<std::string>& flags) const {
+    std::vector<std::string> arguments{"compare",  "data.svm", "--learning-rate", "0.5",
+                                       "--epochs", "3",        "--batch-size",    "180"};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    return run_program(arguments, folder_.path());
+  }
+  TemporaryFolder folder_;
+};
+
+TEST_F(CompareTest, PutsOneMachineAndFunctionsSideBySide) {
+  const auto result = compare({"--html", "page.html", "--workers", "2"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("To a loss of 0."), HasSubstr("which all have reached"), HasSubstr("1.00x"),
+                                HasSubstr("functions-directory"), HasSubstr("functions lose to one machine here"),
+                                HasSubstr("rented cores")));
+  EXPECT_TRUE(std::filesystem::exists(folder_.path() / "page.html"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "model.safetensors"));
+}
+
+TEST_F(CompareTest, IsADocumentForPrograms) {
+  const auto result = compare({"--json", "--presets", "functions-ps,single", "--repeats", "2", "--workers", "2"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto document = json::parse(result.out);
+  EXPECT_EQ(document["loss_is"], "reached by all");
+  ASSERT_EQ(document["presets"].size(), 2U);
+  const auto& functions = document["presets"][0];
+  EXPECT_EQ(functions["preset"], "functions-ps");
+  EXPECT_EQ(functions["workers"], 2);
+  EXPECT_EQ(functions["seconds_ratio"], 1);
+  EXPECT_EQ(functions["reached"], 2);
+  ASSERT_EQ(functions["runs"].size(), 2U);
+  EXPECT_EQ(functions["runs"][0]["seed"], 1);
+  EXPECT_EQ(functions["runs"][1]["seed"], 2);
+  EXPECT_GT(functions["runs"][0]["bytes"], 0);
+  EXPECT_GT(functions["runs"][0]["usd"], 0);
+  EXPECT_LE(functions["runs"][0]["usd_to_loss"], functions["runs"][0]["usd"]);
+  EXPECT_LE(functions["runs"][0]["seconds_to_loss"], functions["runs"][0]["wall_seconds"]);
+  // The same model by the same rounds.
+  const auto& single = document["presets"][1]["runs"][0];
+  EXPECT_EQ(single["rounds_to_loss"], functions["runs"][0]["rounds_to_loss"]);
+  EXPECT_NEAR(single["best_loss"].get<double>(), functions["runs"][0]["best_loss"].get<double>(), 1e-5);
+  EXPECT_EQ(single["bytes"], 0);
+  const auto runs = json::parse(run_program({"runs", "--json"}, folder_.path()).out);
+  EXPECT_EQ(runs["runs"].size(), 4U);
+}
+
+TEST_F(CompareTest, MarksRunsOnTooFewCores) {
+  const auto workers = std::to_string(3 * usable_cores() + 1);  // of 0.4 of a processor
+  const auto document = json::parse(
+      compare({"--json", "--presets", "functions-ps", "--workers", workers, "--memory", "708MB", "--epochs", "1"}).out);
+  EXPECT_EQ(document["presets"][0]["oversubscribed"], true);
+}
+
+TEST_F(CompareTest, SaysWhoDidNotReachTheWantedLoss) {
+  const auto result = compare({"--presets", "single", "--target-loss", "0.0001"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("To a loss of 0.00010, which the job wants"),
+                                HasSubstr("single: 1 of 1 runs did not reach the loss")));
+}
+
+TEST_F(CompareTest, GoesOnWithoutThosePresetsThatFail) {
+  const auto result = compare({"--presets", "single,functions-ps", "--memory", "1MB", "--json"});
+  EXPECT_EQ(result.exit_code, 1);
+  const auto document = json::parse(result.out);
+  EXPECT_EQ(document["presets"][0]["runs"][0]["error"], nullptr);
+  EXPECT_THAT(document["presets"][1]["runs"][0]["error"].get<std::string>(), HasSubstr("is too small"));
+}
+
+TEST_F(CompareTest, RefusesWhatItDoesNotKnow) {
+  const auto unknown = compare({"--presets", "singel"});
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_THAT(unknown.err, AllOf(HasSubstr("no preset 'singel'"), HasSubstr("did you mean single?")));
+  EXPECT_EQ(compare({"--repeats", "0"}).exit_code, 2);
+  EXPECT_EQ(compare({"--html", "/nowhere/page.html"}).exit_code, 2);
+  EXPECT_THAT(run_program({"runs", "--json"}, folder_.path()).err, IsEmpty());
+}
+
+}  // namespace
+}  // namespace virga
