@@ -26,8 +26,8 @@ function(virga_room name)
     add_library(virga_${name} STATIC ${sources})
     target_sources(virga_${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${CMAKE_SOURCE_DIR} FILES ${headers})
     target_link_libraries(virga_${name} PUBLIC virga_flags ${arg_DEPENDS} ${arg_LIBRARIES} Threads::Threads)
-    if(VIRGA_SANITIZE AND NOT name MATCHES "^(math|batch|model|optimizer|data|collective|exchange|training)$")
-      target_compile_options(virga_${name} PRIVATE -O0)  # it does not calculate: to optimise it takes longer than its tests
+    if(VIRGA_SANITIZE AND name MATCHES "^(cost|job|engine|policy|driver|cli)$")
+      target_compile_options(virga_${name} PRIVATE -O0)  # no part of a worker: to optimise it takes longer than its tests
     endif()
     if(VIRGA_TESTS)
       set_target_properties(virga_${name} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)

@@ -106,6 +106,7 @@ TEST_F(FunctionsRunBudgetTest, StopsBeforeMoreIsSpentAndGoesOnWithALargerOne) {
   EXPECT_EQ(read_leased(place_.folder / "leased.json"), spent());
   place_.resume = true;
   place_.budget = Usd::of(1);
+  place_.lifetime = 60s;
   for (const auto& report : part.history) place_.reported.insert(report.round);
   const auto rest = on_processes(run);
   EXPECT_EQ(rest.result.parameters, expected.result.parameters);
