@@ -8,6 +8,9 @@ Measures, all from outside the engine:
             that does nothing
   cpu       processor time of a busy function, as the kernel counts it, against its share (MB / 1,769)
   memory    what a function that allocates without end held when it was killed, against its limit
+  step      from a client's request to the first gradient that a worker of virga-function has applied, cold and warm, at
+            1,769 MB: click logs, batch 1,000, a run of one worker over a folder. Counted from outside, less what the
+            function did after its first step by its own log; so the way back of the answer is in it
   idle      processor time and resident memory of the engine, with N instances that wait for an event and as many under
             way as --active says, each of which sleeps a second and is invoked again
 
@@ -18,11 +21,13 @@ slower.
 
 import argparse
 import base64
+import glob
 import io
 import json
 import os
 import re
 import selectors
+import shutil
 import signal
 import socket
 import statistics
@@ -43,9 +48,10 @@ TICKS = os.sysconf("SC_CLK_TCK")
 class Engine:
     """A `virga engine` of its own, and signed requests to it over connections that are kept."""
 
-    def __init__(self, program, folder):
+    def __init__(self, program, folder, flags=()):
         environment = dict(os.environ, VIRGA_HOME=folder)
-        command = [program, "engine", "--listen", "tcp:127.0.0.1:0", "--json", "--memory", "none", "--concurrency", "2000"]
+        command = [program, "engine", "--listen", "tcp:127.0.0.1:0", "--json", "--memory", "none", "--concurrency", "2000",
+                   *flags]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
         self.facts = json.loads(self.process.stdout.readline())
         self.url = self.facts["endpoint_url"]
@@ -118,13 +124,7 @@ def read_answer(connection):
 def make_zip(folder):
     program = os.path.join(folder, "bootstrap")
     subprocess.run(["g++", "-std=c++20", "-O2", "-static", "-o", program, HERE + "/local_engine_bootstrap.cc"], check=True)
-    memory = io.BytesIO()
-    with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as archive:
-        entry = zipfile.ZipInfo("bootstrap")
-        entry.external_attr = 0o755 << 16
-        with open(program, "rb") as file:
-            archive.writestr(entry, file.read(), zipfile.ZIP_DEFLATED)
-    return memory.getvalue()
+    return zip_of(program)
 
 
 def report_of(headers):
@@ -159,6 +159,68 @@ def latency(engine, zip_bytes):
         warm += [timed(engine, name, {}, connection)[1] for _ in range(10)]
         engine.delete(name)
     return {"cold_ms": quantiles(cold), "warm_ms": quantiles(warm)}
+
+
+def zip_of(program):
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as archive:
+        entry = zipfile.ZipInfo("bootstrap")
+        entry.external_attr = 0o755 << 16
+        with open(program, "rb") as file:
+            archive.writestr(entry, file.read(), zipfile.ZIP_DEFLATED)
+    return memory.getvalue()
+
+
+def abandoned_run(binaries, folder):
+    """The folder of a run whose driver was killed before its first checkpoint."""
+    environment = dict(os.environ, VIRGA_HOME=folder)
+    virga = os.path.join(binaries, "virga")
+    clicks = os.path.join(folder, "clicks")
+    subprocess.run([virga, "generate", "ctr", "--rows", "100000", "--to", clicks, "-q"], check=True, env=environment)
+    command = [virga, "train", clicks, "-q", "--engine", "process", "--workers", "1", "--channel", "directory",
+               "--batch-size", "1000", "--learning-rate", "0.5", "--epochs", "1000000", "--patience", "0", "--out", "/dev/null"]
+    driver = subprocess.Popen(command, env=environment, start_new_session=True, cwd=folder)
+    deadline = time.monotonic() + 20
+    found = []
+    while not found and time.monotonic() < deadline:
+        time.sleep(0.05)
+        found = glob.glob(os.path.join(folder, "runs", "*", "functions", "registers", "worker*"))
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    subprocess.run(["pkill", "-KILL", "-f", folder])
+    assert found, "no worker has begun"
+    return os.path.dirname(os.path.dirname(found[0]))
+
+
+def step(binaries, folder):
+    run = abandoned_run(binaries, folder)
+    payload = {"version": 1, "run": run, "task": "worker", "worker": 0, "generation": 1, "epoch": 0, "lifetime_ms": 400}
+    package = zip_of(os.path.join(binaries, "virga-function"))
+    engine = Engine(os.path.join(binaries, "virga"), folder, ["--writable", folder])
+    cold, warm = [], []
+
+    def one():
+        for name in glob.glob(os.path.join(run, "registers", "worker*")):  # nobody has been this worker before
+            shutil.rmtree(name) if os.path.isdir(name) else os.remove(name)
+        before = time.monotonic_ns()
+        status, headers, body = engine.invoke("worker", payload, connection)
+        outside = (time.monotonic_ns() - before) / 1e6
+        log = base64.b64decode(headers["x-amz-log-result"]).decode()
+        assert status == 200 and json.loads(body)["end"] == "continue", (body, log)
+        first = float(re.search(r"first step applied after ([\d.]+) ms", log).group(1))
+        return outside - report_of(headers)["duration_ms"] + first
+
+    try:
+        connection = engine.connect()
+        for _ in range(15):
+            engine.create("worker", package, 1769)
+            time.sleep(0.05)  # as between runs: the engine has a sandbox ready
+            cold.append(one())
+            warm += [one() for _ in range(3)]
+            engine.delete("worker")
+    finally:
+        engine.close()
+    return {"cold_ms": quantiles(cold), "warm_ms": quantiles(warm), "package_bytes": len(package)}
 
 
 def billing(engine, zip_bytes):
@@ -300,9 +362,10 @@ def main():
     parser.add_argument("--idle", type=int, default=1000)
     parser.add_argument("--active", type=int, default=64)
     parser.add_argument("--seconds", type=int, default=10)
-    parser.add_argument("--only", default="latency,billing,cpu,memory,idle")
+    parser.add_argument("--only", default="latency,step,billing,cpu,memory,idle")
     parser.add_argument("--json", action="store_true")
     flags = parser.parse_args()
+    flags.bin = os.path.abspath(flags.bin)
     with tempfile.TemporaryDirectory() as folder:
         zip_bytes = make_zip(folder)
         result = {"load_at_start": os.getloadavg()[0], "cores": os.cpu_count(), "package_bytes": len(zip_bytes)}
@@ -310,6 +373,11 @@ def main():
                  "cpu": lambda e: cpu(e, zip_bytes, flags.seconds), "memory": lambda e: memory(e, zip_bytes),
                  "idle": lambda e: idle(e, zip_bytes, flags.idle, flags.active, flags.seconds)}
         for name in flags.only.split(","):
+            if name == "step":
+                result[name] = step(flags.bin, folder)
+                if not flags.json:
+                    print(name, json.dumps(result[name], indent=1), file=sys.stderr)
+                continue
             engine = Engine(os.path.join(flags.bin, "virga"), folder)
             try:
                 result["sandbox"] = engine.facts["sandbox"]

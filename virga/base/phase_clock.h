@@ -3,6 +3,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 namespace virga {
@@ -48,12 +49,22 @@ class PhaseClock {
     const auto now = Clock::now();
     times_.add(phase, now - last_);
     last_ = now;
+    auto& first = first_[static_cast<std::size_t>(phase)];
+    if (first == Clock::time_point()) first = now;
+  }
+  /// From construction to the end of the first lap in `phase`; none yet.
+  [[nodiscard]] std::optional<PhaseTimes::Duration> first(WorkPhase phase) const noexcept {
+    const auto end = first_[static_cast<std::size_t>(phase)];
+    if (end == Clock::time_point()) return std::nullopt;
+    return end - begin_;
   }
   [[nodiscard]] const PhaseTimes& times() const noexcept { return times_; }
 
  private:
   using Clock = std::chrono::steady_clock;
-  Clock::time_point last_ = Clock::now();
+  Clock::time_point begin_ = Clock::now();
+  Clock::time_point last_ = begin_;
+  std::array<Clock::time_point, kWorkPhases> first_{};
   PhaseTimes times_;
 };
 

@@ -379,7 +379,7 @@ TEST_F(HeldSandboxTest, BoundsTmp) {
 
 TEST_F(HeldSandboxTest, CountsFilesInTmpAsMemory) {
   if (!has(maker_.powers().files, "files") || !has(maker_.powers().memory, "memory")) return;
-  auto spec = shell("head -c 200000000 /dev/zero > /tmp/big; echo written");
+  auto spec = shell("head -c 200000000 /dev/zero > /tmp/big && echo written");
   spec.memory_bytes = 48 * kMiB;
   const auto ran = run(maker_, spec);
   EXPECT_TRUE(ran.end.out_of_memory) << ran.output;

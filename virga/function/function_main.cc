@@ -82,7 +82,7 @@ int answer_platform(const std::string& platform_address, const std::string& toke
     const virga::FunctionParts parts = {.task =
                                             [&](const virga::Payload& payload) {
                                               if (std::exchange(is_warm, true)) virga::forget_peak_memory();
-                                              auto answer = virga::run_task(payload, token, charged);
+                                              auto answer = virga::run_task(payload, token, charged, log_line);
                                               charged.cpu_seconds += answer.cpu_seconds;
                                               return answer;
                                             },
@@ -97,7 +97,7 @@ int answer_platform(const std::string& platform_address, const std::string& toke
 int answer_one_payload(const std::string& source, const std::string& token) {
   virga::Answer answer;
   try {
-    answer = virga::run_task(virga::decode_payload(read_payload(source)), token);
+    answer = virga::run_task(virga::decode_payload(read_payload(source)), token, {}, log_line);
   } catch (const virga::Error& error) {
     answer = {.end = "error",
               .error_kind = std::string(virga::to_string(error.kind())),

@@ -1,9 +1,12 @@
 #include "virga/function/run_task.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <exception>
 #include <memory>
+
+#include <fmt/format.h>
 
 #include "virga/base/crash_point.h"
 #include "virga/base/error.h"
@@ -28,7 +31,9 @@ WorkerJob read_job(const ObjectStore& run) {
   return decode_worker_job(as_text(bytes));
 }
 
-Answer work(const Payload& payload, ObjectStore& run, const std::string& token) {
+using Log = std::function<void(std::string_view)>;
+
+Answer work(const Payload& payload, ObjectStore& run, const std::string& token, const Log& log) {
   PhaseClock clock;
   const auto end_of_life = Deadline::in(payload.lifetime - leaving_margin(payload.lifetime));
   const auto job = read_job(run);
@@ -37,6 +42,10 @@ Answer work(const Payload& payload, ObjectStore& run, const std::string& token) 
   const WorkerPlace place{job,         payload.member, run, registers, *channel, kernels(best_simd_level()),
                           end_of_life, clock};
   const auto work = run_function_worker(place);
+  if (const auto first = clock.first(WorkPhase::kApply); first && log) {
+    log(fmt::format("worker {} generation {}: first step applied after {:.3f} ms", payload.member.worker,
+                    payload.member.generation, std::chrono::duration<double, std::milli>(*first).count()));
+  }
   const auto& traffic = work.traffic;
   return {.end = std::string(to_string(work.end)),
           .work = Answer::Work{.view = work.view,
@@ -62,10 +71,10 @@ Answer evaluate(const Payload& payload, const ObjectStore& run) {
   return {.end = "evaluated", .loss = std::isfinite(loss) ? std::optional(loss) : std::nullopt};
 }
 
-Answer try_task(const Payload& payload, const std::string& token) noexcept {
+Answer try_task(const Payload& payload, const std::string& token, const Log& log) noexcept {
   try {
     const auto run = open_object_store(payload.run);
-    return payload.task == "worker" ? work(payload, *run, token) : evaluate(payload, *run);
+    return payload.task == "worker" ? work(payload, *run, token, log) : evaluate(payload, *run);
   } catch (const Error& error) {
     return {.end = "error",
             .error_kind = std::string(to_string(error.kind())),
@@ -78,8 +87,9 @@ Answer try_task(const Payload& payload, const std::string& token) noexcept {
 
 }  // namespace
 
-Answer run_task(const Payload& payload, const std::string& token, const ProcessUsage& charged) noexcept {
-  auto answer = try_task(payload, token);
+Answer run_task(const Payload& payload, const std::string& token, const ProcessUsage& charged,
+                const Log& log) noexcept {
+  auto answer = try_task(payload, token, log);
   const auto usage = process_usage();
   answer.cpu_seconds = usage.cpu_seconds - charged.cpu_seconds;
   answer.peak_memory_bytes = usage.peak_memory_bytes;
