@@ -60,6 +60,10 @@ TEST_F(FunctionsTest, EndWithWhatTheyWouldHaveCost) {
   EXPECT_GT(cost["usd"], 0);
   EXPECT_EQ(cost["workers"].size(), 2);
   EXPECT_EQ(json::parse(virga({"show", "--json"}).out)["run"]["cost"]["usd"], cost["usd"]);
+  ASSERT_EQ(virga({"show", "--html", "page.html"}).exit_code, 0);
+  const auto page = shell("cat page.html").out;
+  EXPECT_THAT(page, AllOf(HasSubstr("loss of the base rate"), ContainsRegex("base rate [0-9.]+<"),
+                          ContainsRegex("key driver\"></span>driver ")));
 }
 
 TEST_F(FunctionsTest, DryRunPlansWithoutARecordOrAnImport) {

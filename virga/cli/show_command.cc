@@ -157,14 +157,32 @@ std::string text_of(const Run& run, const json& config, const std::optional<RunC
   return text + "\n" + history_table(run) + history_plots(run, cost, session);
 }
 
+/// What the driver did itself, as far as its report (functions_json) is what it should be.
+std::vector<DriverStretch> driver_stretches(const json& functions) {
+  std::vector<DriverStretch> stretches;
+  if (!functions.is_object() || !functions.contains("driver") || !functions["driver"].is_array()) return stretches;
+  for (const auto& one : functions["driver"]) {
+    try {
+      stretches.push_back({.what = one.at("what").get<std::string>(),
+                           .start_seconds = one.at("start_seconds").get<double>(),
+                           .seconds = one.at("seconds").get<double>()});
+    } catch (const json::exception&) {
+      return {};
+    }
+  }
+  return stretches;
+}
+
 void write_page(const Run& run, const json& config, std::optional<RunCost> cost, const std::string& file) {
   ReportInput input{.run = run,
                     .config = config,
                     .test = read_run_test(run),
                     .ledger = {},
                     .table = builtin_price_table(),
-                    .driver = {},
+                    .driver = driver_stretches(read_run_functions(run)),
                     .base_loss = {}};
+  const json::json_pointer base("/resolved/model.base_loss");
+  if (config.contains(base) && config[base].is_number()) input.base_loss = config[base].get<double>();
   if (cost) {
     input.ledger = std::move(cost->ledger);
     input.training_start_seconds = cost->training_start_seconds;

@@ -270,6 +270,7 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
   try {
     record.resolve({{"data.train_checksum", fmt::format("{:08x}", manifest_checksum(data.manifest))},
                     {"model.kind", to_string(run.plan.model.kind)},
+                    {"model.base_loss", run.plan.constant_loss},
                     {"optimizer.batch_size", run.plan.batch_size},
                     {"functions.workers", run.plan.workers}});
     // Rows that are seen once need not be kept: then the same memory serves for all.
