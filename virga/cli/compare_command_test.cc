@@ -91,6 +91,16 @@ TEST_F(CompareTest, GoesOnWithoutThosePresetsThatFail) {
   EXPECT_THAT(document["presets"][1]["runs"][0]["error"].get<std::string>(), HasSubstr("is too small"));
 }
 
+TEST_F(CompareTest, ShowsWhatIsThereWhenItIsStopped) {
+  const auto result = run_program(
+      {"-c",
+       "set -m; mkfifo events; virga compare data.svm --epochs 100000000 --patience 0 --learning-rate 0.1 "
+       "--progress jsonl 2> events & run=$!; exec 3< events; grep -m 1 evaluated <&3 > first; cat <&3 > rest & "
+       "kill -INT $run; wait $run; echo exit $?"},
+      folder_.path(), {}, "/bin/bash");
+  EXPECT_THAT(result.out, AllOf(HasSubstr("exit 130\n"), HasSubstr("PRESET"), HasSubstr("functions-ps"))) << result.err;
+}
+
 TEST_F(CompareTest, RefusesWhatItDoesNotKnow) {
   const auto unknown = compare({"--presets", "singel"});
   EXPECT_EQ(unknown.exit_code, 2);
