@@ -8,8 +8,6 @@
 
 #include "virga/base/error.h"
 #include "virga/base/file.h"
-#include "virga/base/memory.h"
-#include "virga/base/threads.h"
 #include "virga/base/units.h"
 #include "virga/cli/commands.h"
 #include "virga/cli/count_flag.h"

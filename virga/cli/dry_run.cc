@@ -47,16 +47,9 @@ Pattern pattern_of(const Job& job, std::uint32_t workers) {
 
 /// Of an invocation: a budget may shorten it. Throws if it is too small.
 std::chrono::milliseconds lifetime_of(const Outlook& outlook, bool validates) {
-  const auto& job = outlook.job;
-  FunctionsPlace place;
+  auto place = place_of(outlook.job);
   place.validates = validates;
-  place.channel = job.exchange.channel == "directory" ? FunctionsPlace::ChannelKind::kDirectory
-                                                      : FunctionsPlace::ChannelKind::kDataStore;
-  if (job.exchange.channel.starts_with("ps:")) place.store = job.exchange.channel;
-  place.lifetime = std::chrono::duration_cast<std::chrono::milliseconds>(job.functions.lifetime);
   place.memory_bytes = outlook.size.memory_bytes;
-  if (job.stop.usd) place.budget = Usd::of(*job.stop.usd);
-  if (job.functions.engine == "local") place.engine = FunctionsPlace::EngineKind::kLocal;
   check_machine_holds(place, outlook.size.workers);
   return lease_run(place, outlook.size.workers, Usd()).lifetime();
 }

@@ -14,7 +14,6 @@
 #include "virga/base/version.h"
 #include "virga/control/run_folder.h"
 #include "virga/data/schedule.h"
-#include "virga/driver/functions_run.h"
 #include "virga/driver/meter.h"
 #include "virga/driver/run_record.h"
 #include "virga/ps/client.h"
@@ -133,12 +132,11 @@ std::string absolute_uri(const std::string& uri) {
 FunctionsPlace functions_place(const TrainRequest& request, const JobData& data, const RunRecord& record,
                                bool validates, const TrainingPlan& plan, std::chrono::steady_clock::time_point began) {
   const auto& job = request.job;
-  FunctionsPlace place;
+  auto place = place_of(job);
   place.run_id = record.id();
   place.folder = resume_folder(std::filesystem::absolute(record.folder()));
   place.origin = began;
   place.ledger = ledger_path(record.folder());
-  if (job.stop.usd) place.budget = Usd::of(*job.stop.usd);
   place.settings = settings_text(request.settings, std::filesystem::current_path());
   place.resume = request.resume.has_value();
   if (place.resume) {
@@ -146,20 +144,14 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
   }
   place.program = request.function_program;
   place.cores = request.cores;
-  place.engine =
-      job.functions.engine == "local" ? FunctionsPlace::EngineKind::kLocal : FunctionsPlace::EngineKind::kProcess;
   place.data = absolute_uri(data.train.uri);
   if (data.validation) place.validation = absolute_uri(data.validation->uri);
   place.validates = validates;
-  place.channel = job.exchange.channel == "directory" ? FunctionsPlace::ChannelKind::kDirectory
-                                                      : FunctionsPlace::ChannelKind::kDataStore;
-  place.store = store_address(job);
   place.store_token = request.channel_token;
   place.pattern = default_pattern(plan.workers);
   for (const auto pattern : kPatterns) {
     if (job.exchange.pattern == to_string(pattern)) place.pattern = pattern;
   }
-  place.lifetime = std::chrono::duration_cast<std::chrono::milliseconds>(job.functions.lifetime);
   auto functions = job.functions;
   functions.workers = plan.workers;
   place.memory_bytes = function_size(functions, request.cores).memory_bytes;
@@ -206,6 +198,16 @@ void check_channel(const TrainRequest& request) {
                     ? "set the variable VIRGA_CHANNEL_TOKEN to what the store was started with, or to nothing"
                     : fmt::format("start it with: virga-ps --listen {}", address));
   }
+}
+
+FunctionsPlace place_of(const Job& job) {
+  FunctionsPlace place;
+  if (job.functions.engine == "local") place.engine = FunctionsPlace::EngineKind::kLocal;
+  if (job.exchange.channel == "directory") place.channel = FunctionsPlace::ChannelKind::kDirectory;
+  place.store = store_address(job);
+  place.lifetime = std::chrono::duration_cast<std::chrono::milliseconds>(job.functions.lifetime);
+  if (job.stop.usd) place.budget = Usd::of(*job.stop.usd);
+  return place;
 }
 
 std::filesystem::path resume_folder(const std::filesystem::path& run_folder) { return run_folder / "functions"; }

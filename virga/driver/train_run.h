@@ -9,6 +9,7 @@
 
 #include "virga/driver/data_set.h"
 #include "virga/driver/functions_report.h"
+#include "virga/driver/functions_run.h"
 #include "virga/driver/run_record.h"
 #include "virga/driver/single_engine.h"
 #include "virga/job/settings.h"
@@ -30,6 +31,9 @@ struct TrainRequest {
 /// Throws Error if the job names a data store (exchange.channel = "ps:ADDRESS") that does not answer or refuses the
 /// token.
 void check_channel(const TrainRequest& request);
+
+/// What a job says of where its functions work and what they may cost; all else is as FunctionsPlace has it.
+[[nodiscard]] FunctionsPlace place_of(const Job& job);
 
 /// What a run on functions works in, and what a stopped or dead one leaves: all that is needed to go on.
 [[nodiscard]] std::filesystem::path resume_folder(const std::filesystem::path& run_folder);
