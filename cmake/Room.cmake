@@ -3,7 +3,9 @@
 # One room, one static library `virga_<name>` of all its *.cc; `virga_<name>_test` of its *_test.cc (label "fast"; files named
 # *_slow_test.cc make `virga_<name>_slow_test`, label "slow"); a program for each *_bench.cc and each *_fuzz.cc.
 # With CMAKE_UNITY_BUILD (the sanitizers' presets: half the time to build) all files of a target are compiled as one, but
-# for those that are named as ALONE: they have local names that a neighbour has too.
+# for those that are named as ALONE: they have local names that a neighbour has too. With VIRGA_UNITY_TESTS (preset release)
+# this holds for tests, and some files at a time of the rooms below that no function contains: a program of other rooms that
+# are one file each would be twice as large.
 # Every header is compiled alone when VIRGA_TESTS is on (target all_verify_interface_header_sets).
 function(virga_room name)
   cmake_parse_arguments(arg "" "" "DEPENDS;LIBRARIES;ALONE" ${ARGN})
@@ -26,8 +28,12 @@ function(virga_room name)
     add_library(virga_${name} STATIC ${sources})
     target_sources(virga_${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${CMAKE_SOURCE_DIR} FILES ${headers})
     target_link_libraries(virga_${name} PUBLIC virga_flags ${arg_DEPENDS} ${arg_LIBRARIES} Threads::Threads)
-    if(VIRGA_SANITIZE AND name MATCHES "^(cost|job|engine|policy|driver|cli)$")
-      target_compile_options(virga_${name} PRIVATE -O0)  # no part of a worker: to optimise it takes longer than its tests
+    if(VIRGA_UNITY_TESTS AND name MATCHES "^(engine|policy|driver|cli)$")
+      set_target_properties(virga_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 12)
+      target_link_libraries(virga_${name} PRIVATE virga_unity_flags)
+    endif()
+    if(VIRGA_SANITIZE AND NOT name MATCHES "^(math|batch|model|optimizer|data|collective|exchange|training)$")
+      virga_compile_quickly(virga_${name})  # to optimise them takes longer than their tests
     endif()
     if(VIRGA_TESTS)
       set_target_properties(virga_${name} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
@@ -55,20 +61,40 @@ function(virga_room name)
   endif()
 endfunction()
 
+# virga_compile_quickly(<target>), with sanitizers: not optimised, and without those checks for undefined behaviour that are at
+# each access: they double the time to compile and the size, and what is behind a wrong pointer the address sanitizer finds.
+function(virga_compile_quickly target)
+  target_compile_options(${target} PRIVATE -O0)
+  if(VIRGA_SANITIZE MATCHES undefined AND NOT VIRGA_FUZZ)
+    target_compile_options(${target} PRIVATE -fno-sanitize=null,vptr,alignment,object-size)
+  endif()
+endfunction()
+
 # virga_test(<program> <label> <sources> <library>): a GoogleTest program, registered test by test with ctest under `label`.
 function(virga_test program label sources library)
   list(FILTER sources EXCLUDE REGEX "^$")
   if(sources)
     add_executable(${program} ${sources})
     target_link_libraries(${program} PRIVATE ${library} GTest::gmock GTest::gtest_main)
+    if(VIRGA_UNITY_TESTS)
+      set_target_properties(${program} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
+      target_link_libraries(${program} PRIVATE virga_unity_flags)
+    endif()
     # What is tested is optimised; the tests themselves only cost time to compile.
     if(VIRGA_SANITIZE)
-      target_compile_options(${program} PRIVATE -O0)
+      virga_compile_quickly(${program})
     else()
       target_compile_options(${program} PRIVATE $<$<CONFIG:Release>:-O1>)
     endif()
     set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-    add_test(NAME ${program} COMMAND ${program})
+    # The longest in two halves, which run beside each other.
+    set(names ${program})
+    if(program STREQUAL virga_driver_slow_test)
+      set(names ${program}_1 ${program}_2)
+    endif()
+    foreach(name IN LISTS names)
+      add_test(NAME ${name} COMMAND ${program})
+    endforeach()
     set(labels ${label})
     if(label STREQUAL fast)
       add_dependencies(fast_tests ${program})
@@ -77,8 +103,16 @@ function(virga_test program label sources library)
         list(APPEND labels threads)
       endif()
     endif()
-    set_tests_properties(${program} PROPERTIES LABELS "${labels}" TIMEOUT 600
-      ENVIRONMENT "VIRGA_SOURCE_DIR=${CMAKE_SOURCE_DIR};VIRGA_BIN_DIR=${CMAKE_BINARY_DIR}/bin")
+    set(environment "VIRGA_SOURCE_DIR=${CMAKE_SOURCE_DIR};VIRGA_BIN_DIR=${CMAKE_BINARY_DIR}/bin")
+    set(shard 0)
+    foreach(name IN LISTS names)
+      set(shards "")
+      if(program STREQUAL virga_driver_slow_test)
+        set(shards ";GTEST_TOTAL_SHARDS=2;GTEST_SHARD_INDEX=${shard}")
+        math(EXPR shard "${shard} + 1")
+      endif()
+      set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT 600 ENVIRONMENT "${environment}${shards}")
+    endforeach()
   endif()
 endfunction()
 
@@ -95,6 +129,9 @@ function(virga_fuzzer source library)
   add_executable(${program} ${source})
   set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
   target_link_libraries(${program} PRIVATE ${library})
+  if(VIRGA_SANITIZE AND NOT VIRGA_FUZZ)
+    virga_compile_quickly(${program})
+  endif()
   set(corpus ${folder}/${program}_corpus)
   if(VIRGA_FUZZ AND CMAKE_CXX_COMPILER_ID MATCHES Clang)
     target_link_options(${program} PRIVATE -fsanitize=fuzzer)

@@ -15,6 +15,7 @@ enum class Purpose : std::uint32_t {
   kInitialise = 4,  ///< first values of parameters
   kGenerate = 5,    ///< synthetic data
   kSample = 6,      ///< sample for the search of a learning rate
+  kSteps = 7,       ///< order of steps in a pass, where ranks have fixed shares
   kTest = 1000,     ///< tests and benchmarks
 };
 

@@ -23,6 +23,15 @@ class SharedBytes {
     fill(std::span(data.get(), size));
     return {std::move(data), size};
   }
+  /// The first `size` of `data`, which nobody changes any more, and whose deleter may keep the memory for the next.
+  [[nodiscard]] static SharedBytes over(std::shared_ptr<const std::byte[]> data, std::size_t size) {
+    return {std::move(data), size};
+  }
+  /// Without copying them.
+  [[nodiscard]] static SharedBytes of(Bytes bytes) {
+    const auto owner = std::make_shared<Bytes>(std::move(bytes));
+    return {std::shared_ptr<const std::byte[]>(owner, owner->data()), owner->size()};
+  }
   [[nodiscard]] static SharedBytes copy_of(ByteView bytes) {
     return make(bytes.size(), [&](std::span<std::byte> to) {
       if (!bytes.empty()) std::memcpy(to.data(), bytes.data(), bytes.size());

@@ -8,11 +8,12 @@
 namespace virga {
 
 /// What one rank adds to one table in one round. Sparse: `keys` ascending and unique, `values` [keys x width]. Whole
-/// (`keys` empty and `whole`): `values` [rows x width].
+/// (`keys` empty and `whole`): `values` [rows x width]. A table of doubles has them in `doubles` instead.
 struct TableContribution {
   bool whole = false;
   std::vector<std::uint32_t> keys;
   std::vector<float> values;
+  std::vector<double> doubles = {};
   bool operator==(const TableContribution&) const = default;
 };
 

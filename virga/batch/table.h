@@ -15,6 +15,7 @@ struct TableSpec {
   std::uint32_t width = 1;
   bool regularised = true;  ///< does l1/l2 apply? Never to a bias.
   bool sparse = false;      ///< is it read and updated by the keys of a mini-batch (true), or always whole (false)?
+  bool doubles = false;     ///< are its values doubles? Only those of a Contribution may be, never parameters.
 
   [[nodiscard]] std::size_t size() const noexcept { return std::size_t{rows} * width; }
   bool operator==(const TableSpec&) const = default;
@@ -38,6 +39,7 @@ struct Tables {
 /// sparse table, [rows x width] for any other.
 struct CompactParameters {
   std::vector<std::vector<float>> tables;
+  std::uint64_t version = 0;  ///< of values that stay for many rounds: of two that differ, never the same; else 0
 };
 
 }  // namespace virga

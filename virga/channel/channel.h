@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "virga/base/deadline.h"
 #include "virga/base/shared_bytes.h"
@@ -84,7 +85,9 @@ class Channel {
   [[nodiscard]] virtual const std::string& uri() const noexcept = 0;
 };
 
-/// Throws Error(kDeadlineExceeded): so many of `keys` have not come, the first of which are named.
-[[noreturn]] void throw_missing(const Channel& channel, std::span<const MessageKey> missing);
+/// Throws Error(kDeadlineExceeded): so many of `keys` have not come, the first of which are named; and `because`, if it
+/// is known.
+[[noreturn]] void throw_missing(const Channel& channel, std::span<const MessageKey> missing,
+                                std::string_view because = {});
 
 }  // namespace virga

@@ -46,29 +46,6 @@ void check_key(const Channel& channel, const MessageKey& key) {
               fmt::format("{}: a part's number is too large to cut it further: {}", channel.uri(), to_string(key)));
 }
 
-/// Hands out consecutive pieces of the concatenation of some buffers.
-class Cutter {
- public:
-  explicit Cutter(std::span<const ByteView> from) : from_(from) {}
-  void append(std::size_t bytes, std::vector<ByteView>& to) {
-    while (bytes > 0) {
-      const auto rest = from_.front().subspan(done_);
-      const auto piece = rest.first(std::min(bytes, rest.size()));
-      if (!piece.empty()) to.push_back(piece);
-      bytes -= piece.size();
-      done_ += piece.size();
-      if (piece.size() == rest.size()) {
-        from_ = from_.subspan(1);
-        done_ = 0;
-      }
-    }
-  }
-
- private:
-  std::span<const ByteView> from_;
-  std::size_t done_ = 0;  // of the first buffer
-};
-
 /// Does `what` with a part; an error says which part it is about.
 template <typename What>
 auto naming_part(const Channel& channel, const MessageKey& part, const What& what) {
@@ -137,7 +114,7 @@ void ChunkedChannel::put(std::span<const Outgoing> messages, const Wait& wait) {
                                                     parts.message_bytes, max_message_bytes(), to_string(message.key)));
     }
     headers[i] = encode_header(parts);
-    Cutter cutter(message.parts);
+    PieceCutter cutter(message.parts);
     for (std::uint64_t part = 0; part < parts.count(); ++part) {
       cutter.append(parts.body_bytes_of(part), buffers.emplace_back(1, headers[i]));
       keys.push_back(part_key(message.key, part));

@@ -29,6 +29,7 @@ template <typename Store>
 struct StoreCase {
   std::string name;
   std::function<std::unique_ptr<Pair<Store>>()> make;
+  bool is_slow = false;  ///< then what is repeated is repeated less often
 };
 using ChannelCase = StoreCase<Channel>;
 using RegisterCase = StoreCase<Register>;

@@ -16,7 +16,7 @@ struct MessageKey {
   std::uint64_t round = 0;
   std::uint16_t phase = 0;        ///< of a round: which of its transfers
   std::uint32_t destination = 0;  ///< position in the group, or kEverybody
-  std::uint32_t part = 0;         ///< of a message that is too large for the channel
+  std::uint32_t part = 0;         ///< of several from one to another in a phase; and of one that the channel must cut
 
   auto operator<=>(const MessageKey&) const = default;  // NOLINT(modernize-use-nullptr): it knows no <=>
 };

@@ -1,6 +1,8 @@
 #include "virga/channel/message_parts.h"
 
 #include <algorithm>
+#include <charconv>
+#include <system_error>
 
 #include <fmt/format.h>
 
@@ -53,6 +55,29 @@ ByteView body_of_part(const MessageParts& parts, std::uint64_t index, ByteView p
     refuse(fmt::format("{} bytes came of part {}, but it has {}", body.size(), index, expected));
   }
   return body;
+}
+
+void PieceCutter::append(std::size_t bytes, std::vector<ByteView>& to) {
+  while (bytes > 0) {
+    const auto rest = from_.front().subspan(done_);
+    const auto piece = rest.first(std::min(bytes, rest.size()));
+    if (!piece.empty()) to.push_back(piece);
+    bytes -= piece.size();
+    done_ += piece.size();
+    if (piece.size() == rest.size()) {
+      from_ = from_.subspan(1);
+      done_ = 0;
+    }
+  }
+}
+
+std::optional<std::uint64_t> parse_part_number(std::string_view digits) noexcept {
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number, 16);
+  if (error != std::errc() || end != digits.data() + digits.size() || number >= MessageParts::kMostParts) {
+    return std::nullopt;
+  }
+  return number;
 }
 
 }  // namespace virga

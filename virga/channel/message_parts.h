@@ -3,6 +3,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
 
 #include "virga/base/bytes.h"
 
@@ -37,5 +41,21 @@ struct MessageParts {
 /// The body of part number `index` of a message that is cut like this. Throws Error(kCorrupt) if the part is of another
 /// message, or has another size.
 [[nodiscard]] ByteView body_of_part(const MessageParts& parts, std::uint64_t index, ByteView part);
+
+/// Cuts the concatenation of some buffers, which must live as long, from front to back.
+class PieceCutter {
+ public:
+  explicit PieceCutter(std::span<const ByteView> from) : from_(from) {}
+  /// Appends views of the next `bytes` bytes; there are so many.
+  void append(std::size_t bytes, std::vector<ByteView>& to);
+
+ private:
+  std::span<const ByteView> from_;
+  std::size_t done_ = 0;  // of the first buffer
+};
+
+/// A part's number, where it stands in a name, in hexadecimal digits; none for any other text, and for one that no part
+/// has.
+[[nodiscard]] std::optional<std::uint64_t> parse_part_number(std::string_view digits) noexcept;
 
 }  // namespace virga

@@ -84,5 +84,11 @@ TEST(MessageParts, RefuseAPartOfAnotherSizeOrMessage) {
   EXPECT_TRUE(refused(0, part_of({.message_bytes = 10, .body_bytes = 5}, "abcd")));
 }
 
+TEST(MessageParts, ReadThePartsNumberInAName) {
+  EXPECT_EQ(parse_part_number("0"), 0U);
+  EXPECT_EQ(parse_part_number("fffff"), MessageParts::kMostParts - 1);
+  for (const auto* text : {"", "100000", "-1", "g", "1 ", "0x1"}) EXPECT_EQ(parse_part_number(text), std::nullopt);
+}
+
 }  // namespace
 }  // namespace virga

@@ -25,7 +25,7 @@ void throw_if_stopped(const std::string& uri, const Wait& wait) {
 bool Polling::pause() {
   if (wait_.stop.stop_requested() || wait_.deadline.passed()) return false;
   virga::pause(next_, wait_);
-  next_ = std::min(next_ + next_ / 4, kLongest);
+  next_ = std::min(next_ + next_ / 4, pace_.longest);
   return true;
 }
 

@@ -13,22 +13,27 @@ void pause(std::chrono::nanoseconds time, const Wait& wait);
 /// Throws Error(kInterrupted), naming where, if somebody has asked for `stop`.
 void throw_if_stopped(const std::string& uri, const Wait& wait);
 
-/// The pauses between looks at a store that cannot call: 50 us at first, each a quarter longer than the one before, at
-/// most 5 ms. So what comes after a wait of t is seen by t + max(t / 4, 50 us), and a long wait costs 200 looks a
-/// second.
+/// How long the pauses between looks at a store are that cannot call: `first` at first, each a quarter longer than the
+/// one before, at most `longest`. So what comes after a wait of t is seen by t + max(t / 4, first), and a long wait
+/// costs a look in each `longest`: 200 a second.
+struct Pace {
+  std::chrono::nanoseconds first = std::chrono::microseconds(50);
+  std::chrono::nanoseconds longest = std::chrono::milliseconds(5);
+};
+
+/// The pauses of one wait.
 class Polling {
  public:
-  explicit Polling(const Wait& wait) : wait_(wait) {}
+  explicit Polling(const Wait& wait, const Pace& pace = {}) : wait_(wait), pace_(pace), next_(pace.first) {}
   /// Sleeps until it is time to look again. False, at once, if the wait is over.
   [[nodiscard]] bool pause();
   /// Something came, so more is likely to come soon.
-  void restart() { next_ = kFirst; }
+  void restart() { next_ = pace_.first; }
 
  private:
-  static constexpr std::chrono::nanoseconds kFirst = std::chrono::microseconds(50);
-  static constexpr std::chrono::nanoseconds kLongest = std::chrono::milliseconds(5);
   const Wait& wait_;
-  std::chrono::nanoseconds next_ = kFirst;
+  const Pace pace_;
+  std::chrono::nanoseconds next_;
 };
 
 }  // namespace virga

@@ -44,6 +44,12 @@ class Register {
   /// Forgets the name; one that is not there is no error. Versions of a name that is written again start anew.
   virtual void remove(std::string_view name, const Wait& wait) = 0;
 
+  /// How many writes made `newer` of `older`, two versions of one name. Where versions are those of a whole server, at
+  /// most; where writes at the same time may get one count, at least.
+  [[nodiscard]] virtual std::uint64_t writes_between(std::uint64_t older, std::uint64_t newer) const noexcept {
+    return newer - older;
+  }
+
   [[nodiscard]] virtual std::size_t max_value_bytes() const noexcept = 0;
   [[nodiscard]] virtual const std::string& uri() const noexcept = 0;
 };

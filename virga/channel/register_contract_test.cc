@@ -13,10 +13,18 @@
 #include "virga/base/threads.h"
 #include "virga/channel/contract_testing.h"
 #include "virga/channel/directory_register.h"
+#include "virga/channel/dynamo_register.h"
+#include "virga/channel/dynamodb_testing.h"
+#include "virga/channel/memcached_register.h"
+#include "virga/channel/memcached_testing.h"
 #include "virga/channel/memory_register.h"
 #include "virga/channel/ps_register.h"
+#include "virga/channel/redis_register.h"
+#include "virga/channel/redis_testing.h"
+#include "virga/channel/s3_register.h"
 #include "virga/channel/temporary_folder_testing.h"
 #include "virga/ps/server.h"
+#include "virga/storage/swift_testing.h"
 
 namespace virga {
 namespace {
@@ -78,10 +86,10 @@ TEST_P(RegisterContract, ExchangesOnlyWhatItExpected) {
 }
 
 TEST_P(RegisterContract, LosesNoCountWhenManyExchange) {
-  constexpr int kTurns = 25;
+  const int turns = GetParam().is_slow ? 2 : 25;
   run_threads(4, [&](unsigned me) {
     auto& registers = me % 2 == 0 ? mine() : other();
-    for (int turn = 0; turn < kTurns; ++turn) {
+    for (int turn = 0; turn < turns; ++turn) {
       for (;;) {
         const auto value = registers.read("count", soon());
         const int count = value ? std::stoi(std::string(as_text(value->bytes.view()))) : 0;
@@ -90,7 +98,7 @@ TEST_P(RegisterContract, LosesNoCountWhenManyExchange) {
       }
     }
   });
-  EXPECT_EQ(text("count"), std::to_string(4 * kTurns));
+  EXPECT_EQ(text("count"), std::to_string(4 * turns));
 }
 
 TEST_P(RegisterContract, WaitsForAnewerValue) {
@@ -144,7 +152,7 @@ TEST_P(RegisterContract, RefusesNamesThatLeadAstray) {
 TEST_P(RegisterContract, KeepsValuesWholeUnderManyWriters) {
   std::atomic<bool> done = false;
   std::jthread writer([&] {
-    for (int i = 0; i < 60; ++i)
+    for (int i = 0; i < (GetParam().is_slow ? 10 : 60); ++i)
       other().write("a", as_bytes(std::string(50'000, static_cast<char>('a' + i % 26))), soon());
     done = true;
   });
@@ -212,6 +220,73 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(RegisterCase{"ps_unix", [] { return std::make_unique<PsPair>(unix_address()); }},
                     RegisterCase{"ps_tcp", [] { return std::make_unique<PsPair>("tcp:127.0.0.1:0"); }}),
     name_of_case<RegisterCase>);
+
+/// A Redis server for all cases, each of which is a job of its own, and two clients.
+class RedisPair final : public RegisterPair {
+ public:
+  RedisPair() {
+    static const RedisServer server;
+    static std::atomic<int> jobs = 0;
+    const auto job = "contract-" + std::to_string(++jobs);
+    first = std::make_shared<RedisRegister>(server.client(), job);
+    second = std::make_shared<RedisRegister>(server.client(), job);
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Redis, RegisterContract,
+                         testing::Values(RegisterCase{"redis", [] { return std::make_unique<RedisPair>(); }}),
+                         name_of_case<RegisterCase>);
+
+/// A Memcached, and two clients.
+class MemcachedPair final : public RegisterPair {
+ public:
+  MemcachedPair() {
+    for (auto* end : {&first, &second}) {
+      *end = std::make_shared<MemcachedRegister>(std::make_shared<MemcachedClient>(service_.uri(), ""), "contract");
+    }
+  }
+
+ private:
+  MemcachedService service_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Memcached, RegisterContract,
+                         testing::Values(RegisterCase{"memcached", [] { return std::make_unique<MemcachedPair>(); }}),
+                         name_of_case<RegisterCase>);
+
+/// A table of one dynalite, and two clients; each test has a job of its own.
+class DynamoPair final : public RegisterPair {
+ public:
+  DynamoPair() {
+    static const DynamoService service;
+    static int jobs = 0;
+    const auto job = "contract-" + std::to_string(++jobs);
+    for (auto* end : {&first, &second}) *end = std::make_shared<DynamoRegister>(service.calls(), job);
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Dynamo, RegisterContract,
+                         testing::Values(RegisterCase{"dynamodb", [] { return std::make_unique<DynamoPair>(); }}),
+                         name_of_case<RegisterCase>);
+
+/// A bucket of one Swift, and two clients; each test has a job of its own. Exchanges are as safe as elsewhere, but slow
+/// where many meet.
+class S3Pair final : public RegisterPair {
+ public:
+  S3Pair() {
+    static const auto bucket = Swift::shared().make_bucket();
+    static int jobs = 0;
+    const auto job = "contract-" + std::to_string(++jobs);
+    for (auto* end : {&first, &second}) {
+      *end = std::make_shared<S3Register>(Swift::shared().client(bucket + "/p"), job);
+    }
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(S3, RegisterContract,
+                         testing::Values(RegisterCase{
+                             .name = "s3", .make = [] { return std::make_unique<S3Pair>(); }, .is_slow = true}),
+                         name_of_case<RegisterCase>);
 
 }  // namespace
 }  // namespace virga

@@ -5,6 +5,7 @@ namespace virga {
 void add_all_commands(Program& program) {
   add_train_command(program);
   add_compare_command(program);
+  add_presets_command(program);
   add_resume_command(program);
   add_evaluate_command(program);
   add_predict_command(program);

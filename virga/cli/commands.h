@@ -11,6 +11,7 @@ void add_evaluate_command(Program& program);
 void add_predict_command(Program& program);
 void add_train_command(Program& program);
 void add_compare_command(Program& program);
+void add_presets_command(Program& program);
 void add_resume_command(Program& program);
 void add_inspect_command(Program& program);
 void add_init_command(Program& program);

@@ -30,11 +30,14 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kMostRepeats = 1000;
+constexpr std::uint64_t kMostTuneEpochs = 100000;
 
 struct Compare {
   std::string what;  // JOB.toml or DATA
   std::vector<std::string> presets{"single", "functions-ps", "functions-directory"};
   std::uint64_t repeats = 1;
+  bool tune_each = false;
+  std::uint64_t tune_epochs = 5;
   std::string html;
   JobFlags flags;
 };
@@ -47,30 +50,36 @@ class Watch final : public TrainObserver {
   explicit Watch(TrainObserver& next) : next_(next) {}
 
   void started(const TrainStart& start) override {
-    workers_ = start.plan.workers;
+    plan_ = start.plan;
+    rounds_per_epoch_ = start.rounds_per_epoch;
     next_.started(start);
   }
   void rate_found(double rate, const std::vector<RateTrial>& trials) override { next_.rate_found(rate, trials); }
+  void pattern_chosen(const PatternChoice& choice) override { next_.pattern_chosen(choice); }
   void progressed(const TrainingProgress& progress) override { next_.progressed(progress); }
   void functions_changed(const FunctionsStatus& status) override { next_.functions_changed(status); }
   void evaluated(const EpochReport& report) override {
     const double loss = report.validation_loss.value_or(report.train_loss);
     if (std::isfinite(loss)) {
-      points_.push_back(
-          {.seconds = seconds_since(begin_), .epoch = report.epoch, .round = report.round, .loss = loss, .usd = {}});
+      points_.push_back({.seconds = seconds_since(begin_),
+                         .epoch = report.epoch,
+                         .round = exchanges_after(plan_, report.round, rounds_per_epoch_),
+                         .loss = loss,
+                         .usd = {}});
     }
     next_.evaluated(report);
   }
   void keep(const TrainingResult& so_far) override { next_.keep(so_far); }
 
   [[nodiscard]] Clock::time_point begin() const noexcept { return begin_; }
-  [[nodiscard]] std::uint32_t workers() const noexcept { return workers_; }
+  [[nodiscard]] std::uint32_t workers() const noexcept { return plan_.workers; }
   [[nodiscard]] std::vector<ComparedPoint>& points() noexcept { return points_; }
 
  private:
   TrainObserver& next_;
   const Clock::time_point begin_ = Clock::now();
-  std::uint32_t workers_ = 0;
+  TrainingPlan plan_{.workers = 0};
+  std::uint64_t rounds_per_epoch_ = 1;
   std::vector<ComparedPoint> points_;
 };
 
@@ -126,20 +135,73 @@ ComparedRun compare_one(const TrainRequest& request, const JobData& data, Compar
   return run;
 }
 
-TrainRequest request_of(Settings settings, const Preset& preset, std::uint64_t repeat, const Session& session) {
-  std::vector<Setting> decided = settings_of(preset);
-  const auto* seed = find_option("", "seed");
+Setting decided(std::string_view section, std::string_view key, Value value) {
+  return {.option = find_option(section, key), .value = std::move(value), .source = Source::kFlag, .origin = "compare"};
+}
+
+/// What the preset decides, and then `more`, outranks `settings`.
+TrainRequest request_of(Settings settings, const Preset& preset, const std::vector<Setting>& more, std::uint64_t repeat,
+                        const Session& session) {
   const auto first = std::get<std::uint64_t>(settings.get("", "seed").value);
-  decided.push_back({.option = seed, .value = first + repeat, .source = Source::kFlag, .origin = "compare"});
+  settings.set(preset.settings);
+  settings.set(more);
   // Each run keeps its model in its record.
-  decided.push_back({.option = find_option("output", "model"),
-                     .value = std::string("/dev/null"),
-                     .source = Source::kFlag,
-                     .origin = "compare"});
-  settings.set(std::move(decided));
+  settings.set({decided("", "seed", first + repeat), decided("output", "model", std::string("/dev/null"))});
   std::vector<std::string> ignored;  // what has no effect with one preset may have with another
   auto job = make_job(settings, ignored);
   return train_request(std::move(job), std::move(settings), session);
+}
+
+bool was_stopped(const ComparedRun& run) { return run.ended_by == word_for(EndReason::kStopped); }
+
+/// By name, as job files write them.
+std::vector<std::pair<std::string, std::string>> values_of(const std::vector<Setting>& settings) {
+  std::vector<std::pair<std::string, std::string>> values;
+  for (const auto& one : settings) {
+    auto value = value_text(*one.option, one.value);
+    values.emplace_back(option_name(*one.option), value.empty() ? std::string(one.option->fallback) : value);
+  }
+  return values;
+}
+
+/// One preset, with what has been found best for it.
+struct Contender {
+  Preset preset;
+  std::vector<Setting> tuned;
+};
+
+/// Short runs with all combinations of what the preset tunes, by the same seed. Nothing if it has nothing to tune, all
+/// failed, or the user stopped one, which `stopped` tells.
+std::optional<Tuning> tune(const Settings& settings, const JobData& data, const Compare& what, Contender& contender,
+                           const Comparing& all, bool& stopped) {
+  const auto trials = trials_of(contender.preset);
+  if (trials.size() == 1 && trials.front().empty()) return std::nullopt;
+  const auto epochs = std::min(what.tune_epochs, std::get<std::uint64_t>(settings.get("stop", "epochs").value));
+  Tuning tuning{.trials = trials.size(), .epochs = static_cast<std::uint32_t>(epochs), .loss = 0, .values = {}};
+  bool found = false;
+  for (std::size_t i = 0; i < trials.size(); ++i) {
+    auto more = trials[i];
+    if (!all.session.json()) {
+      all.session.note(fmt::format("-- {}: trial {} of {}, {}", contender.preset.name, i + 1, trials.size(),
+                                   values_text(values_of(more))));
+    }
+    more.push_back(decided("stop", "epochs", epochs));
+    more.push_back(decided("stop", "target_loss", {}));
+    more.push_back(decided("output", "tags", std::vector<std::string>{"trial"}));
+    ComparedPreset ignored{.name = contender.preset.name};
+    const auto run = compare_one(request_of(settings, contender.preset, more, 0, all.session), data, ignored, all);
+    stopped = was_stopped(run);
+    if (stopped) return std::nullopt;
+    for (const auto& point : run.points) {
+      if (!run.error.empty() || (found && point.loss >= tuning.loss)) continue;
+      found = true;
+      tuning.loss = point.loss;
+      contender.tuned = trials[i];
+    }
+  }
+  if (!found) return std::nullopt;
+  tuning.values = values_of(contender.tuned);
+  return tuning;
 }
 
 std::string seconds_cell(const std::optional<Spread>& spread) { return spread ? format_seconds(spread->median) : "-"; }
@@ -180,6 +242,9 @@ std::string text_of(const Comparison& comparison) {
                f.best_loss ? fmt::format("{:.5f}", f.best_loss->median) : "-"});
   }
   text += table.text() + "\n";
+  for (const auto& preset : comparison.presets) {
+    if (preset.tuning) text += wrap(fmt::format("{}: {}.", preset.name, tuning_text(*preset.tuning)), 100, 2) + "\n";
+  }
   for (const auto& line : verdicts(comparison)) text += wrap(line, 100, 2) + "\n";
   const auto& prices = builtin_price_table();
   return text +
@@ -194,40 +259,48 @@ int compare(const Compare& what, Session& session) {
   if (what.repeats == 0 || what.repeats > kMostRepeats) {
     throw Error(ErrorKind::kUsage, fmt::format("--repeats: not between 1 and {}", kMostRepeats));
   }
-  std::vector<const Preset*> wanted;
-  for (const auto& name : what.presets) wanted.push_back(&find_preset(name));
+  if (what.tune_epochs == 0 || what.tune_epochs > kMostTuneEpochs) {
+    throw Error(ErrorKind::kUsage, fmt::format("--tune-epochs: not between 1 and {}", kMostTuneEpochs));
+  }
+  std::vector<Contender> wanted;
+  for (const auto& name : what.presets) wanted.push_back({.preset = find_preset(name), .tuned = {}});
   if (!what.html.empty()) check_can_write_file(what.html);
   const StopOnSignal signals;
   const auto progress = session.make_progress();
   const Comparing all{session, signals, *progress};
   const auto settings = job_settings(what.what, what.flags, session);
-  const auto base = request_of(settings, *wanted.front(), 0, session);
+  const auto base = request_of(settings, wanted.front().preset, {}, 0, session);
   const auto data =
       open_job_data(base.job.data, base.job.seed, base.home, import_events(session, *progress), signals.token());
 
   Comparison comparison{
       .data = base.job.data.train, .cores = base.cores, .wanted_loss = base.job.stop.target_loss, .presets = {}};
-  for (const auto* preset : wanted) {
-    const auto request = request_of(settings, *preset, 0, session);
+  bool stopped = false;
+  for (auto& contender : wanted) {
+    const auto request = request_of(settings, contender.preset, {}, 0, session);
     const bool functions = request.job.functions.engine != "single";
     const auto size = function_size(request.job.functions, request.cores);
-    comparison.presets.push_back({.name = std::string(preset->name),
+    comparison.presets.push_back({.name = contender.preset.name,
                                   .functions = functions,
                                   .memory_bytes = size.memory_bytes,
                                   .vcpus = size.cpus,
                                   .oversubscribed = functions && size.oversubscribed,
+                                  .tuning = std::nullopt,
                                   .runs = {}});
   }
+  for (std::size_t i = 0; what.tune_each && i < wanted.size() && !stopped; ++i) {
+    comparison.presets[i].tuning = tune(settings, data, what, wanted[i], all, stopped);
+  }
   // One after the other and again, so that what changes on this machine meanwhile meets all.
-  bool stopped = false;
   for (std::uint64_t repeat = 0; repeat < what.repeats && !stopped; ++repeat) {
     for (std::size_t i = 0; i < wanted.size() && !stopped; ++i) {
       if (!session.json()) {
-        session.note(fmt::format("-- {} ({} of {})", wanted[i]->name, repeat * wanted.size() + i + 1,
+        session.note(fmt::format("-- {} ({} of {})", wanted[i].preset.name, repeat * wanted.size() + i + 1,
                                  what.repeats * wanted.size()));
       }
-      auto run = compare_one(request_of(settings, *wanted[i], repeat, session), data, comparison.presets[i], all);
-      stopped = run.ended_by == word_for(EndReason::kStopped);
+      const auto request = request_of(settings, wanted[i].preset, wanted[i].tuned, repeat, session);
+      auto run = compare_one(request, data, comparison.presets[i], all);
+      stopped = was_stopped(run);
       if (!stopped) comparison.presets[i].runs.push_back(std::move(run));
     }
   }
@@ -249,9 +322,9 @@ int compare(const Compare& what, Session& session) {
   return failed ? 1 : 0;
 }
 
-std::string preset_lines() {
-  std::string text = "Presets:";
-  for (const auto& preset : presets()) text += fmt::format(" {}: {};", preset.name, preset.help);
+std::string preset_names() {
+  std::string text = "Presets (virga presets says more):";
+  for (const auto& preset : presets()) text += fmt::format(" {},", preset.name);
   text.back() = '.';
   return text;
 }
@@ -270,15 +343,21 @@ void add_compare_command(Program& program) {
            "for how "
            "many dollars, it reached the same loss: that of --target-loss, or else the lowest that all have reached. "
            "--budget and --seconds bound every run. What a preset decides outranks flags. " +
-           preset_lines(),
-       .examples = {{"virga compare job.toml", "one machine against functions"},
-                    {"virga compare clicks/ --presets single,functions-ps --repeats 5", "medians over five seeds"},
-                    {"virga compare job.toml --target-loss 0.32 --html comparison.html", "and a page for a browser"}}},
+           preset_names(),
+       .examples =
+           {{"virga compare job.toml", "one machine against functions"},
+            {"virga compare clicks/ --presets single,functions-ps --repeats 5", "medians over five seeds"},
+            {"virga compare job.toml --presets single,lambdaml-s3,lambdaml-redis --emulate aws-2021 --tune-each",
+             "as slow as services of AWS were measured to be"},
+            {"virga compare job.toml --target-loss 0.32 --html comparison.html", "and a page for a browser"}}},
       [state](Session& session) { return compare(*state, session); });
   app.add_option("JOB|DATA", state->what, "Job file (*.toml), imported set or raw file")->required();
-  app.add_option("--presets", state->presets, "What to compare; the first is what others are measured by")
+  app.add_option("--presets", state->presets,
+                 "What to compare: presets, or files of your own (*.toml); the first is what others are measured by")
       ->delimiter(',')
       ->type_name("NAMES");
+  app.add_flag("--tune-each", state->tune_each, "First find the best of what each preset's [tune] says, by short runs");
+  add_count(app, "--tune-epochs", state->tune_epochs, "Epochs of each of these (default 5)");
   add_count(app, "--repeats", state->repeats, "Runs of each, with seeds one after the other (default 1)");
   app.add_option("--html", state->html, "Write a self-contained page to this file")->type_name("FILE");
   state->flags.declare(app);

@@ -91,6 +91,32 @@ TEST_F(CompareTest, GoesOnWithoutThosePresetsThatFail) {
   EXPECT_THAT(document["presets"][1]["runs"][0]["error"].get<std::string>(), HasSubstr("is too small"));
 }
 
+TEST_F(CompareTest, TunesEachPresetOfAFileOfOnesOwn) {
+  folder_.write("mine.toml", run_program({"presets", "single"}, folder_.path()).out + "batch_size = [60, 600]\n");
+  const auto result = compare({"--json", "--presets", "mine.toml", "--tune-each", "--tune-epochs", "2"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto tuning = json::parse(result.out)["presets"][0]["tuning"];
+  EXPECT_EQ(tuning["trials"], 8);
+  EXPECT_EQ(tuning["epochs"], 2);
+  EXPECT_EQ(tuning["values"].size(), 2U);
+  // More steps learn more; the run itself has the tuned values.
+  EXPECT_EQ(tuning["values"]["optimizer.batch_size"], "60");
+  const auto runs = json::parse(run_program({"runs", "--json"}, folder_.path()).out)["runs"];
+  EXPECT_EQ(runs.size(), 9U);
+  EXPECT_EQ(json::parse(run_program({"runs", "--json", "--tag", "trial"}, folder_.path()).out)["runs"].size(), 8U);
+}
+
+TEST_F(CompareTest, EmulatesServicesThatPresetsName) {
+  const auto result = compare({"--json", "--presets", "lambdaml-s3", "--emulate", "aws-2021", "--workers", "2",
+                               "--epochs", "1", "--passes", "1"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto run = json::parse(result.out)["presets"][0]["runs"][0];
+  const auto shown = json::parse(run_program({"show", run["run"], "--json"}, folder_.path()).out);
+  // It is paid as S3.
+  EXPECT_THAT(shown.dump(), HasSubstr("object-store")) << shown.dump(1);
+  EXPECT_EQ(compare({"--presets", "lambdaml-s3"}).exit_code, 2);
+}
+
 TEST_F(CompareTest, ShowsWhatIsThereWhenItIsStopped) {
   const auto result = run_program(
       {"-c",

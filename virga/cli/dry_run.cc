@@ -8,9 +8,12 @@
 #include <nlohmann/json.hpp>
 
 #include "virga/base/units.h"
+#include "virga/channel/direct_channel.h"
+#include "virga/channel/open_channel.h"
 #include "virga/collective/all_reduce.h"
 #include "virga/cost/estimate.h"
 #include "virga/data/schedule.h"
+#include "virga/driver/choose_pattern.h"
 #include "virga/driver/functions_run.h"
 #include "virga/policy/supervisor.h"
 #include "virga/training/function_memory.h"
@@ -26,7 +29,7 @@ using nlohmann::json;
 struct Outlook {
   const Job& job;
   FunctionSize size;
-  Pattern pattern = Pattern::kScatterReduce;
+  std::string pattern;  // "auto": it would be probed for
   bool on_functions = false;
   std::chrono::milliseconds lifetime{};  // of a function
   // What follows is known with the data only.
@@ -38,11 +41,8 @@ struct Outlook {
 
 std::string megabytes(std::uint64_t bytes) { return fmt::format("{:.0f} MB", static_cast<double>(bytes) / 1e6); }
 
-Pattern pattern_of(const Job& job, std::uint32_t workers) {
-  for (const auto pattern : kPatterns) {
-    if (job.exchange.pattern == to_string(pattern)) return pattern;
-  }
-  return default_pattern(workers);
+std::string text_of(const WantedPattern& wanted) {
+  return wanted.is_probed ? "auto" : std::string(to_string(wanted.pattern));
 }
 
 /// Of an invocation: a budget may shorten it. Throws if it is too small.
@@ -71,7 +71,7 @@ CostEstimate cost_of(const Outlook& outlook, bool validates) {
                      .time_limit = job.stop.seconds,
                      .closing = usual.patience,
                      .budget = job.stop.usd ? std::optional(Usd::of(*job.stop.usd)) : std::nullopt};
-  if (job.exchange.channel != "directory") outline.services.emplace_back("data-store");
+  if (const auto service = paid_channel(place_of(job))) outline.services.push_back(*service);
   return estimate_cost(outline, builtin_price_table());
 }
 
@@ -81,15 +81,16 @@ void look_at_data(Outlook& outlook, const JobData& data, const TrainRequest& req
   outlook.plan = plan_training(request.job, manifest, request.cores);
   outlook.rows = manifest.train.rows;
   outlook.features = manifest.encoding.features;
-  outlook.rounds =
-      Schedule(manifest.train, manifest.rows_per_group, request.job.seed, outlook.plan->batch_size).rounds_per_epoch();
+  outlook.rounds = make_schedule(*outlook.plan, manifest, request.job.seed).rounds_per_epoch();
   if (!outlook.on_functions) return;
   auto functions = request.job.functions;
   functions.workers = outlook.plan->workers;
   outlook.size = function_size(functions, request.cores);
-  outlook.pattern = pattern_of(request.job, outlook.plan->workers);
+  const auto wanted = wanted_pattern(request.job, outlook.plan->workers);
+  outlook.pattern = text_of(wanted);
   const auto limit = outlook.size.memory_bytes;
-  outlook.worker = worker_memory(*outlook.plan, outlook.pattern, manifest, limit);
+  const auto pattern = wanted.is_probed ? fitting_patterns(*outlook.plan, manifest, limit).front() : wanted.pattern;
+  outlook.worker = worker_memory(*outlook.plan, pattern, manifest, limit, keeps_messages(place_of(request.job)));
   if (data.validation) {
     outlook.evaluation = evaluation_memory(*outlook.plan, data.validation->manifest, SplitName::kTrain, limit);
   } else if (manifest.validation.rows > 0) {
@@ -112,9 +113,10 @@ Outlook look(const TrainRequest& request) {
   } else if (outlook.size.workers == 0) {
     outlook.size.workers = request.cores;
   }
-  if (!data) outlook.pattern = pattern_of(job, outlook.size.workers);
+  if (!data) outlook.pattern = text_of(wanted_pattern(job, outlook.size.workers));
   // Of raw data it is not known yet whether a part will be held out for validation: the bound counts it.
   if (outlook.on_functions) {
+    check_functions_meet(place_of(job));
     const bool validates = !data || outlook.evaluation.has_value();
     outlook.lifetime = lifetime_of(outlook, validates);
     outlook.cost = cost_of(outlook, validates);
@@ -147,7 +149,8 @@ json report_of(const Outlook& outlook) {
       {"vcpus", functions ? json(size.cpus) : json(nullptr)},
       {"oversubscribed", functions ? json(size.oversubscribed) : json(nullptr)},
       {"lifetime_seconds", functions ? json(std::chrono::duration<double>(outlook.lifetime).count()) : json(nullptr)},
-      {"pattern", functions ? json(to_string(outlook.pattern)) : json(nullptr)},
+      {"protocol", outlook.job.exchange.protocol},
+      {"pattern", functions ? json(outlook.pattern) : json(nullptr)},
       {"channel", functions ? json(outlook.job.exchange.channel) : json(nullptr)},
       {"worker_needed_bytes", needed(outlook.worker)},
       {"evaluation_needed_bytes", needed(outlook.evaluation)},
@@ -156,7 +159,9 @@ json report_of(const Outlook& outlook) {
 
 std::string channel_text(const std::string& channel) {
   if (channel == "directory") return "files in the run's folder";
-  return channel.starts_with("ps:") ? fmt::format("the data store {}", channel.substr(3)) : "a data store of its own";
+  if (is_direct_uri(channel)) return "connections between workers";
+  if (channel.starts_with("ps:")) return fmt::format("the data store {}", channel.substr(3));
+  return is_store_uri(channel) ? channel : "a data store of its own";
 }
 
 std::string memory_text(const Outlook& outlook) {
@@ -195,7 +200,12 @@ std::string text_of(const Outlook& outlook) {
   if (outlook.lifetime < job.functions.lifetime) {
     line("", fmt::format("living {} each, so that the budget is kept", format_duration(outlook.lifetime)));
   }
-  line("exchange", fmt::format("{} through {}", to_string(outlook.pattern), channel_text(job.exchange.channel)));
+  if (outlook.plan) line("algorithm", algorithm_text(outlook.plan->algorithm));
+  const auto pattern = job.exchange.protocol == "asp" ? "one global model"
+                       : outlook.pattern == "auto"    ? "what a probe of 2 s at most says is fastest,"
+                                                      : outlook.pattern;
+  line("exchange", fmt::format("{} through {}{}", pattern, channel_text(job.exchange.channel),
+                               job.exchange.emulate ? ", as slow as " + *job.exchange.emulate : ""));
   if (outlook.worker) line("memory", memory_text(outlook));
   auto cost = estimate_text(*outlook.cost, builtin_price_table());
   cost.pop_back();  // its newline

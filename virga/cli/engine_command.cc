@@ -234,7 +234,7 @@ void add_engine_command(Program& program) {
   app.add_option("--readable", state->readable, "Folder below /tmp or /run that functions may read; likewise")
       ->type_name("FOLDER")
       ->allow_extra_args(false);
-  app.add_option("--service", state->services, "tcp:HOST:PORT that functions reach at 127.0.0.1:PORT; likewise")
+  app.add_option("--service", state->services, "tcp:HOST:PORT that functions may reach, HOST an IPv4 number; likewise")
       ->type_name("ADDRESS")
       ->allow_extra_args(false);
   app.add_flag("--double-events", state->double_events, "Delivers each Event twice, as AWS may, to test functions");

@@ -78,7 +78,8 @@ int evaluate_rows(const ModelFile& model, const Evaluate& flags, Session& sessio
   if (flags.split != "auto") {
     throw Error(ErrorKind::kUsage, fmt::format("--split: {} is a raw file, which has no splits", flags.data));
   }
-  RawReader reader({flags.data}, model.encoding, {.label_required = true, .skip_bad = flags.skip_bad});
+  RawReader reader({flags.data}, model.encoding,
+                   {.label_required = has_labels(model.spec), .skip_bad = flags.skip_bad});
   const auto display = session.make_progress();
   const auto evaluation = evaluate(model, shown_groups(reader, *display, "evaluate"), usable_cores());
   display->finish();

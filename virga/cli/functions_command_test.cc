@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "virga/cli/program_testing.h"
+#include "virga/cost/ledger.h"
 
 namespace virga {
 namespace {
@@ -49,8 +50,10 @@ class FunctionsTest : public testing::Test {
 };
 
 TEST_F(FunctionsTest, EndWithWhatTheyWouldHaveCost) {
-  const auto text = train({});
+  const auto text = train({"--pattern", "auto"});
   EXPECT_EQ(text.exit_code, 0) << text.err;
+  EXPECT_THAT(text.err, ContainsRegex("auto chose [a-z-]+.*: [0-9.]+ ms a round expected; .*tree [0-9.]+ ms"));
+  EXPECT_THAT(virga({"show"}).out, ContainsRegex("exchange.pattern_why = [a-z-]+.*: [0-9.]+ ms a round expected"));
   EXPECT_THAT(text.err, ContainsRegex("\nwould cost \\$[0-9.]+ on AWS Lambda \\(prices of [0-9-]+\\): functions "));
   EXPECT_THAT(text.err, ContainsRegex("\nfunctions: [0-9]+ invocations, .* in all: "));
   EXPECT_THAT(train({"-q"}).err, IsEmpty());
@@ -82,6 +85,9 @@ TEST_F(FunctionsTest, DryRunPlansWithoutARecordOrAnImport) {
   EXPECT_LT(plan["worker_needed_bytes"], plan["memory_bytes"]);
   EXPECT_EQ(plan["cost"]["usd_bound"], "time limit");
   EXPECT_GT(plan["cost"]["usd_at_most"], plan["cost"]["usd_at_once"]);
+  EXPECT_EQ(plan["pattern"], "all-to-all");
+  EXPECT_THAT(virga({"train", "set", "--engine", "process", "--workers", "2", "--pattern", "auto", "--dry-run"}).out,
+              HasSubstr("what a probe of 2 s at most says is fastest, through a data store"));
   const auto tight = virga({"train", "set", "--engine", "process", "--memory", "1MB", "--dry-run"});
   EXPECT_NE(tight.exit_code, 0);
   EXPECT_THAT(tight.err, HasSubstr("remedy"));
@@ -124,13 +130,15 @@ TEST_F(FunctionsTest, KeepToTheirBudget) {
               HasSubstr("stop.usd has no effect with engine single"));
 
   // Over a folder, which costs nothing, with a lifetime of a second: one generation of two workers.
-  const auto part = train({"--epochs", "1000000", "--patience", "0", "--channel", "directory", "--lifetime", "1",
-                           "--budget", "0.0019", "--json"});
+  const auto part = train({"--epochs", "1000000", "--patience", "0", "--channel", "directory", "--pattern", "auto",
+                           "--lifetime", "1", "--budget", "0.0019", "--json"});
   ASSERT_EQ(part.exit_code, 0) << part.err;
   const auto said = json::parse(part.out);
   EXPECT_EQ(said["ended_by"], "budget");
   EXPECT_LE(said["cost"]["usd"], 0.0019);
   const auto run = said["run"].get<std::string>();
+  const auto resolved = json::parse(virga({"show", run, "--json"}).out)["run"]["resolved"];
+  EXPECT_EQ(resolved["exchange.pattern_probe"]["forecasts"].size(), 5);
   EXPECT_THAT(virga({"resume", run, "--budget", "0.0001"}).err, HasSubstr("too small"));
   EXPECT_THAT(virga({"resume", run, "--budget", "much"}).err, HasSubstr("--budget"));
   const auto rest = json::parse(virga({"resume", run, "--budget", "0.0022", "--json"}).out);
@@ -138,6 +146,36 @@ TEST_F(FunctionsTest, KeepToTheirBudget) {
   EXPECT_LE(rest["cost"]["usd"], 0.0022);
   EXPECT_GT(rest["cost"]["usd"], said["cost"]["usd"]);
   EXPECT_GT(rest["epochs"], said["epochs"]);
+
+  // Times go on where the first driver ended: in the ledger, in the history, in what the drivers did.
+  const auto shown = json::parse(virga({"show", run, "--json"}).out)["run"];
+  EXPECT_EQ(shown["resolved"], resolved) << "neither the rate nor the pattern is looked for again";
+  const auto ledger = read_ledger(shown["folder"].get<std::string>() + "/ledger.jsonl");
+  double before = 0, least = 1e9, most = 0;
+  for (const auto& record : ledger.invocations) {
+    if (record.task == "worker" && record.generation == 1) before = std::max(before, record.start_seconds);
+    if (record.task == "worker" && record.generation > 1) least = std::min(least, record.start_seconds);
+    most = std::max(most, record.start_seconds + record.seconds);
+  }
+  EXPECT_GT(least, before + said["functions"]["wall"]["wall_seconds"].get<double>() / 2);
+  const auto& functions = shown["functions"];
+  EXPECT_GE(functions["wall"]["wall_seconds"], most);
+  EXPECT_GT(functions["wall"]["accounted_share"], 0.5);
+  EXPECT_EQ(functions["training_start_seconds"], said["functions"]["training_start_seconds"]);
+  double end = 0;
+  bool resumed = false;
+  for (const auto& stretch : functions["driver"]) {
+    EXPECT_GE(stretch["start_seconds"].get<double>(), end - 1e-6) << stretch;
+    end = stretch["start_seconds"].get<double>() + stretch["seconds"].get<double>();
+    resumed |= stretch["what"] == "resumed";
+  }
+  EXPECT_TRUE(resumed);
+  double last = 0;
+  for (const auto& entry : shown["history"]) {
+    EXPECT_GE(entry["elapsed_seconds"], last);
+    last = entry["elapsed_seconds"];
+  }
+  EXPECT_GT(last + functions["training_start_seconds"].get<double>(), least);
 }
 
 TEST_F(FunctionsTest, AreStoppedFromElsewhereAndMayGoOn) {

@@ -141,7 +141,7 @@ void Program::refuse_extras(const CLI::App& app) const {
   throw Error(ErrorKind::kUsage, fmt::format("unknown flag '{}'", name), remedy);
 }
 
-int Program::parse_and_run(std::vector<std::string> arguments, const Environment& environment) {
+int Program::parse_and_run(std::vector<std::string> arguments, const Variables& environment) {
   std::ranges::reverse(arguments);  // CLI11 takes them from the back
   std::string complaint;
   try {
@@ -175,7 +175,7 @@ int Program::parse_and_run(std::vector<std::string> arguments, const Environment
   return command->action(session);
 }
 
-int Program::run(const std::vector<std::string>& arguments, const Environment& environment) {
+int Program::run(const std::vector<std::string>& arguments, const Variables& environment) {
   const bool json = wants_json(arguments);
   try {
     return parse_and_run(arguments, environment);

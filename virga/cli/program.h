@@ -39,14 +39,14 @@ class Program {
 
   /// Runs one command line; `arguments` without the program's name. Everything that goes wrong is printed; returns the
   /// exit code of the process.
-  int run(const std::vector<std::string>& arguments, const Environment& environment);
+  int run(const std::vector<std::string>& arguments, const Variables& environment);
 
   /// Script text for `bash` or `zsh`.
   [[nodiscard]] std::string completion(std::string_view shell) const;
 
  private:
   struct Command;
-  int parse_and_run(std::vector<std::string> arguments, const Environment& environment);
+  int parse_and_run(std::vector<std::string> arguments, const Variables& environment);
   [[nodiscard]] const Command* chosen() const;
   void refuse_extras(const CLI::App& app) const;
   [[nodiscard]] std::string overview() const;

@@ -11,6 +11,7 @@
 
 #include "virga/base/units.h"
 #include "virga/cli/table.h"
+#include "virga/driver/functions_report.h"
 #include "virga/driver/train_run.h"
 
 namespace virga {
@@ -22,21 +23,6 @@ std::optional<double> number_at(const nlohmann::json& document, const std::strin
   if (!document.contains(pointer) || !document[pointer].is_number()) return std::nullopt;
   const auto value = document[pointer].get<double>();
   return std::isfinite(value) ? std::optional(value) : std::nullopt;
-}
-
-double first_worker(const Ledger& ledger) {
-  std::optional<double> first;
-  for (const auto& record : ledger.invocations) {
-    if (record.task == "worker") first = std::min(first.value_or(record.start_seconds), record.start_seconds);
-  }
-  return first.value_or(0);
-}
-
-double last_end(const Ledger& ledger) {
-  double last = 0;
-  for (const auto& record : ledger.invocations) last = std::max(last, record.start_seconds + record.seconds);
-  for (const auto& record : ledger.services) last = std::max(last, record.start_seconds + record.seconds);
-  return last;
 }
 
 std::string amount_text(const Charge& charge) {
@@ -98,9 +84,12 @@ std::optional<RunCost> read_run_cost(const Run& run) {
   RunCost cost{.ledger = read_ledger(path), .summary = {}};
   cost.summary = summarise(cost.ledger, builtin_price_table());
   const auto said = read_run_functions(run);
-  cost.training_start_seconds = number_at(said, "/training_start_seconds").value_or(first_worker(cost.ledger));
+  auto functions = parse_functions_record(said);
+  cost.training_start_seconds =
+      functions.training_start_seconds.value_or(first_worker_seconds(cost.ledger).value_or(0));
   cost.wall_text = wall_text(said);
-  cost.wall_seconds = number_at(said, "/wall/wall_seconds").value_or(last_end(cost.ledger));
+  cost.wall_seconds = functions.wall_seconds.value_or(last_end_seconds(cost.ledger));
+  cost.driver = std::move(functions.driver);
   return cost;
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "virga/cost/summary.h"
+#include "virga/cost/wall_account.h"
 #include "virga/driver/run_record.h"
 
 namespace virga {
@@ -15,6 +16,7 @@ struct RunCost {
   LedgerSummary summary;              ///< with builtin_price_table()
   double training_start_seconds = 0;  ///< since the run began
   double wall_seconds = 0;            ///< of the run, as far as is known
+  std::vector<DriverStretch> driver;  ///< what the drivers did themselves, as far as is known
   std::string wall_text;              ///< "4.55 s: start 1 %, ..., driver 22 %"; empty: the driver did not say
 };
 

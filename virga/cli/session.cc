@@ -10,7 +10,7 @@
 
 namespace virga {
 
-Session::Session(Environment environment, DisplayFlags flags)
+Session::Session(Variables environment, DisplayFlags flags)
     : environment_(std::move(environment)), flags_(std::move(flags)) {}
 
 std::string Session::variable(std::string_view name) const {

@@ -13,7 +13,7 @@
 
 namespace virga {
 
-using Environment = std::vector<std::pair<std::string, std::string>>;
+using Variables = std::vector<std::pair<std::string, std::string>>;
 
 /// What the flags that all commands share say.
 struct DisplayFlags {
@@ -26,11 +26,11 @@ struct DisplayFlags {
 /// What a command has around it: its environment, where its output goes. One thread, but for the display.
 class Session {
  public:
-  Session(Environment environment, DisplayFlags flags);
+  Session(Variables environment, DisplayFlags flags);
 
   /// "" when not set.
   [[nodiscard]] std::string variable(std::string_view name) const;
-  [[nodiscard]] const Environment& environment() const noexcept { return environment_; }
+  [[nodiscard]] const Variables& environment() const noexcept { return environment_; }
   /// $VIRGA_HOME, else ~/.virga; need not be there. Throws Error(kUsage) when neither variable is set.
   [[nodiscard]] std::filesystem::path home() const;
 
@@ -56,7 +56,7 @@ class Session {
   [[nodiscard]] bool color(int descriptor) const;
 
  private:
-  Environment environment_;
+  Variables environment_;
   DisplayFlags flags_;
 };
 

@@ -19,6 +19,7 @@
 #include "virga/cli/run_cost.h"
 #include "virga/cli/run_summary.h"
 #include "virga/cli/table.h"
+#include "virga/driver/functions_report.h"
 
 namespace virga {
 namespace {
@@ -74,9 +75,9 @@ std::string header_text(const Run& run) {
   return text;
 }
 
-/// The figures of test.json that are numbers.
-std::string test_lines(const json& test) {
-  std::string text = "\nOn the test data:\n";
+/// The figures of test.json, or validation.json, that are numbers.
+std::string test_lines(std::string_view title, const json& test) {
+  auto text = fmt::format("\n{}:\n", title);
   for (const char* name : {"rows", "loss", "base_loss", "accuracy", "auc", "average_precision", "macro_f1", "rmse",
                            "base_rmse", "mae", "r2"}) {
     const auto found = test.find(name);
@@ -106,6 +107,7 @@ std::string functions_text(const json& said, const RunCost& cost) {
   }
   line("sent", fmt::format("{} in {} messages", format_bytes(all.bytes_put), format_count(all.messages_put)));
   line("time split", shares_text(all.groups));
+  line("staleness", parse_functions_record(said).staleness);
   line("wall time", cost.wall_text);
   if (said.is_object()) {
     if (const auto box = said.find("sandbox"); box != said.end() && box->is_string()) line("limits", *box);
@@ -130,6 +132,10 @@ json document_of(const Run& run, const json& config, const std::optional<RunCost
                        {"learning_rate", or_null(entry.learning_rate)},
                        {"examples", entry.examples},
                        {"elapsed_seconds", entry.seconds}});
+    if (entry.updates > 0) {
+      history.back()["updates"] = entry.updates;
+      history.back()["lost_updates"] = entry.lost_updates;
+    }
   }
   if (cost) {
     const auto curve = cost_curve(run.history, cost->ledger, builtin_price_table(), cost->training_start_seconds);
@@ -139,6 +145,7 @@ json document_of(const Run& run, const json& config, const std::optional<RunCost
   document["message"] = or_null(run.message);
   document["settings"] = config.value("settings", json::object());
   document["test"] = read_run_test(run);
+  document["validation"] = read_run_validation(run);
   document["functions"] = read_run_functions(run);
   document["cost"] = cost ? summary_json(cost->summary, builtin_price_table(), UsdKind::kEstimated) : json(nullptr);
   document["resolved"] = config.value("resolved", json::object());
@@ -149,37 +156,24 @@ std::string text_of(const Run& run, const json& config, const std::optional<RunC
   auto text = header_text(run);
   const auto resolved = config.value("resolved", json::object());
   for (const auto& [name, value] : resolved.items()) {
+    if (value.is_object()) continue;  // what a probe measured: --json and --html have it
     text += fmt::format("  {} = {}\n", name, value.is_string() ? value.get<std::string>() : value.dump());
   }
-  if (const auto test = read_run_test(run); !test.is_null()) text += test_lines(test);
+  if (const auto test = read_run_test(run); !test.is_null()) text += test_lines("On the test data", test);
+  if (const auto data = read_run_validation(run); !data.is_null()) text += test_lines("On the validation data", data);
   if (cost) text += functions_text(read_run_functions(run), *cost);
   if (run.history.empty()) return text + "\nNo epoch has been completed.\n";
   return text + "\n" + history_table(run) + history_plots(run, cost, session);
-}
-
-/// What the driver did itself, as far as its report (functions_json) is what it should be.
-std::vector<DriverStretch> driver_stretches(const json& functions) {
-  std::vector<DriverStretch> stretches;
-  if (!functions.is_object() || !functions.contains("driver") || !functions["driver"].is_array()) return stretches;
-  for (const auto& one : functions["driver"]) {
-    try {
-      stretches.push_back({.what = one.at("what").get<std::string>(),
-                           .start_seconds = one.at("start_seconds").get<double>(),
-                           .seconds = one.at("seconds").get<double>()});
-    } catch (const json::exception&) {
-      return {};
-    }
-  }
-  return stretches;
 }
 
 void write_page(const Run& run, const json& config, std::optional<RunCost> cost, const std::string& file) {
   ReportInput input{.run = run,
                     .config = config,
                     .test = read_run_test(run),
+                    .validation = read_run_validation(run),
                     .ledger = {},
                     .table = builtin_price_table(),
-                    .driver = driver_stretches(read_run_functions(run)),
+                    .driver = {},
                     .base_loss = {}};
   const json::json_pointer base("/resolved/model.base_loss");
   if (config.contains(base) && config[base].is_number()) input.base_loss = config[base].get<double>();
@@ -187,6 +181,7 @@ void write_page(const Run& run, const json& config, std::optional<RunCost> cost,
     input.ledger = std::move(cost->ledger);
     input.training_start_seconds = cost->training_start_seconds;
     input.wall_seconds = cost->wall_seconds;
+    input.driver = std::move(cost->driver);
   }
   const auto page = report_html(input);
   write_file_atomically(file, as_bytes(page));

@@ -22,6 +22,7 @@
 #include "virga/cli/signals.h"
 #include "virga/cli/train_display.h"
 #include "virga/cli/train_session.h"
+#include "virga/driver/functions_report.h"
 #include "virga/driver/train_run.h"
 #include "virga/training/evaluation_report.h"
 
@@ -48,6 +49,8 @@ std::string_view why(EndReason reason) {
       return "the target loss was reached";
     case EndReason::kPatience:
       return "the validation loss no longer fell";
+    case EndReason::kConverged:
+      return "it had converged";
     case EndReason::kSeconds:
       return "the time was up";
     case EndReason::kBudget:
@@ -65,13 +68,16 @@ std::optional<RunCost> cost_of(const TrainOutcome& outcome, const TrainRequest& 
 }
 
 json report_of(const TrainOutcome& outcome, const std::optional<RunCost>& cost) {
-  const auto& [run_id, model, plan, result, classes, test, functions] = outcome;
+  const auto& [run_id, model, plan, result, classes, test, functions, exchanges] = outcome;
   return {{"run", run_id},
           {"model", model.string()},
           {"kind", to_string(plan.model.kind)},
           {"ended_by", word_for(result.reason)},
           {"epochs", result.last.epoch},
           {"rounds", result.last.round},
+          {"algorithm", to_string(plan.algorithm.kind)},
+          {"protocol", to_string(plan.algorithm.protocol)},
+          {"exchanges", exchanges},
           {"examples", result.last.examples},
           {"best_epoch", result.best.epoch},
           {"learning_rate", result.learning_rate},
@@ -90,10 +96,18 @@ void tell(const TrainOutcome& outcome, const std::optional<RunCost>& cost, const
   const auto& result = outcome.result;
   const auto seconds = std::max(1e-9, std::chrono::duration<double>(result.elapsed).count());
   session.note(
-      fmt::format("{} epoch{}, {} rows in {} ({} rows/s): {}", result.last.epoch, result.last.epoch == 1 ? "" : "s",
+      fmt::format("{} epoch{}, {} rows in {} ({} rows/s){}: {}", result.last.epoch, result.last.epoch == 1 ? "" : "s",
                   format_count(result.last.examples), format_duration(result.elapsed),
                   format_count(static_cast<std::uint64_t>(static_cast<double>(result.last.examples) / seconds)),
+                  outcome.exchanges == result.last.round
+                      ? ""
+                      : fmt::format(", {} exchanges of the workers", format_count(outcome.exchanges)),
                   why(result.reason)));
+  if (outcome.functions) {
+    if (const auto text = staleness_text(*outcome.functions); !text.empty()) {
+      session.note(fmt::format("protocol {}: {}", to_string(outcome.plan.algorithm.protocol), text));
+    }
+  }
   if (result.best.validation_loss) {
     session.note(fmt::format("best: epoch {}, validation loss {:.5f} (base rate {:.5f})", result.best.epoch,
                              *result.best.validation_loss, outcome.plan.constant_loss));

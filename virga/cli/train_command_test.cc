@@ -5,7 +5,11 @@
 #include <nlohmann/json.hpp>
 
 #include "virga/base/file.h"
+#include "virga/channel/dynamodb_testing.h"
+#include "virga/channel/memcached_testing.h"
+#include "virga/channel/redis_testing.h"
 #include "virga/cli/program_testing.h"
+#include "virga/cost/ledger.h"
 #include "virga/driver/store_process_testing.h"
 
 namespace virga {
@@ -129,6 +133,7 @@ TEST_F(TrainTest, JudgesTheModelOnTestDataOnceAtTheEnd) {
   EXPECT_NEAR(judged("data.svm", "test-set")["loss"], loss, 1e-9);
   EXPECT_NEAR(judged("set", "test.svm")["loss"], loss, 1e-9);
   EXPECT_NEAR(judged("set", "test-set")["loss"], loss, 1e-9);
+  EXPECT_EQ(document({"show"})["run"]["validation"], nullptr);
   EXPECT_EQ(train()["test"], nullptr);
 
   EXPECT_NEAR(document({"evaluate", "model.safetensors", "test.svm"})["loss"], loss, 1e-9);
@@ -137,6 +142,24 @@ TEST_F(TrainTest, JudgesTheModelOnTestDataOnceAtTheEnd) {
   EXPECT_THAT(text.err, ContainsRegex("\ntest: 300 rows, log-loss [0-9.]+ .*accuracy [0-9.]+, AUC [0-9.]+\n"));
   EXPECT_THAT(virga({"show"}).out, HasSubstr("On the test data:\n  rows              300\n"));
   EXPECT_EQ(document({"show"})["run"]["test"]["rows"], 300);
+}
+
+TEST_F(TrainTest, JudgesTheModelOnValidationDataIfThereAreNoOthers) {
+  static_cast<void>(train());
+  const auto run = document({"show"})["run"];
+  const auto& judged = run["validation"];
+  EXPECT_EQ(run["test"], nullptr);
+  EXPECT_EQ(judged["calibration"].size(), 10);
+  EXPECT_EQ(judged["confusion_matrix"].size(), 2);
+  double best = judged["loss"].get<double>();
+  for (const auto& epoch : run["history"]) {
+    if (std::abs(epoch["validation_loss"].get<double>() - best) < 1e-9) best = -1;
+  }
+  EXPECT_EQ(best, -1) << "its loss is that of the best epoch";
+  EXPECT_THAT(virga({"show"}).out, HasSubstr("On the validation data:\n  rows "));
+  EXPECT_EQ(virga({"show", "--html", "page.html"}).exit_code, 0);
+  const auto page = read_file(folder_.path() / "page.html");
+  EXPECT_THAT(as_text(page), testing::AllOf(HasSubstr("On the validation data"), HasSubstr("Calibration")));
 }
 
 TEST_F(TrainTest, ShowsAModelWithItsLargestWeights) {
@@ -260,6 +283,91 @@ TEST_F(OwnStoreTest, IsAskedBeforeAnythingStarts) {
   EXPECT_EQ(malformed.exit_code, 2);
   EXPECT_THAT(malformed.err, HasSubstr("--channel: not an address: \"nowhere\""));
   EXPECT_TRUE(document({"runs"})["runs"].empty());
+}
+
+TEST_F(OwnStoreTest, MayBeARedisServerWhosePasswordIsKeptNowhere) {
+  const RedisServer server(RedisServer::Listens::kTcp, "open sesame");
+  // By a name, which may stand for several numbers.
+  const auto result = train_with(fmt::format("redis://localhost:{}", server.place().address.port), "open sesame");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, testing::Not(HasSubstr("warning")));
+  EXPECT_EQ(server.ask({"DBSIZE"}).integer, 0);
+  bool is_paid = false;
+  for (const auto& file : std::filesystem::recursive_directory_iterator(folder_.path())) {
+    if (!file.is_regular_file() || file.path().filename() == "token") continue;
+    const auto bytes = read_file(file.path());
+    EXPECT_THAT(std::string(as_text(bytes)), testing::Not(HasSubstr("sesame"))) << file.path();
+    if (file.path().filename() != "ledger.jsonl") continue;
+    const auto ledger = read_ledger(file.path());
+    ASSERT_EQ(ledger.services.size(), 1U);
+    EXPECT_EQ(ledger.services[0].service, "redis");
+    EXPECT_GT(ledger.services[0].writes, 0U);
+    EXPECT_GT(ledger.services[0].bytes, 0U);
+    is_paid = true;
+  }
+  EXPECT_TRUE(is_paid);
+  const auto dry = run_program({"train", "data.svm", "--engine", "process", "--channel", server.uri(), "--dry-run"},
+                               folder_.path(), {});
+  EXPECT_EQ(dry.exit_code, 0) << dry.err;
+  EXPECT_THAT(dry.out + dry.err, HasSubstr("through " + server.uri()));
+}
+
+TEST_F(OwnStoreTest, IsARedisServerThatIsAskedBeforeAnythingStarts) {
+  RedisServer server(RedisServer::Listens::kTcp, "open sesame");
+  const auto strange = train_with(server.uri(), "open barley");
+  EXPECT_EQ(strange.exit_code, 4);
+  EXPECT_THAT(strange.err, HasSubstr("exchange.channel: " + server.uri() + ": greeting: the server says: WRONGPASS"));
+  EXPECT_THAT(strange.err, HasSubstr("VIRGA_CHANNEL_TOKEN"));
+  EXPECT_THAT(strange.err, testing::Not(HasSubstr("barley")));
+  server.kill();
+  const auto gone = train_with(server.uri(), "open sesame");
+  EXPECT_EQ(gone.exit_code, 4);
+  EXPECT_THAT(gone.err, HasSubstr("exchange.channel: tcp:127.0.0.1:"));
+  EXPECT_THAT(gone.err, HasSubstr("server runs there"));
+  const auto told = train_with("redis://me:barley@127.0.0.1", "");
+  EXPECT_EQ(told.exit_code, 2);
+  EXPECT_THAT(told.err, testing::AllOf(HasSubstr("holds a password"), testing::Not(HasSubstr("barley"))));
+  EXPECT_TRUE(document({"runs"})["runs"].empty());
+}
+
+TEST_F(OwnStoreTest, MayBeAMemcached) {
+  const MemcachedService service({"-M"});
+  const auto result = train_with(service.uri(), "");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, testing::Not(HasSubstr("warning")));
+  EXPECT_THAT(service.keys(), testing::IsEmpty());
+  const auto gone = train_with("memcached:unix:" + (folder_.path() / "nobody").string(), "");
+  EXPECT_EQ(gone.exit_code, 4);
+  EXPECT_THAT(gone.err, HasSubstr("exchange.channel: memcached:unix:"));
+}
+
+TEST_F(OwnStoreTest, MayBeATableOfDynamoDbWhoseCredentialsAreKeptNowhere) {
+  const DynamoService service;
+  const auto train = [&](const std::string& uri) {
+    return run_program({"train", "data.svm", "--epochs", "3", "--learning-rate", "0.5", "--engine", "process",
+                        "--workers", "2", "--channel", uri},
+                       folder_.path(), {"AWS_ACCESS_KEY_ID=AKIDTEST", "AWS_SECRET_ACCESS_KEY=open-sesame"});
+  };
+  const auto result = train(service.uri());
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, testing::Not(HasSubstr("warning")));
+  EXPECT_EQ(service.items(), 0U);
+  bool is_paid = false;
+  for (const auto& file : std::filesystem::recursive_directory_iterator(folder_.path())) {
+    if (!file.is_regular_file()) continue;
+    const auto bytes = read_file(file.path());
+    EXPECT_THAT(std::string(as_text(bytes)), testing::Not(HasSubstr("open-sesame"))) << file.path();
+    if (file.path().filename() != "ledger.jsonl") continue;
+    const auto ledger = read_ledger(file.path());
+    ASSERT_EQ(ledger.services.size(), 1U);
+    EXPECT_EQ(ledger.services[0].service, "dynamodb");
+    EXPECT_GT(ledger.services[0].writes, 0U);
+    is_paid = true;
+  }
+  EXPECT_TRUE(is_paid);
+  const auto nowhere = train("dynamodb://nowhere?region=us-east-1&endpoint=" + service.endpoint());
+  EXPECT_EQ(nowhere.exit_code, 3);
+  EXPECT_THAT(nowhere.err, HasSubstr("aws dynamodb create-table --table-name nowhere"));
 }
 
 TEST_F(OwnStoreTest, IsUsedAgainByARunThatIsResumed) {

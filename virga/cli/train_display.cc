@@ -8,6 +8,7 @@
 
 #include "virga/base/units.h"
 #include "virga/cost/price_table.h"
+#include "virga/driver/choose_pattern.h"
 
 namespace virga {
 namespace {
@@ -33,11 +34,12 @@ void TrainDisplay::started(const TrainStart& start) {
   base_loss_ = plan.constant_loss;
   epochs_ = plan.epochs;
   progress_.milestone(
-      fmt::format("{} on {} rows x {} features{}; batch {}, {} rounds an epoch, {} worker{} ({}, {})",
+      fmt::format("{} on {} rows x {} features{}; batch {}, {} rounds an epoch, {} worker{} ({}, {}){}",
                   to_string(plan.model.kind), format_count(start.manifest.train.rows),
                   format_count(start.manifest.encoding.features), start.has_validation ? "" : ", no validation rows",
                   format_count(plan.batch_size), format_count(start.rounds_per_epoch), plan.workers,
-                  plan.workers == 1 ? "" : "s", start.engine == "single" ? "threads" : "functions", start.simd),
+                  plan.workers == 1 ? "" : "s", start.engine == "single" ? "threads" : "functions", start.simd,
+                  plan.algorithm == AlgorithmPlan() ? "" : "; " + algorithm_text(plan.algorithm)),
       "started",
       {{"run", start.run_id},
        {"model", to_string(plan.model.kind)},
@@ -46,6 +48,7 @@ void TrainDisplay::started(const TrainStart& start) {
        {"batch_size", plan.batch_size},
        {"rounds_per_epoch", start.rounds_per_epoch},
        {"workers", plan.workers},
+       {"algorithm", to_string(plan.algorithm.kind)},
        {"base_loss", base_loss_}});
 }
 
@@ -56,6 +59,10 @@ void TrainDisplay::rate_found(double learning_rate, const std::vector<RateTrial>
   }
   progress_.milestone(fmt::format("learning rate {:g}, the best of {} tried on a sample", learning_rate, trials.size()),
                       "rate_found", {{"learning_rate", learning_rate}, {"trials", tried}});
+}
+
+void TrainDisplay::pattern_chosen(const PatternChoice& choice) {
+  progress_.milestone("auto chose " + choice_text(choice), "pattern_chosen", choice_json(choice));
 }
 
 void TrainDisplay::progressed(const TrainingProgress& progress) {

@@ -15,6 +15,7 @@ class TrainDisplay final : public TrainObserver {
 
   void started(const TrainStart& start) override;
   void rate_found(double learning_rate, const std::vector<RateTrial>& trials) override;
+  void pattern_chosen(const PatternChoice& choice) override;
   void progressed(const TrainingProgress& progress) override;
   void evaluated(const EpochReport& report) override;
   void functions_changed(const FunctionsStatus& status) override;

@@ -10,8 +10,8 @@
 
 namespace {
 
-virga::Environment read_environment() {
-  virga::Environment environment;
+virga::Variables read_environment() {
+  virga::Variables environment;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string text = *entry;
     const auto equals = text.find('=');

@@ -6,7 +6,7 @@
 #include "virga/base/crash_point.h"
 #include "virga/base/error.h"
 #include "virga/collective/outbox.h"
-#include "virga/collective/tree_sum.h"
+#include "virga/collective/part_sum.h"
 
 namespace virga {
 namespace {
@@ -14,13 +14,6 @@ namespace {
 // Retiring costs a request: not for little.
 constexpr std::uint64_t kMostUnretiredBytes = std::uint64_t{4} << 20;
 constexpr std::uint64_t kMostUnretiredRounds = 16;
-
-void add(SumScalars& left, const SumScalars& right) {
-  left.totals.weight += right.totals.weight;
-  left.totals.loss += right.totals.loss;
-  left.totals.examples += right.totals.examples;
-  left.decree = std::max(left.decree, right.decree);
-}
 
 TableCuts uncut(const Layout& layout) { return cut_tables(layout, 1); }
 
@@ -34,6 +27,10 @@ std::string_view to_string(Pattern pattern) noexcept {
       return "scatter-reduce";
     case Pattern::kAllToAll:
       return "all-to-all";
+    case Pattern::kTree:
+      return "tree";
+    case Pattern::kPipelined:
+      return "pipelined";
   }
   return "";
 }
@@ -48,7 +45,9 @@ AllReduce::AllReduce(Channel& channel, const Group& group, const Layout& layout,
       table_sums_(layout.size()) {
   check(group_.rank < group_.size, "AllReduce: the member is in its group");
   check(cuts_.size() == layout_.size(), "AllReduce: every table is cut");
-  for (const auto& cut : cuts_) check(cut.size() == group_.size + 1, "AllReduce: every member has a range");
+  check(options_.pieces > 0 && options_.pieces <= kMostPieces, "AllReduce: ranges have pieces, but not too many");
+  const auto bounds = std::size_t{ranges(group_.size, options_)} + 1;
+  for (const auto& cut : cuts_) check(cut.size() == bounds, "AllReduce: every member has a range, or so many pieces");
 }
 
 const std::vector<ContributionPart>& AllReduce::operator()(std::uint64_t round, const Contribution& contribution,
@@ -68,6 +67,12 @@ const std::vector<ContributionPart>& AllReduce::operator()(std::uint64_t round, 
       break;
     case Pattern::kAllToAll:
       all_to_all(round, contribution, decree, wait);
+      break;
+    case Pattern::kTree:
+      tree(round, contribution, decree, wait);
+      break;
+    case Pattern::kPipelined:
+      pipelined(round, contribution, decree, wait);
       break;
   }
   finished_before_ = std::exchange(finished_, round);
@@ -93,7 +98,7 @@ void AllReduce::scatter_reduce(std::uint64_t round, const Contribution& contribu
   }
   put_and_get(outbox(round, options_.phase, parts, others, MessageKind::kContribution), contributions, wait);
   inputs_[me] = part_of(contribution, layout_, cuts_, me, decree);
-  sum_inputs(sums_[me]);
+  sum_inputs(inputs_, table_sums_, sums_[me]);
 
   // Update: hand out the sum, collect the sums of the others.
   const auto update = static_cast<Phase>(options_.phase + 1);
@@ -101,11 +106,14 @@ void AllReduce::scatter_reduce(std::uint64_t round, const Contribution& contribu
   Inbox sums{MessageKind::kSum, {}, cuts_, false, sums_};
   for (const auto r : others) sums.keys.push_back(message_key(group_, round, update, r, kEverybody));
   put_and_get(outbox(round, update, {&sums_[me], 1}, {&everybody, 1}, MessageKind::kSum), sums, wait);
+  check_totals(sums_[me].scalars);
+}
+
+void AllReduce::check_totals(const SumScalars& own) const {
   for (const auto& part : sums_) {
-    if (part.scalars != sums_[me].scalars) {
-      throw Error(ErrorKind::kCorrupt, "the members of a group disagree on the totals of a round",
-                  "they run different programs or different jobs");
-    }
+    if (part.scalars == own) continue;
+    throw Error(ErrorKind::kCorrupt, "the members of a group disagree on the totals of a round",
+                "they run different programs or different jobs");
   }
 }
 
@@ -127,7 +135,7 @@ void AllReduce::leader(std::uint64_t round, const Contribution& contribution, st
   }
   get(contributions, wait);
   inputs_[kLeader] = part_of(contribution, layout_, whole_, 0, decree);
-  sum_inputs(sums_[0]);
+  sum_inputs(inputs_, table_sums_, sums_[0]);
   const std::uint32_t everybody = kEverybody;
   put(outbox(round, update, {sums_.data(), 1}, {&everybody, 1}, MessageKind::kSum), wait);
 }
@@ -145,30 +153,58 @@ void AllReduce::all_to_all(std::uint64_t round, const Contribution& contribution
   const std::uint32_t everybody = kEverybody;
   put_and_get(outbox(round, options_.phase, {&inputs_[me], 1}, {&everybody, 1}, MessageKind::kContribution),
               contributions, wait);
-  sum_inputs(sums_[0]);
+  sum_inputs(inputs_, table_sums_, sums_[0]);
 }
 
-/// Sums inputs_, which are one range of all members.
-void AllReduce::sum_inputs(ContributionPart& sum) {
-  std::vector<SumScalars> scalars;
-  for (const auto& input : inputs_) scalars.push_back(input.scalars);
-  tree_sum(std::span(scalars), add);
-  sum.scalars = scalars[0];
-  sum.tables.resize(layout_.size());
-  std::vector<SparsePart> sparse;
-  std::vector<std::span<const float>> whole;
-  for (std::size_t t = 0; t < layout_.size(); ++t) {
-    sum.tables[t].first = inputs_[0].tables[t].first;
-    if (layout_[t].sparse) {
-      sparse.clear();
-      for (const auto& input : inputs_) sparse.push_back(input.tables[t].rows);
-      sum.tables[t].rows = table_sums_[t].sparse(sparse, layout_[t].width);
-    } else {
-      whole.clear();
-      for (const auto& input : inputs_) whole.push_back(input.tables[t].rows.values);
-      sum.tables[t].rows = {{}, table_sums_[t].whole(whole)};
-    }
+/// Member r adds to its own what r + 1, r + 2, r + 4, ... have summed, as far as these are multiples away (tree_sum),
+/// and hands it to the one below whom it stands.
+void AllReduce::tree(std::uint64_t round, const Contribution& contribution, std::uint64_t decree, const Wait& wait) {
+  const auto me = group_.rank;
+  const auto update = static_cast<Phase>(options_.phase + 1);
+  inputs_.resize(group_.size);
+  sums_.resize(1);
+  Inbox children{MessageKind::kContribution, {}, whole_, true, inputs_};
+  std::uint32_t distance = 1;
+  for (; me % (2 * distance) == 0 && distance < group_.size; distance *= 2) {
+    if (me + distance >= group_.size) continue;
+    children.keys.push_back(message_key(group_, round, options_.phase, me + distance, me));
   }
+  auto partial = part_of(contribution, layout_, whole_, 0, decree);
+  if (!children.keys.empty()) get(children, wait);
+  of_each_.resize(children.keys.size(), std::vector<TableSum>(layout_.size()));
+  for (std::size_t level = 0; level < children.keys.size(); ++level) {
+    partial = sum_of(partial, inputs_[children.keys[level].source], of_each_[level]);
+  }
+  lap(WorkPhase::kSum);
+  if (me == 0) {
+    sums_[0] = std::move(partial);
+    const std::uint32_t everybody = kEverybody;
+    put(outbox(round, update, {sums_.data(), 1}, {&everybody, 1}, MessageKind::kSum), wait);
+    return;
+  }
+  const auto parent = me - distance;
+  const Inbox sum{MessageKind::kSum, {message_key(group_, round, update, 0, kEverybody)}, whole_, false, sums_};
+  put_and_get(outbox(round, options_.phase, {&partial, 1}, {&parent, 1}, MessageKind::kContribution), sum, wait);
+}
+
+ContributionPart AllReduce::sum_of(const ContributionPart& left, const ContributionPart& right,
+                                   std::vector<TableSum>& table_sums) const {
+  ContributionPart sum;
+  sum.scalars = left.scalars;
+  add_scalars(sum.scalars, right.scalars);
+  sum.tables.resize(layout_.size());
+  for (std::size_t t = 0; t < layout_.size(); ++t) {
+    sum.tables[t].first = left.tables[t].first;
+    std::vector<SparsePart> both{left.tables[t].rows, right.tables[t].rows};
+    sum.tables[t].rows = sum_table(layout_[t], both, table_sums[t]);
+  }
+  return sum;
+}
+
+/// Sums `inputs`, which are one range of all members; `sum` refers to them and to `table_sums`.
+void AllReduce::sum_inputs(std::span<const ContributionPart> inputs, std::vector<TableSum>& table_sums,
+                           ContributionPart& sum) {
+  sum_parts(inputs, layout_, table_sums, sum);
   lap(WorkPhase::kSum);
 }
 
@@ -226,15 +262,19 @@ void AllReduce::await(const Inbox& inbox) {
 void AllReduce::take(const Inbox& inbox, const MessageKey& key, const SharedBytes& message) {
   lap(WorkPhase::kWait);
   const auto range = options_.pattern != Pattern::kScatterReduce ? 0 : inbox.own_range ? group_.rank : key.source;
-  const auto opened = open_message(message, key, inbox.kind);
-  const auto what = "a contribution (" + to_string(key) + ")";
   auto& part = inbox.parts[inbox.parts.size() == 1 ? 0 : key.source];
-  decode_part(opened.body, layout_, inbox.cuts, range, what, part);
-  held_.push_back(message);
+  decode(key, message, inbox.kind, inbox.cuts, range, part);
   std::erase(missing_, key.source);
+  lap(WorkPhase::kDecode);
+}
+
+void AllReduce::decode(const MessageKey& key, const SharedBytes& message, MessageKind kind, const TableCuts& cuts,
+                       std::uint32_t range, ContributionPart& part) {
+  const auto opened = open_message(message, key, kind);
+  decode_part(opened.body, layout_, cuts, range, "a contribution (" + to_string(key) + ")", part);
+  held_.push_back(message);
   ++traffic_.messages_got;
   traffic_.bytes_got += message.size();
-  lap(WorkPhase::kDecode);
 }
 
 void AllReduce::retire(const Wait& wait) {

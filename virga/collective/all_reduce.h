@@ -34,9 +34,13 @@ enum class Pattern : std::uint8_t {
   kLeader,         ///< all send all to member 0, which sums and hands the sum out (LambdaML's AllReduce)
   kScatterReduce,  ///< each sums its own range and hands that out (LambdaML's ScatterReduce)
   kAllToAll,       ///< each hands all out, and each sums all: one journey instead of two
+  kTree,           ///< each sums those of a subtree; the root hands the sum out: no member sums more than log2 of all
+  kPipelined,      ///< scatter-reduce piece by piece: while one is summed and got, the next ones are put (FuncPipe)
 };
-constexpr Pattern kPatterns[] = {Pattern::kLeader, Pattern::kScatterReduce, Pattern::kAllToAll};
-[[nodiscard]] std::string_view to_string(Pattern pattern) noexcept;  ///< "leader", "scatter-reduce", "all-to-all"
+constexpr Pattern kPatterns[] = {Pattern::kLeader, Pattern::kScatterReduce, Pattern::kAllToAll, Pattern::kTree,
+                                 Pattern::kPipelined};
+/// "leader", "scatter-reduce", "all-to-all", "tree", "pipelined".
+[[nodiscard]] std::string_view to_string(Pattern pattern) noexcept;
 
 /// The fastest through a data store: with two members, all-to-all moves no more bytes than scatter-reduce.
 [[nodiscard]] constexpr Pattern default_pattern(std::uint32_t members) noexcept {
@@ -48,21 +52,30 @@ constexpr Pattern kPatterns[] = {Pattern::kLeader, Pattern::kScatterReduce, Patt
 ///
 /// Transfers (messages put, and messages got) a round with w members and m bytes: leader 3w - 2 of m in all, of which
 /// the leader w - 1 gets and 1 put, every other 1 put and 1 get; scatter-reduce w puts and 2 (w - 1) gets of m / w by
-/// each member, its 3w - 2; all-to-all 1 put and w - 1 gets of m by each.
+/// each member, its 3w - 2; all-to-all 1 put and w - 1 gets of m by each; tree 3w - 2 of m in all, of which a member
+/// gets at most ceil(log2 w) contributions and puts 1, over 1 + ceil(log2 w) journeys; pipelined with p pieces p times
+/// as many as scatter-reduce, of m / (w p), in about the time of the busier direction alone.
 ///
 /// What a member put in a round has been got by all as soon as it has heard from all of a later one; it is retired
 /// then, a few rounds or megabytes at a time. The last rounds' messages stay: the end of the job sweeps them.
 ///
-/// One object for each member, for one thread. Memory: a few times its own range of all contributions; of the leader,
-/// and of all in all-to-all, a few times all contributions.
+/// One object for each member, for one thread; pipelined has two more in a round, which put. Memory: a few times its
+/// own range of all contributions; of the leader, and of all in all-to-all, a few times all contributions.
 class AllReduce {
  public:
   struct Options {
     Pattern pattern = Pattern::kScatterReduce;
     Phase phase = 0;              ///< takes this and the next
     PhaseClock* clock = nullptr;  ///< borrowed; told what the time goes to
+    std::uint32_t pieces = 1;     ///< pipelined: of each member's range; at most kMostPieces
   };
-  /// `channel` is borrowed. `cuts` are the same for all members: cut_tables(layout, group.size, ...).
+  /// More would not fit beside the parts of a message that a channel must cut (ChunkedChannel).
+  static constexpr std::uint32_t kMostPieces = 4096;
+  /// Into how many ranges the tables are cut.
+  [[nodiscard]] static constexpr std::uint32_t ranges(std::uint32_t members, const Options& options) noexcept {
+    return options.pattern == Pattern::kPipelined ? members * options.pieces : members;
+  }
+  /// `channel` is borrowed. `cuts` are the same for all members: cut_tables(layout, ranges(group.size, options), ...).
   AllReduce(Channel& channel, const Group& group, const Layout& layout, TableCuts cuts, const Options& options);
 
   /// The sum over all members, in parts of ascending ranges; valid until the next call, and as long as `contribution`
@@ -80,7 +93,13 @@ class AllReduce {
   void leader(std::uint64_t round, const Contribution& contribution, std::uint64_t decree, const Wait& wait);
   void scatter_reduce(std::uint64_t round, const Contribution& contribution, std::uint64_t decree, const Wait& wait);
   void all_to_all(std::uint64_t round, const Contribution& contribution, std::uint64_t decree, const Wait& wait);
-  void sum_inputs(ContributionPart& sum);
+  void tree(std::uint64_t round, const Contribution& contribution, std::uint64_t decree, const Wait& wait);
+  void pipelined(std::uint64_t round, const Contribution& contribution, std::uint64_t decree, const Wait& wait);
+  class Pipeline;
+  void sum_inputs(std::span<const ContributionPart> inputs, std::vector<TableSum>& table_sums, ContributionPart& sum);
+  void check_totals(const SumScalars& own) const;
+  [[nodiscard]] ContributionPart sum_of(const ContributionPart& left, const ContributionPart& right,
+                                        std::vector<TableSum>& table_sums) const;
   /// Messages that are waited for, and where they go.
   struct Inbox {
     MessageKind kind;
@@ -97,6 +116,8 @@ class AllReduce {
   void sent(std::uint64_t messages, std::uint64_t bytes);
   void await(const Inbox& inbox);
   void take(const Inbox& inbox, const MessageKey& key, const SharedBytes& message);
+  void decode(const MessageKey& key, const SharedBytes& message, MessageKind kind, const TableCuts& cuts,
+              std::uint32_t range, ContributionPart& part);
   void retire(const Wait& wait);
   void lap(WorkPhase phase) noexcept {
     if (options_.clock != nullptr) options_.clock->lap(phase);
@@ -111,11 +132,12 @@ class AllReduce {
   Traffic traffic_;
   std::vector<std::uint32_t> missing_;  // ranks that are waited for
 
-  std::vector<ContributionPart> inputs_;          // [size] of the range that this member sums
-  std::vector<ContributionPart> sums_;            // [size], or one of all
+  std::vector<ContributionPart> inputs_;          // [pieces x size] of the range that this member sums
+  std::vector<ContributionPart> sums_;            // [ranges], or one of all
   std::vector<SharedBytes> held_;                 // what inputs_ and sums_ refer to
   std::vector<Bytes> storage_;                    // of the messages that are being put
   std::vector<TableSum> table_sums_;              // [tables]
+  std::vector<std::vector<TableSum>> of_each_;    // [levels of the tree, or pieces][tables]
   std::optional<std::uint64_t> finished_;         // the last round
   std::optional<std::uint64_t> finished_before_;  // the one before it
   std::uint64_t unretired_bytes_ = 0;

@@ -1,5 +1,5 @@
-// All-reduce through a virga-ps among processes, and the bare send/receive of the same transfers: who puts m bytes
-// sends them to a relay, who gets them receives them from it, over the same kind of socket.
+// All-reduce through a virga-ps or a Redis server among processes, and the bare send/receive of the same transfers: who
+// puts m bytes sends them to a relay, who gets them receives them from it, over the same kind of socket.
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -19,6 +19,8 @@
 #include "virga/base/error.h"
 #include "virga/base/memory.h"
 #include "virga/channel/ps_channel.h"
+#include "virga/channel/redis_channel.h"
+#include "virga/channel/redis_testing.h"
 #include "virga/collective/all_reduce.h"
 #include "virga/ps/server.h"
 
@@ -101,18 +103,35 @@ void timed_rounds(const Task& task, std::uint32_t member, pid_t middle, Report& 
   if (member == 0) report.cpu_seconds[task.members] = cpu_seconds_of(middle) - cpu_of_middle;
 }
 
-void member_of_store(const Task& task, std::uint32_t member, const std::string& address, pid_t store, Report& report) {
+/// Makes a member's channel, in its process.
+using MakeChannel = std::function<std::unique_ptr<Channel>()>;
+
+void member_of_store(const Task& task, std::uint32_t member, const MakeChannel& make, pid_t store, Report& report) {
   keep_freed_memory();
   const Layout layout = {{.name = "weights", .rows = task.elements, .width = 1, .regularised = true, .sparse = false}};
   Contribution contribution;
   contribution.weight = 1;
   contribution.tables.push_back({.whole = true, .keys = {}, .values = std::vector<float>(task.elements, 1.5F)});
-  PsChannel channel(std::make_shared<PsClient>(PsClientOptions{address, "", "bench"}));
-  AllReduce all_reduce(channel, {.view = 1, .rank = member, .size = task.members}, layout,
+  const auto channel = make();
+  AllReduce all_reduce(*channel, {.view = 1, .rank = member, .size = task.members}, layout,
                        cut_tables(layout, task.members), {.pattern = task.pattern});
   const Wait wait{Deadline::in(std::chrono::minutes(2))};
   timed_rounds(task, member, store, report,
                [&](std::uint64_t round) { benchmark::DoNotOptimize(all_reduce(round, contribution, 0, wait).data()); });
+}
+
+void members_of_store(const Task& task, const MakeChannel& make, pid_t store, Report& report) {
+  std::vector<pid_t> members;
+  for (std::uint32_t m = 0; m < task.members; ++m) {
+    members.push_back(start([&, m] { member_of_store(task, m, make, store, report); }));
+  }
+  for (const auto pid : members) join(pid);
+}
+
+void through_redis(const Task& task, RedisServer::Listens listens, Report& report) {
+  const RedisServer server(listens);
+  members_of_store(
+      task, [&] { return std::make_unique<RedisChannel>(server.client(), "bench"); }, server.process(), report);
 }
 
 void through_store(const Task& task, const std::string& address, Report& report) {
@@ -133,11 +152,12 @@ void through_store(const Task& task, const std::string& address, Report& report)
   });
   char byte = 0;
   check(::read(ready[0], &byte, 1) == 1, "the store did not start");
-  std::vector<pid_t> members;
-  for (std::uint32_t m = 0; m < task.members; ++m) {
-    members.push_back(start([&, m] { member_of_store(task, m, address, store, report); }));
-  }
-  for (const auto pid : members) join(pid);
+  members_of_store(
+      task,
+      [&] {
+        return std::make_unique<PsChannel>(std::make_shared<PsClient>(PsClientOptions{address, "", "bench"}));
+      },
+      store, report);
   ::kill(store, SIGTERM);
   join(store);
   ::close(ready[0]);
@@ -247,6 +267,10 @@ void BM_AllReduceProcesses(benchmark::State& state) {
     ::unlink(path.c_str());
   });
 }
+void BM_AllReduceRedis(benchmark::State& state) {
+  const auto listens = state.range(3) != 0 ? RedisServer::Listens::kTcp : RedisServer::Listens::kUnix;
+  measure(state, [&](const Task& task, Report& report) { through_redis(task, listens, report); });
+}
 void BM_BareProcesses(benchmark::State& state) { measure(state, bare); }
 
 constexpr std::int64_t kAllToAll = 2;
@@ -257,6 +281,18 @@ BENCHMARK(BM_AllReduceProcesses)
     ->Args({2, 4 << 10, kAllToAll, 0})
     ->Args({2, 4 << 10, kAllToAll, 1})
     ->Args({2, 4 << 10, kScatterReduce, 0})
+    ->Args({2, 1 << 20, kAllToAll, 0})
+    ->Args({4, 50 << 20, kScatterReduce, 0})
+    ->Args({4, 50 << 20, kScatterReduce, 1})
+    ->Iterations(1)
+    ->Repetitions(5)
+    ->ReportAggregatesOnly(true)
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_AllReduceRedis)
+    ->ArgNames({"members", "bytes", "pattern", "tcp"})
+    ->Args({2, 4 << 10, kAllToAll, 0})
+    ->Args({2, 4 << 10, kAllToAll, 1})
     ->Args({2, 1 << 20, kAllToAll, 0})
     ->Args({4, 50 << 20, kScatterReduce, 0})
     ->Args({4, 50 << 20, kScatterReduce, 1})

@@ -1,16 +1,20 @@
 #include "virga/collective/all_reduce.h"
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <map>
 #include <mutex>
 #include <optional>
+#include <stop_token>
+#include <thread>
 
 #include <gmock/gmock.h>
 
 #include "virga/base/error.h"
 #include "virga/base/threads.h"
 #include "virga/channel/memory_channel.h"
+#include "virga/channel/shaped_channel.h"
 #include "virga/collective/collectives.h"
 #include "virga/collective/contribution_testing.h"
 #include "virga/collective/pattern_testing.h"
@@ -95,6 +99,14 @@ struct Case {
   Pattern pattern;
   std::uint32_t size;
   std::uint32_t width;
+  std::uint32_t pieces = 1;
+
+  [[nodiscard]] AllReduce::Options options(Phase phase = 0) const {
+    return {.pattern = pattern, .phase = phase, .pieces = pieces};
+  }
+  [[nodiscard]] TableCuts cuts(const Layout& layout) const {
+    return cut_tables(layout, AllReduce::ranges(size, options()));
+  }
 };
 
 class AllReduceTest : public testing::TestWithParam<Case> {};
@@ -106,8 +118,8 @@ TEST_P(AllReduceTest, GivesEveryMemberTheTreeSumOfEveryRound) {
   MemoryChannel channel;
   std::vector<std::vector<Sum>> sums(size);
   run_threads(size, [&](unsigned rank) {
-    AllReduce all_reduce(channel, {.view = 3, .id = 1, .rank = rank, .size = size}, layout, cut_tables(layout, size),
-                         {.pattern = GetParam().pattern, .phase = 4});
+    AllReduce all_reduce(channel, {.view = 3, .id = 1, .rank = rank, .size = size}, layout, GetParam().cuts(layout),
+                         GetParam().options(4));
     for (std::uint64_t round = 0; round < kRounds; ++round) {
       const auto contribution = testing_contribution(layout, round, rank);
       sums[rank].push_back(join(all_reduce(round, contribution, 100 + rank, soon()), layout));
@@ -125,8 +137,8 @@ TEST_P(AllReduceTest, MakesAsManyTransfersAsTheTheorySays) {
   MemoryChannel channel;
   std::vector<Traffic> traffic(w);
   run_threads(static_cast<unsigned>(w), [&](unsigned rank) {
-    AllReduce all_reduce(channel, {.view = 1, .rank = rank, .size = GetParam().size}, layout,
-                         cut_tables(layout, GetParam().size), {.pattern = GetParam().pattern});
+    AllReduce all_reduce(channel, {.view = 1, .rank = rank, .size = GetParam().size}, layout, GetParam().cuts(layout),
+                         GetParam().options());
     (void)all_reduce(1, testing_contribution(layout, 1, rank), 0, soon());
     traffic[rank] = all_reduce.traffic();
   });
@@ -139,10 +151,16 @@ TEST_P(AllReduceTest, MakesAsManyTransfersAsTheTheorySays) {
       EXPECT_EQ(t.messages_put, 1U);
       EXPECT_EQ(t.messages_got, w - 1);
     }
-  } else if (GetParam().pattern == Pattern::kLeader) {
-    EXPECT_EQ(transfers, (w - 1) + (w - 1) + 1 + (w - 1));  // to the leader; from it: one put, w - 1 gets
+  } else if (GetParam().pattern == Pattern::kLeader || GetParam().pattern == Pattern::kTree) {
+    EXPECT_EQ(transfers, (w - 1) + (w - 1) + 1 + (w - 1));  // to member 0; from it: one put, w - 1 gets
+    for (const auto& t : traffic) EXPECT_EQ(t.messages_put, 1U);
+    const auto most = GetParam().pattern == Pattern::kLeader ? w - 1 : std::uint64_t{std::bit_width(w - 1)};
+    EXPECT_EQ(traffic[0].messages_got, most);
   } else {
-    for (const auto& t : traffic) EXPECT_EQ(t.messages_put + t.messages_got, 3 * w - 2);
+    for (const auto& t : traffic) {
+      EXPECT_EQ(t.messages_put, GetParam().pieces * w);
+      EXPECT_EQ(t.messages_put + t.messages_got, GetParam().pieces * (3 * w - 2));
+    }
   }
 }
 
@@ -151,26 +169,80 @@ TEST_P(AllReduceTest, RetiresWhatAllHaveGot) {
   const auto size = GetParam().size;
   MemoryChannel channel;
   run_threads(size, [&](unsigned rank) {
-    AllReduce all_reduce(channel, {.view = 1, .rank = rank, .size = size}, layout, cut_tables(layout, size),
-                         {.pattern = GetParam().pattern});
+    AllReduce all_reduce(channel, {.view = 1, .rank = rank, .size = size}, layout, GetParam().cuts(layout),
+                         GetParam().options());
     // Rounds need not follow each other.
     for (std::uint64_t round = 0; round < 200; ++round) {
       (void)all_reduce(3 * round, testing_contribution(layout, round % 5, rank), 0, soon());
     }
   });
-  EXPECT_LE(channel.contents(soon()).messages, 20U * size * size);
+  EXPECT_LE(channel.contents(soon()).messages, 20U * size * size * GetParam().pieces);
 }
 
-INSTANTIATE_TEST_SUITE_P(Patterns, AllReduceTest,
-                         testing::Values(Case{Pattern::kLeader, 1, 1}, Case{Pattern::kLeader, 2, 1},
-                                         Case{Pattern::kLeader, 3, 3}, Case{Pattern::kLeader, 8, 1},
-                                         Case{Pattern::kScatterReduce, 1, 1}, Case{Pattern::kScatterReduce, 2, 1},
-                                         Case{Pattern::kScatterReduce, 3, 3}, Case{Pattern::kScatterReduce, 8, 1},
-                                         Case{Pattern::kAllToAll, 1, 1}, Case{Pattern::kAllToAll, 2, 1},
-                                         Case{Pattern::kAllToAll, 3, 3}, Case{Pattern::kAllToAll, 8, 1}),
-                         [](const auto& test) {
-                           return name_of(test.param.pattern) + std::to_string(test.param.size);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Patterns, AllReduceTest,
+    testing::Values(Case{Pattern::kLeader, 1, 1}, Case{Pattern::kLeader, 2, 1}, Case{Pattern::kLeader, 3, 3},
+                    Case{Pattern::kLeader, 8, 1}, Case{Pattern::kScatterReduce, 1, 1},
+                    Case{Pattern::kScatterReduce, 2, 1}, Case{Pattern::kScatterReduce, 3, 3},
+                    Case{Pattern::kScatterReduce, 8, 1}, Case{Pattern::kAllToAll, 1, 1}, Case{Pattern::kAllToAll, 2, 1},
+                    Case{Pattern::kAllToAll, 3, 3}, Case{Pattern::kAllToAll, 8, 1}, Case{Pattern::kTree, 1, 1},
+                    Case{Pattern::kTree, 2, 1}, Case{Pattern::kTree, 3, 3}, Case{Pattern::kTree, 5, 1},
+                    Case{Pattern::kTree, 8, 1}, Case{Pattern::kTree, 11, 2}, Case{Pattern::kPipelined, 1, 1, 4},
+                    Case{Pattern::kPipelined, 2, 1, 4}, Case{Pattern::kPipelined, 3, 3, 1},
+                    Case{Pattern::kPipelined, 3, 3, 5}, Case{Pattern::kPipelined, 8, 1, 3}),
+    [](const auto& test) {
+      const auto pieces = test.param.pieces == 1 ? "" : "by" + std::to_string(test.param.pieces);
+      return name_of(test.param.pattern) + std::to_string(test.param.size) + pieces;
+    });
+
+TEST(AllReduce, MovesEachByteOfPiecesOnce) {
+  constexpr std::uint32_t kSize = 4, kPieces = 3, kElements = 16 * kSize * kPieces * 5;
+  constexpr std::uint64_t kBytes = kElements * sizeof(float), kHeads = 96;  // before the values of a message
+  const Layout layout = {{.name = "w", .rows = kElements, .width = 1, .regularised = true, .sparse = false}};
+  const AllReduce::Options options{.pattern = Pattern::kPipelined, .pieces = kPieces};
+  MemoryChannel channel;
+  run_threads(kSize, [&](unsigned rank) {
+    AllReduce all_reduce(channel, {.view = 1, .rank = rank, .size = kSize}, layout,
+                         cut_tables(layout, AllReduce::ranges(kSize, options)), options);
+    Contribution contribution;
+    contribution.weight = 1;
+    contribution.tables.push_back({.whole = true, .keys = {}, .values = std::vector<float>(kElements, 1.5F)});
+    (void)all_reduce(1, contribution, 0, soon());
+    EXPECT_EQ(all_reduce.traffic().bytes_put, kPieces * kSize * kHeads + kBytes);
+    EXPECT_EQ(all_reduce.traffic().bytes_got, kPieces * 2 * (kSize - 1) * kHeads + 2 * (kSize - 1) * kBytes / kSize);
+  });
+}
+
+TEST(AllReduce, EndsAPipelineWhoseMessagesAreRefused) {
+  const auto layout = testing_layout(600, 1);
+  const AllReduce::Options options{.pattern = Pattern::kPipelined, .pieces = 4};
+  MemoryChannel memory;
+  ShapedChannel refusing(memory, {.faults = {.throttled = 0.5}, .seed = 1});
+  AllReduce all_reduce(refusing, {.view = 1, .rank = 0, .size = 3}, layout,
+                       cut_tables(layout, AllReduce::ranges(3, options)), options);
+  try {
+    (void)all_reduce(0, testing_contribution(layout, 0, 0), 0, soon());
+    FAIL() << "a put was refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kThrottled) << "and not that the waits were ended for it";
+  }
+}
+
+TEST(AllReduce, EndsAPipelineWhenItIsStopped) {
+  const auto layout = testing_layout(600, 1);
+  const AllReduce::Options options{.pattern = Pattern::kPipelined, .pieces = 4};
+  MemoryChannel channel;
+  AllReduce all_reduce(channel, {.view = 1, .rank = 0, .size = 3}, layout,
+                       cut_tables(layout, AllReduce::ranges(3, options)), options);
+  std::stop_source stop;
+  const std::jthread stopper([&] { stop.request_stop(); });
+  try {
+    (void)all_reduce(0, testing_contribution(layout, 0, 0), 0, {Deadline::in(30s), stop.get_token()});
+    FAIL() << "nobody else came";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kInterrupted);
+  }
+}
 
 TEST(AllReduce, NamesWhoIsMissing) {
   const auto layout = testing_layout(100, 1);
@@ -184,6 +256,21 @@ TEST(AllReduce, NamesWhoIsMissing) {
     EXPECT_THAT(error.what(), HasSubstr("from 1 to 0"));
     EXPECT_THAT(error.what(), HasSubstr("from 2 to 0"));
   }
+}
+
+TEST(AllReduce, NamesWhoIsMissingInAPipeline) {
+  const auto layout = testing_layout(100, 1);
+  const AllReduce::Options options{.pattern = Pattern::kPipelined, .pieces = 2};
+  MemoryChannel channel;
+  std::vector<std::vector<std::uint32_t>> missing(2);
+  run_threads(2, [&](unsigned rank) {
+    AllReduce all_reduce(channel, {.view = 1, .rank = rank, .size = 3}, layout,
+                         cut_tables(layout, AllReduce::ranges(3, options)), options);
+    EXPECT_THROW((void)all_reduce(0, testing_contribution(layout, 0, rank), 0, {Deadline::in(20ms)}), Error);
+    missing[rank] = all_reduce.missing();
+  });
+  // No sum can be made without the third, so none has all of anybody's.
+  EXPECT_THAT(missing, testing::ElementsAre(testing::ElementsAre(1, 2), testing::ElementsAre(0, 2)));
 }
 
 TEST(AllReduce, RefusesAContributionOfAnotherJob) {

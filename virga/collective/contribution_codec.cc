@@ -13,7 +13,16 @@ namespace {
 constexpr std::size_t kAlignment = 16;
 constexpr std::array<std::byte, kAlignment> kZeros{};
 
-enum class Form : std::uint8_t { kNothing = 0, kSparse = 1, kWhole = 2 };
+enum class Form : std::uint8_t { kNothing = 0, kSparse = 1, kWhole = 2, kSparseDoubles = 3, kWholeDoubles = 4 };
+
+Form sparse_form(const TableSpec& table) noexcept { return table.doubles ? Form::kSparseDoubles : Form::kSparse; }
+Form whole_form(const TableSpec& table) noexcept { return table.doubles ? Form::kWholeDoubles : Form::kWhole; }
+
+/// [first, last) of the values of a whole table, or none.
+template <typename T>
+std::span<const T> range_of(const std::vector<T>& values, std::uint64_t first, std::uint64_t last) {
+  return values.empty() ? std::span<const T>() : std::span(values).subspan(first, last - first);
+}
 
 std::size_t padding(std::size_t bytes) noexcept { return (kAlignment - bytes % kAlignment) % kAlignment; }
 
@@ -133,13 +142,14 @@ ContributionPart part_of(const Contribution& contribution, const Layout& layout,
   for (std::size_t t = 0; t < layout.size(); ++t) {
     const auto& table = contribution.tables[t];
     const auto first = cuts[t][member], last = cuts[t][member + 1];
+    const auto count = layout[t].doubles ? table.doubles.size() : table.values.size();
     if (layout[t].sparse) {
-      check(table.values.size() == table.keys.size() * layout[t].width, "a sparse contribution is [keys x width]");
-      part.tables.push_back({first, key_range({table.keys, table.values}, layout[t].width, first, last)});
+      check(count == table.keys.size() * layout[t].width, "a sparse contribution is [keys x width]");
+      part.tables.push_back(
+          {first, key_range({table.keys, table.values, table.doubles}, layout[t].width, first, last)});
     } else {
-      check(table.values.empty() || table.values.size() == layout[t].size(), "a whole table has all rows or none");
-      const std::span<const float> values(table.values);
-      part.tables.push_back({first, {{}, values.empty() ? values : values.subspan(first, last - first)}});
+      check(count == 0 || count == layout[t].size(), "a whole table has all rows or none");
+      part.tables.push_back({first, {{}, range_of(table.values, first, last), range_of(table.doubles, first, last)}});
     }
   }
   return part;
@@ -158,17 +168,19 @@ std::vector<ByteView> encode_part(const ContributionPart& part, const Layout& la
     const auto& rows = part.tables[t].rows;
     const auto before = keys.size();
     if (layout[t].sparse) put_keys(rows.keys, keys);
-    const auto form = layout[t].sparse ? Form::kSparse : rows.values.empty() ? Form::kNothing : Form::kWhole;
+    const auto values = layout[t].doubles ? rows.doubles.size() : rows.values.size();
+    const auto form = layout[t].sparse ? sparse_form(layout[t]) : values == 0 ? Form::kNothing : whole_form(layout[t]);
     out.put(form);
-    out.put(static_cast<std::uint32_t>(layout[t].sparse ? rows.keys.size() : rows.values.size()));
+    out.put(static_cast<std::uint32_t>(layout[t].sparse ? rows.keys.size() : values));
     out.put(static_cast<std::uint32_t>(keys.size() - before));
   }
   storage.insert(storage.end(), keys.begin(), keys.end());
   storage.resize(storage.size() + padding(storage.size()));
   std::vector<ByteView> body = {storage};
-  for (const auto& table : part.tables) {
-    if (table.rows.values.empty()) continue;
-    const auto bytes = std::as_bytes(table.rows.values);
+  for (std::size_t t = 0; t < layout.size(); ++t) {
+    const auto& rows = part.tables[t].rows;
+    const ByteView bytes = layout[t].doubles ? std::as_bytes(rows.doubles) : std::as_bytes(rows.values);
+    if (bytes.empty()) continue;
     body.push_back(bytes);
     if (const auto pad = padding(bytes.size()); pad > 0) body.push_back(ByteView(kZeros).first(pad));
   }
@@ -195,20 +207,25 @@ void decode_part(ByteView body, const Layout& layout, const TableCuts& cuts, std
   for (std::size_t t = 0; t < layout.size(); ++t) {
     const auto& head = heads[t];
     const auto first = cuts[t][member], last = cuts[t][member + 1];
-    const bool fits = layout[t].sparse ? head.form == Form::kSparse
-                      : head.form == Form::kWhole
+    const bool fits = layout[t].sparse ? head.form == sparse_form(layout[t])
+                      : head.form == whole_form(layout[t])
                           ? head.count == last - first && head.count > 0 && head.key_bytes == 0
                           : head.form == Form::kNothing && head.count == 0 && head.key_bytes == 0;
     if (!fits) throw_corrupt(what, "a table has another form or size");
     auto& keys = part.key_storage[t];
     get_keys(in.take(head.key_bytes), layout[t].sparse ? head.count : 0, first, last, what, keys);
-    part.tables[t] = {first, {keys, {}}};
+    part.tables[t] = {first, {keys}};
   }
   (void)in.take(padding(body.size() - in.remaining()));
   for (std::size_t t = 0; t < layout.size(); ++t) {
     const auto size = std::size_t{heads[t].count} * (layout[t].sparse ? layout[t].width : 1);
-    const auto bytes = in.take(size * sizeof(float));
-    part.tables[t].rows.values = {reinterpret_cast<const float*>(bytes.data()), size};
+    const auto bytes = in.take(size * (layout[t].doubles ? sizeof(double) : sizeof(float)));
+    auto& rows = part.tables[t].rows;
+    if (layout[t].doubles) {
+      rows.doubles = {reinterpret_cast<const double*>(bytes.data()), size};
+    } else {
+      rows.values = {reinterpret_cast<const float*>(bytes.data()), size};
+    }
     (void)in.take(padding(bytes.size()));
   }
   if (in.remaining() > 0) throw_corrupt(what, "there are bytes after its end");

@@ -29,8 +29,8 @@ using TableCuts = std::vector<std::vector<std::uint64_t>>;
 [[nodiscard]] TableCuts cut_tables(const Layout& layout, std::uint32_t members,
                                    std::span<const std::uint32_t> key_quantiles = {});
 
-/// A member's range of one table. Sparse: rows `rows`. Whole: `rows.values` are the elements from `first` on, or none
-/// if the member has nothing to add.
+/// A member's range of one table. Sparse: rows `rows`. Whole: `rows.values` (or `rows.doubles`) are the elements from
+/// `first` on, or none if the member has nothing to add.
 struct TablePart {
   std::uint64_t first = 0;
   SparsePart rows;

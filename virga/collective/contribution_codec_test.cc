@@ -146,6 +146,50 @@ TEST(ContributionCodec, HoldsItsBytes) {
             "0000000000000000");  // bias
 }
 
+TEST(ContributionCodec, HoldsTheBytesOfDoubles) {
+  const Layout layout = {{.name = "s", .rows = 1000, .width = 2, .sparse = true, .doubles = true},
+                         {.name = "c", .rows = 1, .width = 1, .doubles = true}};
+  Contribution contribution;
+  contribution.tables = {{.whole = false, .keys = {3}, .values = {}, .doubles = {1, -2}},
+                         {.whole = true, .keys = {}, .values = {}, .doubles = {0.5}}};
+  contribution.weight = 2;
+  contribution.loss = 0.5;
+  contribution.examples = 2;
+  const auto cuts = cut_tables(layout, 1);
+  const auto body = encoded(part_of(contribution, layout, cuts, 0, 9), layout);
+  std::string hex;
+  for (const auto byte : body.view().subspan(32)) {
+    constexpr char kDigits[] = "0123456789abcdef";
+    hex += kDigits[std::to_integer<unsigned>(byte) >> 4];
+    hex += kDigits[std::to_integer<unsigned>(byte) & 15];
+  }
+  EXPECT_EQ(hex,
+            "02000000"
+            "03"
+            "01000000"
+            "01000000"
+            "04"
+            "01000000"
+            "00000000"            // tables
+            "03"                  // key
+            "000000000000000000"  // to a multiple of 16
+            "000000000000f03f"
+            "00000000000000c0"  // sums
+            "000000000000e03f"
+            "0000000000000000");  // clusters
+  ContributionPart decoded;
+  decode_part(body.view(), layout, cuts, 0, "test", decoded);
+  EXPECT_THAT(decoded.tables[0].rows.keys, ElementsAre(3U));
+  EXPECT_THAT(decoded.tables[0].rows.doubles, ElementsAre(1, -2));
+  EXPECT_THAT(decoded.tables[1].rows.doubles, ElementsAre(0.5));
+  auto floats = layout;
+  for (auto& table : floats) table.doubles = false;
+  EXPECT_THAT(refusal(body.view(), floats, cuts, 0), HasSubstr("another form"));
+  for (std::size_t size = 0; size < body.size(); ++size) {
+    EXPECT_NE(refusal(body.view().first(size), layout, cuts, 0), "accepted") << size;
+  }
+}
+
 TEST(ContributionCodec, RefusesWhatDoesNotFit) {
   const auto layout = testing_layout(700, 1);
   const auto cuts = cut_tables(layout, 2);

@@ -15,6 +15,13 @@ inline Layout testing_layout(std::uint32_t rows, std::uint32_t width) {
           {.name = "bias", .rows = 1, .width = width, .regularised = false, .sparse = false}};
 }
 
+/// The same tables, of doubles.
+inline Layout testing_double_layout(std::uint32_t rows, std::uint32_t width) {
+  auto layout = testing_layout(rows, width);
+  for (auto& table : layout) table.doubles = true;
+  return layout;
+}
+
 /// What `rank` contributes to `round`, a pure function of both. Rank 1 is now and then out of rows, in round 5 all are.
 inline Contribution testing_contribution(const Layout& layout, std::uint64_t round, unsigned rank) {
   const Random random(11, Purpose::kTest);
@@ -31,7 +38,12 @@ inline Contribution testing_contribution(const Layout& layout, std::uint64_t rou
   for (std::uint32_t t = 0; t < layout.size(); ++t) {
     const auto size = layout[t].sparse ? result.tables[t].keys.size() * layout[t].width : layout[t].size();
     for (std::size_t i = 0; i < size; ++i) {
-      result.tables[t].values.push_back(static_cast<float>(4 * random.uniform(3 + t, item * 100'000 + i) - 2));
+      const double value = 4 * random.uniform(3 + t, item * 100'000 + i) - 2;
+      if (layout[t].doubles) {
+        result.tables[t].doubles.push_back(value);
+      } else {
+        result.tables[t].values.push_back(static_cast<float>(value));
+      }
     }
   }
   result.examples = 10 + rank;

@@ -12,20 +12,20 @@ std::uint64_t bytes_of(std::span<const Outgoing> messages) {
 }  // namespace
 
 MessageKey message_key(const Group& group, std::uint64_t round, Phase phase, std::uint32_t source,
-                       std::uint32_t destination) {
+                       std::uint32_t destination, std::uint32_t part) {
   return {.view = group.view,
           .group = group.id,
           .source = source,
           .round = round,
           .phase = phase,
           .destination = destination,
-          .part = 0};
+          .part = part};
 }
 
 void Outbox::add(std::uint64_t round, Phase phase, std::uint32_t destination, MessageKind kind, double weight,
-                 std::span<const ByteView> body) {
+                 std::span<const ByteView> body, std::uint32_t part) {
   auto& item = items_.emplace_back();
-  item.key = message_key(group_, round, phase, group_.rank, destination);
+  item.key = message_key(group_, round, phase, group_.rank, destination, part);
   item.header = encode_header(
       {.kind = kind, .view = group_.view, .generation = group_.generation, .round = round, .weight = weight}, body);
   item.parts.emplace_back(item.header);

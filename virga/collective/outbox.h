@@ -12,7 +12,7 @@ namespace virga {
 
 /// The key of a message within `group`.
 [[nodiscard]] MessageKey message_key(const Group& group, std::uint64_t round, Phase phase, std::uint32_t source,
-                                     std::uint32_t destination);
+                                     std::uint32_t destination, std::uint32_t part = 0);
 
 /// Messages of one member, put together in one call.
 class Outbox {
@@ -21,7 +21,7 @@ class Outbox {
 
   /// `body` is borrowed until put().
   void add(std::uint64_t round, Phase phase, std::uint32_t destination, MessageKind kind, double weight,
-           std::span<const ByteView> body);
+           std::span<const ByteView> body, std::uint32_t part = 0);
 
   [[nodiscard]] std::size_t size() const noexcept { return items_.size(); }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <limits>
+#include <type_traits>
 #include <utility>
 
 #include "virga/base/error.h"
@@ -90,15 +91,32 @@ std::size_t merge_values(const SparsePart& left, const SparsePart& right, std::u
   return out;
 }
 
+/// Makes room for `size` values; what was there may be lost.
+template <typename T>
+T* reserve(std::vector<T>& values, std::size_t size) {
+  if (values.size() < size) values.resize(size);
+  return values.data();
+}
+
+/// Values of a part, or of a buffer, by their type.
+template <typename T, typename Values>
+auto& values_of(Values& part) {
+  if constexpr (std::is_same_v<T, float>) {
+    return part.values;
+  } else {
+    return part.doubles;
+  }
+}
+
 /// Merges rows of `width` values while both lists last; copying outweighs a branch.
-Cursor merge_rows(const SparsePart& left, const SparsePart& right, std::size_t width, std::uint32_t* keys,
-                  float* values) {
+template <typename T>
+Cursor merge_rows(const SparsePart& left, const SparsePart& right, std::size_t width, std::uint32_t* keys, T* values) {
   Cursor at;
   while (at.left < left.keys.size() && at.right < right.keys.size()) {
     const auto x = left.keys[at.left], y = right.keys[at.right];
-    const float* a = left.values.data() + at.left * width;
-    const float* b = right.values.data() + at.right * width;
-    float* out = values + at.out * width;
+    const T* a = values_of<T>(left).data() + at.left * width;
+    const T* b = values_of<T>(right).data() + at.right * width;
+    T* out = values + at.out * width;
     if (x == y) {
       for (std::size_t c = 0; c < width; ++c) out[c] = a[c] + b[c];
     } else {
@@ -112,18 +130,36 @@ Cursor merge_rows(const SparsePart& left, const SparsePart& right, std::size_t w
   return at;
 }
 
+/// merge_rows(), to the end of both lists; returns the number of keys.
+template <typename T>
+std::size_t merge_all_rows(const SparsePart& left, const SparsePart& right, std::size_t width, std::uint32_t* keys,
+                           T* values) {
+  auto at = merge_rows(left, right, width, keys, values);
+  const auto copy_rest = [&](const SparsePart& part, std::size_t from) {
+    std::ranges::copy(part.keys.subspan(from), keys + at.out);
+    std::ranges::copy(values_of<T>(part).subspan(from * width), values + at.out * width);
+    at.out += part.keys.size() - from;
+  };
+  copy_rest(left, at.left);
+  copy_rest(right, at.right);
+  return at.out;
+}
+
 }  // namespace
 
 SparsePart key_range(const SparsePart& part, std::size_t width, std::uint64_t first, std::uint64_t last) {
   const auto begin = static_cast<std::size_t>(std::ranges::lower_bound(part.keys, first) - part.keys.begin());
   const auto end = static_cast<std::size_t>(std::ranges::lower_bound(part.keys, last) - part.keys.begin());
-  return {part.keys.subspan(begin, end - begin), part.values.subspan(begin * width, (end - begin) * width)};
+  const auto keys = part.keys.subspan(begin, end - begin);
+  if (part.values.empty() && !part.doubles.empty()) {
+    return {keys, {}, part.doubles.subspan(begin * width, keys.size() * width)};
+  }
+  return {keys, part.values.subspan(begin * width, keys.size() * width)};
 }
 
-TableSum::Buffer& TableSum::next_buffer(std::size_t keys, std::size_t values) {
+TableSum::Buffer& TableSum::next_buffer(std::size_t keys) {
   auto& buffer = buffers_[used_++];
-  if (buffer.keys.size() < keys) buffer.keys.resize(keys);
-  if (buffer.values.size() < values) buffer.values.resize(values);
+  reserve(buffer.keys, keys);
   return buffer;
 }
 
@@ -142,43 +178,43 @@ void TableSum::add(SparsePart& left, const SparsePart& right, std::size_t width)
     return;
   }
   const auto most = left.keys.size() + right.keys.size();
-  auto& buffer = next_buffer(most, most * width);
+  auto& buffer = next_buffer(most);
   auto* keys = buffer.keys.data();
-  auto* values = buffer.values.data();
-  if (width == 1) {
-    const auto count = merge_values(left, right, keys, values);
-    left = {{keys, count}, {values, count}};
+  if (!left.doubles.empty()) {
+    auto* values = reserve(buffer.doubles, most * width);
+    const auto count = merge_all_rows(left, right, width, keys, values);
+    left = {{keys, count}, {}, {values, count * width}};
     return;
   }
-  auto at = merge_rows(left, right, width, keys, values);
-  const auto copy_rest = [&](const SparsePart& part, std::size_t from) {
-    std::ranges::copy(part.keys.subspan(from), keys + at.out);
-    std::ranges::copy(part.values.subspan(from * width), values + at.out * width);
-    at.out += part.keys.size() - from;
-  };
-  copy_rest(left, at.left);
-  copy_rest(right, at.right);
-  left = {{keys, at.out}, {values, at.out * width}};
+  auto* values = reserve(buffer.values, most * width);
+  const auto count =
+      width == 1 ? merge_values(left, right, keys, values) : merge_all_rows(left, right, width, keys, values);
+  left = {{keys, count}, {values, count * width}};
 }
 
-std::span<const float> TableSum::whole(std::vector<std::span<const float>>& parts) {
+std::span<const float> TableSum::whole(std::vector<std::span<const float>>& parts) { return whole_of(parts); }
+std::span<const double> TableSum::whole(std::vector<std::span<const double>>& parts) { return whole_of(parts); }
+
+template <typename T>
+std::span<const T> TableSum::whole_of(std::vector<std::span<const T>>& parts) {
   if (parts.empty()) return {};
   if (buffers_.size() < parts.size()) buffers_.resize(parts.size());
   used_ = 0;
-  tree_sum(std::span(parts), [&](std::span<const float>& left, std::span<const float> right) { add(left, right); });
+  tree_sum(std::span(parts), [&](std::span<const T>& left, std::span<const T> right) { add(left, right); });
   return parts[0];
 }
 
-void TableSum::add(std::span<const float>& left, std::span<const float> right) {
+template <typename T>
+void TableSum::add(std::span<const T>& left, std::span<const T> right) {
   if (right.empty()) return;
   if (left.empty()) {
     left = right;
     return;
   }
   check(left.size() == right.size(), "TableSum::whole: parts have one size or none");
-  auto& sum = next_buffer(0, left.size()).values;
+  auto* const sum = reserve(values_of<T>(next_buffer(0)), left.size());
   for (std::size_t i = 0; i < left.size(); ++i) sum[i] = left[i] + right[i];
-  left = std::span(sum).first(left.size());
+  left = {sum, left.size()};
 }
 
 }  // namespace virga

@@ -128,5 +128,24 @@ TEST(KeyRange, CutsKeysAndRowsAlike) {
   EXPECT_THAT(key_range({}, 2, 0, 9).keys, IsEmpty());
 }
 
+TEST(TableSum, AddsDoublesInTheOrderOfTheTree) {
+  const std::vector<std::vector<std::uint32_t>> keys = {{1, 4}, {4}, {2, 4}, {4, 9}};
+  const std::vector<std::vector<double>> values = {{1, 2, 0x1p53, 3}, {1, 4}, {7, 8, -0x1p53, 5}, {1, 6, 9, 10}};
+  std::vector<SparsePart> parts;
+  for (std::size_t p = 0; p < keys.size(); ++p) parts.push_back({keys[p], {}, values[p]});
+  TableSum table_sum;
+  const auto sum = table_sum.sparse(parts, 2);
+  EXPECT_THAT(sum.keys, ElementsAre(1, 2, 4, 9));
+  // Of key 4: (2^53 + 1) + (-2^53 + 1), of which the first is rounded to 2^53.
+  EXPECT_THAT(sum.doubles, ElementsAre(1, 2, 7, 8, 1, 18, 9, 10));
+  EXPECT_THAT(sum.values, IsEmpty());
+  const auto high = key_range(sum, 2, 4, 9);
+  EXPECT_THAT(high.keys, ElementsAre(4));
+  EXPECT_THAT(high.doubles, ElementsAre(1, 18));
+
+  std::vector<std::span<const double>> whole = {values[0], {}, values[2], values[3]};
+  EXPECT_THAT(table_sum.whole(whole), ElementsAre(9, 16, 9, 18));
+}
+
 }  // namespace
 }  // namespace virga

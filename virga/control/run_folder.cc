@@ -25,8 +25,12 @@ auto parsed(std::string_view text, std::string_view what, const Read& read) {
 }  // namespace
 
 std::string checkpoint_object(std::uint64_t round) { return fmt::format("checkpoints/{:012}", round); }
+std::string own_state_object(std::uint64_t round, Rank rank) { return fmt::format("own/{:012}/{}", round, rank); }
 std::string snapshot_object(std::uint32_t epoch) { return fmt::format("snapshots/{:06}", epoch); }
 std::string evaluation_object(std::uint32_t epoch) { return fmt::format("evaluations/{:06}.json", epoch); }
+std::string answer_object(const Member& member) {
+  return fmt::format("answers/{}-{}", member.worker, member.generation);
+}
 std::string worker_register(WorkerId worker) { return fmt::format("workers/{}", worker); }
 
 std::optional<std::uint64_t> number_of(std::string_view object, std::string_view prefix) {
@@ -39,15 +43,19 @@ std::optional<std::uint64_t> number_of(std::string_view object, std::string_view
 }
 
 std::string encode_evaluation(const EvaluationRecord& record) {
-  return json{{"epoch", record.epoch},
-              {"round", record.round},
-              {"examples", record.examples},
-              {"learning_rate", record.learning_rate},
-              {"train_loss", record.train_loss},
-              {"validation_loss", record.validation_loss ? json(*record.validation_loss) : json(nullptr)},
-              {"seconds", record.seconds},
-              {"best", record.best}}
-      .dump();
+  json j = {{"epoch", record.epoch},
+            {"round", record.round},
+            {"examples", record.examples},
+            {"learning_rate", record.learning_rate},
+            {"train_loss", record.train_loss},
+            {"validation_loss", record.validation_loss ? json(*record.validation_loss) : json(nullptr)},
+            {"seconds", record.seconds},
+            {"best", record.best}};
+  if (record.updates > 0) {
+    j["updates"] = record.updates;
+    j["lost_updates"] = record.lost_updates;
+  }
+  return j.dump();
 }
 
 EvaluationRecord decode_evaluation(std::string_view text) {
@@ -61,6 +69,10 @@ EvaluationRecord decode_evaluation(std::string_view text) {
     if (!j.at("validation_loss").is_null()) record.validation_loss = j.at("validation_loss").get<double>();
     record.seconds = j.at("seconds");
     record.best = j.at("best");
+    if (j.contains("updates")) {
+      record.updates = j.at("updates");
+      record.lost_updates = j.at("lost_updates");
+    }
     return record;
   });
 }

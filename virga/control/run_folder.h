@@ -24,8 +24,11 @@ inline constexpr std::string_view kDriverRegister = "driver";      ///< driver e
 inline constexpr std::string_view kProgressRegister = "progress";  ///< of rank 0
 
 [[nodiscard]] std::string checkpoint_object(std::uint64_t round);  ///< "checkpoints/000000000017"
+/// "own/000000000017/3": the state of a rank that has one of its own; rank 0's is in the checkpoint.
+[[nodiscard]] std::string own_state_object(std::uint64_t round, Rank rank);
 [[nodiscard]] std::string snapshot_object(std::uint32_t epoch);    ///< "snapshots/000003"
 [[nodiscard]] std::string evaluation_object(std::uint32_t epoch);  ///< "evaluations/000003.json"
+[[nodiscard]] std::string answer_object(const Member& member);     ///< "answers/2-5": worker 2, generation 5
 [[nodiscard]] std::string worker_register(WorkerId worker);        ///< "workers/2"
 /// The number at the end of such a name.
 [[nodiscard]] std::optional<std::uint64_t> number_of(std::string_view object, std::string_view prefix);
@@ -40,6 +43,8 @@ struct EvaluationRecord {
   std::optional<double> validation_loss;
   double seconds = 0;
   bool best = false;
+  std::uint64_t updates = 0;       ///< of this epoch, where updates can be lost
+  std::uint64_t lost_updates = 0;  ///< of these
   bool operator==(const EvaluationRecord&) const = default;
 };
 [[nodiscard]] std::string encode_evaluation(const EvaluationRecord& record);

@@ -201,6 +201,21 @@ std::string ledger_line(const ServiceRecord& record) {
                   {"bytes", bounded(record.bytes)}});
 }
 
+double last_end_seconds(const Ledger& ledger) noexcept {
+  double last = 0;
+  for (const auto& record : ledger.invocations) last = std::max(last, record.start_seconds + record.seconds);
+  for (const auto& record : ledger.services) last = std::max(last, record.start_seconds + record.seconds);
+  return last;
+}
+
+std::optional<double> first_worker_seconds(const Ledger& ledger) noexcept {
+  std::optional<double> first;
+  for (const auto& record : ledger.invocations) {
+    if (record.task == "worker") first = std::min(first.value_or(record.start_seconds), record.start_seconds);
+  }
+  return first;
+}
+
 Ledger parse_ledger(std::string_view text) {
   Ledger ledger;
   std::size_t number = 1;

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,6 +54,11 @@ struct Ledger {
   std::vector<ServiceRecord> services;
   bool operator==(const Ledger&) const = default;
 };
+
+/// The latest moment that the ledger knows of, in seconds since the run began; 0 for an empty one.
+[[nodiscard]] double last_end_seconds(const Ledger& ledger) noexcept;
+/// When the first worker was invoked, likewise.
+[[nodiscard]] std::optional<double> first_worker_seconds(const Ledger& ledger) noexcept;
 
 /// One line of a ledger, its newline included (docs/formats/ledger.md); bytes that are not UTF-8 become U+FFFD, of a
 /// long `said` the end is kept, and numbers that are not finite or out of bounds become the nearest that is in bounds.

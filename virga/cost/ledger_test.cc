@@ -112,6 +112,19 @@ TEST(LedgerTest, CutsWhatWasSaidBetweenCharacters) {
   EXPECT_TRUE(back.said.starts_with("\xE2\x82\xAC"));
 }
 
+TEST(LedgerTest, KnowsWhenItsFirstWorkerBeganAndItsLastRecordEnded) {
+  Ledger ledger;
+  EXPECT_EQ(last_end_seconds(ledger), 0);
+  EXPECT_EQ(first_worker_seconds(ledger), std::nullopt);
+  ledger.invocations = {{.task = "evaluate", .end = "evaluated", .start_seconds = 0.5, .seconds = 8},
+                        {.task = "worker", .end = "done", .start_seconds = 2, .seconds = 3},
+                        {.task = "worker", .end = "done", .start_seconds = 1, .seconds = 3}};
+  EXPECT_EQ(last_end_seconds(ledger), 8.5);
+  EXPECT_EQ(first_worker_seconds(ledger), 1);
+  ledger.services = {{.service = "data-store", .start_seconds = 0.25, .seconds = 9}};
+  EXPECT_EQ(last_end_seconds(ledger), 9.25);
+}
+
 TEST(LedgerTest, LeavesOutAnUnfinishedLastLineAndNothingElse) {
   const auto whole = ledger_line(invocation()) + ledger_line(service());
   for (std::size_t size = 0; size <= whole.size(); ++size) {

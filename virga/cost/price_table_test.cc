@@ -75,12 +75,12 @@ TEST(PriceTableTest, AServiceIsBilledByTheSecondFromItsSmallestTimeOn) {
 
 TEST(PriceTableTest, NamesTheServicesThatHavePrices) {
   try {
-    static_cast<void>(service_prices(builtin_price_table(), "redis"));
+    static_cast<void>(service_prices(builtin_price_table(), "pigeons"));
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kNotFound);
-    EXPECT_THAT(error.what(), HasSubstr("'redis'"));
-    EXPECT_THAT(error.what(), HasSubstr("data-store, driver, machine, object-store"));
+    EXPECT_THAT(error.what(), HasSubstr("'pigeons'"));
+    EXPECT_THAT(error.what(), HasSubstr("data-store, driver, dynamodb, machine, memcached, object-store, redis"));
   }
 }
 

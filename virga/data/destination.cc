@@ -13,11 +13,6 @@ constexpr std::string_view kManifest = "manifest.json";
 constexpr std::string_view kArrays = "encoding.bin";
 constexpr std::string_view kSplits[] = {"train/", "validation/", "test/"};
 
-std::filesystem::path directory_of(std::string_view uri) {
-  constexpr std::string_view kFile = "file://";
-  return uri.starts_with(kFile) ? uri.substr(kFile.size()) : uri;
-}
-
 /// What a killed import left of files that it was writing (write_file_atomically()): ".NAME.XXXXXX".
 void remove_unfinished(const std::filesystem::path& directory) {
   std::error_code error;
@@ -34,8 +29,11 @@ void remove_unfinished(const std::filesystem::path& directory) {
 }  // namespace
 
 Destination::Destination(const std::string& uri, bool overwrite)
-    : directory_(directory_of(uri)), existed_(std::filesystem::exists(directory_)), store_(open_object_store(uri)) {
-  if (existed_ && !std::filesystem::is_directory(directory_)) {
+    : place_(store_directory(uri)),
+      directory_(place_ ? *place_ : std::filesystem::temp_directory_path()),
+      existed_(std::filesystem::exists(directory_)),
+      store_(open_object_store(uri)) {
+  if (place_ && existed_ && !std::filesystem::is_directory(*place_)) {
     throw Error(ErrorKind::kConflict, fmt::format("{}: it is no directory, and a set becomes one", uri),
                 "choose another place");
   }
@@ -51,10 +49,11 @@ Destination::~Destination() {
   } catch (const Error&) {
     // What is left has no manifest and is removed by the next import to this place.
   }
+  if (!place_) return;
   // Folders that are empty.
   std::error_code ignored;
-  for (const auto split : kSplits) std::filesystem::remove(directory_ / split.substr(0, split.size() - 1), ignored);
-  if (!existed_) std::filesystem::remove(directory_, ignored);
+  for (const auto split : kSplits) std::filesystem::remove(*place_ / split.substr(0, split.size() - 1), ignored);
+  if (!existed_) std::filesystem::remove(*place_, ignored);
 }
 
 void Destination::begin() {
@@ -69,9 +68,9 @@ void Destination::remove_all() const {
     for (const auto& object : store_->list(split)) {
       if (object.name.ends_with(".blk")) store_->remove(object.name);
     }
-    remove_unfinished(directory_ / split.substr(0, split.size() - 1));
+    if (place_) remove_unfinished(*place_ / split.substr(0, split.size() - 1));
   }
-  remove_unfinished(directory_);
+  if (place_) remove_unfinished(*place_);
 }
 
 void Destination::publish(const Manifest& manifest) {

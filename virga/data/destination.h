@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "virga/data/manifest.h"
@@ -29,6 +30,7 @@ class Destination {
  private:
   void remove_all() const;
 
+  const std::optional<std::filesystem::path> place_;  // the directory that becomes the set, if it is one
   const std::filesystem::path directory_;
   const bool existed_;  // the directory
   const std::unique_ptr<ObjectStore> store_;

@@ -311,7 +311,7 @@ TEST_F(ImportTest, RefusesOptionsThatMakeNoSense) {
               HasSubstr("unsupported: libsvm data cannot be scaled by \"standard\" -> use \"maxabs\" or \"none\""));
   EXPECT_THAT(refused([](auto& o) { o.index_base = 2; }), HasSubstr("usage: the index base is 0 or 1"));
   EXPECT_THAT(refused([](auto& o) { o.train = {"/no/such/file"}; }), HasSubstr("not_found: cannot read /no/such/file"));
-  EXPECT_THAT(refused([](auto& o) { o.to = "s3://bucket/set"; }), HasSubstr("unsupported: "));
+  EXPECT_THAT(refused([](auto& o) { o.to = "gs://bucket/set"; }), HasSubstr("unsupported: "));
   EXPECT_THAT(refused([](auto& o) { o.task = Task::kRegression; }), "nothing");
 }
 

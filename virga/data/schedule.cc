@@ -32,6 +32,13 @@ Schedule::Schedule(const Split& split, std::uint32_t rows_per_group, std::uint64
   check(groups_ == (rows_ + rows_per_group_ - 1) / rows_per_group_, "only the last group of a split may be shorter");
 }
 
+Schedule::Schedule(const Split& split, std::uint32_t rows_per_group, std::uint64_t seed, std::uint64_t batch_size,
+                   std::uint32_t passes)
+    : Schedule(split, rows_per_group, seed, batch_size) {
+  if (passes == 0) throw Error(ErrorKind::kUsage, "an epoch of 0 passes", "set passes to 1 or more");
+  passes_ = passes;
+}
+
 std::uint32_t Schedule::epoch_of(std::uint64_t round) const noexcept {
   return static_cast<std::uint32_t>(round / rounds_per_epoch());
 }
@@ -41,9 +48,11 @@ EpochOrder Schedule::order(std::uint32_t epoch) const {
   EpochOrder result;
   result.epoch_ = epoch;
   result.groups_.reserve(groups_);
-  for (const auto block : permutation(static_cast<std::uint32_t>(split_.blocks.size()), random, epoch)) {
+  const bool fixed = passes_ > 0;
+  const auto groups_of = fixed ? 0 : epoch;
+  for (const auto block : permutation(static_cast<std::uint32_t>(split_.blocks.size()), random, groups_of)) {
     const auto& info = split_.blocks[block];
-    for (const auto group : group_order(random, epoch, block, info.group_bytes.size())) {
+    for (const auto group : group_order(random, groups_of, block, info.group_bytes.size())) {
       const bool last = block + 1 == split_.blocks.size() && group + 1 == info.group_bytes.size();
       if (last) continue;
       result.groups_.push_back(
@@ -54,13 +63,21 @@ EpochOrder Schedule::order(std::uint32_t epoch) const {
   result.groups_.push_back({.block = static_cast<std::uint32_t>(split_.blocks.size() - 1),
                             .group = static_cast<std::uint32_t>(last.group_bytes.size() - 1),
                             .last_row = static_cast<std::uint32_t>(rows_ - (groups_ - 1) * rows_per_group_)});
+  if (!fixed) return result;
+  const auto whole = static_cast<std::uint32_t>(rounds_per_pass() - 1);  // steps that are not the last
+  const Random of_steps(seed_, Purpose::kSteps);
+  for (std::uint32_t pass = 0; pass < passes_; ++pass) {
+    const auto order = permutation(whole, of_steps, epoch * passes_ + pass);
+    result.steps_.insert(result.steps_.end(), order.begin(), order.end());
+    result.steps_.push_back(whole);
+  }
   return result;
 }
 
 std::vector<GroupRows> Schedule::rows_of(const EpochOrder& order, std::uint64_t step, std::uint32_t rank,
                                          std::uint32_t world_size) const {
   check(step < rounds_per_epoch() && rank < world_size, "a schedule has no such step or rank");
-  const auto first = step * batch_size_;
+  const auto first = (order.steps_.empty() ? step : order.steps_[step]) * batch_size_;
   const auto count = std::min(batch_size_, rows_ - first);
   __extension__ using Wide = unsigned __int128;
   const auto share = [&](std::uint64_t r) { return first + static_cast<std::uint64_t>(Wide{r} * count / world_size); };

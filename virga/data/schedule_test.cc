@@ -151,5 +151,44 @@ TEST(Schedule, RefusesNoRowsAndNoBatch) {
   EXPECT_THROW(Schedule(split, 10, 1, 0), Error);
 }
 
+TEST(Schedule, WithFixedSharesGivesEachRankItsRowsInEveryPass) {
+  constexpr std::uint32_t kPasses = 3;
+  for (const std::uint64_t rows : {11U, 40U, 237U}) {
+    for (const std::uint64_t batch : {7U, 10U, 25U, 1000U}) {
+      const auto split = split_of(rows, 10, 4);
+      const Schedule schedule(split, 10, 5, batch, kPasses);
+      const auto steps = schedule.rounds_per_epoch() / kPasses;
+      EXPECT_EQ(steps, (rows + batch - 1) / batch);
+      EXPECT_EQ(schedule.rows_per_epoch(), rows * kPasses);
+      constexpr std::uint32_t kRanks = 3;
+      std::vector<std::vector<Row>> shares(kRanks);
+      std::vector<std::vector<Row>> orders;  // of rank 1, pass by pass
+      for (const std::uint32_t epoch : {0U, 1U, 5U}) {
+        const auto order = schedule.order(epoch);
+        for (std::uint32_t pass = 0; pass < kPasses; ++pass) {
+          for (std::uint32_t rank = 0; rank < kRanks; ++rank) {
+            std::vector<Row> seen;
+            for (std::uint64_t step = 0; step < steps; ++step) {
+              append(seen, schedule.rows_of(order, pass * steps + step, rank, kRanks));
+            }
+            if (rank == 1) orders.push_back(seen);
+            std::ranges::sort(seen);
+            if (shares[rank].empty()) shares[rank] = seen;
+            EXPECT_EQ(seen, shares[rank]);
+          }
+        }
+      }
+      if (steps > 6) {
+        EXPECT_NE(orders[0], orders[1]);
+        EXPECT_NE(orders[1], orders[kPasses]);
+      }
+      std::vector<Row> all;
+      for (const auto& share : shares) all.insert(all.end(), share.begin(), share.end());
+      std::ranges::sort(all);
+      EXPECT_EQ(all, all_rows(split, 10));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace virga

@@ -207,6 +207,17 @@ std::vector<std::string> verdicts(const Comparison& comparison) {
   return lines;
 }
 
+std::string values_text(const std::vector<std::pair<std::string, std::string>>& values) {
+  std::string text;
+  for (const auto& [name, value] : values) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, value);
+  return text;
+}
+
+std::string tuning_text(const Tuning& tuning) {
+  return fmt::format("{}, the best of {} tried for {} epochs", values_text(tuning.values), tuning.trials,
+                     tuning.epochs);
+}
+
 json comparison_json(const Comparison& comparison, const PriceTable& table) {
   const auto loss = common_loss(comparison);
   json document = {{"data", comparison.data},
@@ -226,6 +237,12 @@ json comparison_json(const Comparison& comparison, const PriceTable& table) {
     };
     auto runs = json::array();
     for (const auto& run : preset.runs) runs.push_back(run_json(run, loss));
+    json tuning;
+    if (preset.tuning) {
+      const auto& tuned = *preset.tuning;
+      tuning = {{"trials", tuned.trials}, {"epochs", tuned.epochs}, {"loss", tuned.loss}, {"values", json::object()}};
+      for (const auto& [name, value] : tuned.values) tuning["values"][name] = value;
+    }
     document["presets"].push_back({{"preset", preset.name},
                                    {"workers", preset.workers},
                                    {"memory_bytes", preset.functions ? json(preset.memory_bytes) : json(nullptr)},
@@ -241,6 +258,7 @@ json comparison_json(const Comparison& comparison, const PriceTable& table) {
                                    {"wall_seconds", spread_json(figures.wall_seconds)},
                                    {"usd", spread_json(figures.wall_usd)},
                                    {"bytes", spread_json(figures.bytes)},
+                                   {"tuning", std::move(tuning)},
                                    {"runs", std::move(runs)}});
   }
   return document;

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json_fwd.hpp>
@@ -16,9 +17,9 @@ namespace virga {
 struct ComparedPoint {
   double seconds = 0;  ///< since the run began: start-up, rate search and all are in it
   std::uint32_t epoch = 0;
-  std::uint64_t round = 0;
-  double loss = 0;  ///< of validation, or of training where there are no validation rows
-  Usd usd;          ///< spent by then
+  std::uint64_t round = 0;  ///< of communication, completed
+  double loss = 0;          ///< of validation, or of training where there are no validation rows
+  Usd usd;                  ///< spent by then
 };
 
 struct ComparedRun {
@@ -35,6 +36,14 @@ struct ComparedRun {
   std::string error;            ///< not empty: it failed, and all but `seed` may be missing
 };
 
+/// What was tried for a preset before its runs, and what came out best.
+struct Tuning {
+  std::size_t trials = 0;
+  std::uint32_t epochs = 0;                                 ///< of a trial
+  double loss = 0;                                          ///< lowest of the best trial
+  std::vector<std::pair<std::string, std::string>> values;  ///< option_name() and text
+};
+
 struct ComparedPreset {
   std::string name;
   bool functions = false;  ///< else threads of this machine
@@ -42,6 +51,7 @@ struct ComparedPreset {
   std::uint64_t memory_bytes = 0;  ///< of a function
   double vcpus = 0;                ///< of a function
   bool oversubscribed = false;     ///< more processors are promised than there are: its times and dollars mean little
+  std::optional<Tuning> tuning;
   std::vector<ComparedRun> runs;
 };
 
@@ -90,6 +100,11 @@ struct FunctionsToBeat {
 
 /// Sentences that say who wins, by how much, and what it means.
 [[nodiscard]] std::vector<std::string> verdicts(const Comparison& comparison);
+
+/// Tuning::values, for people: "exchange.rho 0.001, optimizer.batch_size 60".
+[[nodiscard]] std::string values_text(const std::vector<std::pair<std::string, std::string>>& values);
+/// "exchange.rho 0.001, the best of 4 tried for 5 epochs".
+[[nodiscard]] std::string tuning_text(const Tuning& tuning);
 
 /// docs/compare.md.
 [[nodiscard]] nlohmann::json comparison_json(const Comparison& comparison, const PriceTable& table);

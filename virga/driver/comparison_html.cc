@@ -102,6 +102,14 @@ std::string time_splits(const Comparison& comparison) {
   return any ? out : "";
 }
 
+std::string tunings(const Comparison& comparison) {
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& preset : comparison.presets) {
+    if (preset.tuning) rows.push_back({preset.name, tuning_text(*preset.tuning)});
+  }
+  return rows.empty() ? "" : "<h2>Tuned</h2>\n" + html_table({"preset", "what came out best"}, rows);
+}
+
 std::string run_list(const Comparison& comparison) {
   std::vector<std::vector<std::string>> rows;
   for (const auto& preset : comparison.presets) {
@@ -136,7 +144,8 @@ std::string comparison_html(const Comparison& comparison, const PriceTable& tabl
                [](const ComparedPoint& point) { return double{1} * point.epoch; });
   out += chart(comparison, "Loss over dollars", "spent, all services", "$", loss,
                [](const ComparedPoint& point) { return point.usd.dollars(); });
-  out += "</div>\n" + losses_at_budgets(comparison) + time_splits(comparison) + run_list(comparison);
+  out +=
+      "</div>\n" + losses_at_budgets(comparison) + time_splits(comparison) + tunings(comparison) + run_list(comparison);
   return html_page("Comparison on " + comparison.data, out);
 }
 

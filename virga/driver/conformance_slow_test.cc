@@ -1,21 +1,30 @@
 // What of the design space is supported: each cell gives the bits of threads, undisturbed, with killed workers, and
-// after its driver was killed. What has no line here is refused by name (job/options.cc).
+// after its driver was killed; with protocols whose bits are those of no other run, as good a model. What has no line
+// here is refused by name (job/options.cc).
 #include <csignal>
+#include <memory>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include <sys/wait.h>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include "virga/base/random.h"
+#include "virga/channel/dynamodb_testing.h"
+#include "virga/channel/memcached_testing.h"
+#include "virga/channel/redis_testing.h"
 #include "virga/collective/pattern_testing.h"
 #include "virga/driver/functions_run_testing.h"
+#include "virga/storage/swift_testing.h"
 
 namespace virga {
 namespace {
 
-using ChannelKind = FunctionsPlace::ChannelKind;
+enum class StoreKind : std::uint8_t { kDirectory, kPs, kRedis, kMemcached, kDynamo, kS3, kDirect };
+constexpr std::size_t kStores = 6;  // that take turns: all but the last
 
 struct ModelCase {
   const char* kind;
@@ -30,24 +39,77 @@ constexpr ModelCase kModels[] = {{"logistic", PlantedLabels::kBinary, "adagrad"}
                                  {"softmax", PlantedLabels::kClasses, "adam"},
                                  {"least-squares", PlantedLabels::kValues, "nesterov"}};
 
-std::string name_of(ChannelKind channel) { return channel == ChannelKind::kDirectory ? "directory" : "ps"; }
+constexpr ModelCase kClustering = {"kmeans", PlantedLabels::kBinary, "none"};
 
-class Conformance : public FunctionsFixture,
-                    public testing::WithParamInterface<std::tuple<ModelCase, Pattern, ChannelKind>> {
+std::string name_of(StoreKind store) {
+  constexpr const char* kNames[] = {"directory", "ps", "redis", "memcached", "dynamodb", "s3", "direct"};
+  return kNames[static_cast<std::size_t>(store)];
+}
+
+using Cell = std::tuple<ModelCase, Pattern, StoreKind, AlgorithmPlan>;
+
+/// Each model and pattern through two stores in turn, so that each model goes through each store, and so does each
+/// pattern; but through S3, whose requests take ten milliseconds, only one model. Pipelined sends what scatter-reduce
+/// does, in pieces: the smallest and the largest model.
+std::vector<Cell> cells() {
+  std::vector<Cell> cells;
+  std::size_t first = 0;
+  for (const auto& model : kModels) {
+    for (const auto pattern : kPatternsOfOneThread) {
+      for (const std::size_t number : {first, first + 1}) {
+        const auto store = static_cast<StoreKind>(number % kStores);
+        if (store == StoreKind::kS3 && &model != &kModels[0]) continue;
+        cells.emplace_back(model, pattern, store, AlgorithmPlan());
+      }
+      first += 2;
+    }
+    ++first;
+  }
+  cells.emplace_back(kModels[0], Pattern::kPipelined, StoreKind::kPs, AlgorithmPlan());
+  cells.emplace_back(kModels[3], Pattern::kPipelined, StoreKind::kRedis, AlgorithmPlan());
+  return cells;
+}
+
+class Conformance : public FunctionsFixture, public testing::WithParamInterface<Cell> {
  protected:
   static void SetUpTestSuite() {
     FunctionsFixture::SetUpTestSuite();
+    redis_ = std::make_unique<RedisServer>();
+    memcached_ = new_memcached();
+    dynamo_ = std::make_unique<DynamoService>();
     make_planted_set(folder() / "classes", PlantedLabels::kClasses);
     make_planted_set(folder() / "values", PlantedLabels::kValues);
   }
+  static void TearDownTestSuite() {
+    dynamo_.reset();
+    memcached_.reset();
+    redis_.reset();
+    FunctionsFixture::TearDownTestSuite();
+  }
 
   Conformance() {
-    const auto& [model, pattern, channel] = GetParam();
+    const auto& [model, pattern, store, algorithm] = GetParam();
     if (model.labels == PlantedLabels::kClasses) set_ = open_data_set((folder() / "classes" / "set").string());
     if (model.labels == PlantedLabels::kValues) set_ = open_data_set((folder() / "values" / "set").string());
     place_.data = set_.uri;
     place_.pattern = pattern;
-    place_.channel = channel;
+    if (store == StoreKind::kDirectory) place_.channel = FunctionsPlace::ChannelKind::kDirectory;
+    if (store == StoreKind::kDirect) place_.channel = FunctionsPlace::ChannelKind::kDirect;
+    if (store == StoreKind::kRedis) {
+      place_.store = redis_->uri();
+      place_.store_token = redis_->password();
+    }
+    if (store == StoreKind::kMemcached) place_.store = memcached_->uri();
+    if (store == StoreKind::kDynamo) {
+      place_.store = dynamo_->uri();
+      place_.store_token = dynamo_->token();
+    }
+    if (store == StoreKind::kS3) {
+      static const auto bucket = Swift::shared().make_bucket();
+      static int runs = 0;
+      place_.store = fmt::format("s3://{}/{}?endpoint={}", bucket, ++runs, Swift::shared().endpoint());
+      place_.store_token = "test%3Atester:testing";
+    }
     Job job;
     job.functions.engine = "single";
     job.model.kind = model.kind;
@@ -57,58 +119,187 @@ class Conformance : public FunctionsFixture,
     job.stop.epochs = 6;
     job.stop.patience = 0;
     job.functions.workers = 2;
-    run_.plan = plan_training(job, set_.manifest, 1);
     run_.seed = job.seed;
+    if (model.kind == kClustering.kind) {
+      job.optimizer = {.batch_size = 100};
+      job.model.clusters = 5;
+      job.stop.improvement = 0;
+      run_.plan = plan_training(job, set_.manifest, 1);
+      GroupCache cache(*set_.store, set_.manifest, 1U << 24);
+      find_first_centres(run_, Seeding::kKMeansParallel, cache, {});
+      return;
+    }
+    run_.plan = plan_training(job, set_.manifest, 1);
+    run_.plan.algorithm = algorithm;
   }
+
+  ~Conformance() override {
+    // A server may come to the last request of a worker that was killed when all has been swept.
+    if (killed_) {
+      if (redis_->ask({"DBSIZE"}).integer != 0) redis_ = std::make_unique<RedisServer>();
+      if (!memcached_->keys().empty()) memcached_ = new_memcached();
+      if (dynamo_->items() != 0) dynamo_ = std::make_unique<DynamoService>();
+      return;
+    }
+    EXPECT_EQ(redis_->ask({"DBSIZE"}).integer, 0);
+    EXPECT_THAT(memcached_->keys(), testing::IsEmpty());
+    EXPECT_EQ(dynamo_->items(), 0U);
+  }
+  /// Some workers are killed in the next run.
+  void kill_workers() {
+    killed_ = true;
+    place_.watch = [this, random = Random(1, Purpose::kTest), look = std::uint64_t{0}](const Engine& engine) mutable {
+      const auto processes = engine.processes();
+      if (processes.empty() || kills_ == 5 || random.below(2, 0, look++) > 0) return;
+      ::kill(processes[random.below(processes.size(), 1, look)], SIGKILL);
+      ++kills_;
+    };
+  }
+  /// What another driver has begun, which was killed in the middle.
+  [[nodiscard]] Outcome resumed() {
+    const auto driver = ::fork();
+    if (driver == 0) {
+      place_.watch = [looks = 0](const Engine&) mutable {
+        if (++looks == 3) ::kill(::getpid(), SIGKILL);
+      };
+      (void)on_processes(run_);
+      ::_exit(0);
+    }
+    int status = 0;
+    ::waitpid(driver, &status, 0);
+    EXPECT_TRUE(WIFSIGNALED(status)) << "it died in the middle";
+    killed_ = true;
+    place_.resume = true;
+    return on_processes(run_);
+  }
+
+  static std::unique_ptr<MemcachedService> new_memcached() {
+    return std::make_unique<MemcachedService>(std::vector<std::string>{"-M"});
+  }
+
+  bool killed_ = false;
+  int kills_ = 0;
 
   TrainingRun run_;
+
+ private:
+  // In which nothing is left after any run of which nobody was killed.
+  static inline std::unique_ptr<RedisServer> redis_;
+  static inline std::unique_ptr<MemcachedService> memcached_;
+  static inline std::unique_ptr<DynamoService> dynamo_;
 };
 
-TEST_P(Conformance, GivesTheBitsOfThreads) { expect_same(on_processes(run_), on_threads(run_)); }
+TEST_P(Conformance, GivesTheBitsOfAnUndisturbedRun) { expect_same(on_processes(run_), undisturbed(run_)); }
 
-TEST_P(Conformance, GivesTheBitsOfThreadsWhenWorkersAreKilled) {
-  const auto expected = on_threads(run_);
-  const Random random(1, Purpose::kTest);
-  std::uint64_t look = 0;
-  int kills = 0;
-  place_.watch = [&](const Engine& engine) {
-    const auto processes = engine.processes();
-    if (processes.empty() || kills == 5 || random.below(2, 0, look++) > 0) return;
-    ::kill(processes[random.below(processes.size(), 1, look)], SIGKILL);
-    ++kills;
-  };
+TEST_P(Conformance, GivesTheSameBitsWhenWorkersAreKilled) {
+  const auto expected = undisturbed(run_);
+  kill_workers();
   expect_same(on_processes(run_), expected);
-  EXPECT_GT(kills, 0);
+  EXPECT_GT(kills_, 0);
 }
 
-TEST_P(Conformance, GivesTheBitsOfThreadsWhenItsDriverIsKilled) {
-  const auto expected = on_threads(run_);
-  const auto driver = ::fork();
-  if (driver == 0) {
-    place_.watch = [looks = 0](const Engine&) mutable {
-      if (++looks == 3) ::kill(::getpid(), SIGKILL);
-    };
-    (void)on_processes(run_);
-    ::_exit(0);
+TEST_P(Conformance, GivesTheSameBitsWhenItsDriverIsKilled) {
+  const auto expected = undisturbed(run_);
+  const auto outcome = resumed();
+  EXPECT_EQ(outcome.result.parameters, expected.result.parameters);
+  EXPECT_EQ(outcome.result.best.epoch, expected.result.best.epoch);
+}
+
+/// Cells whose bits are those of no other run: they are trained until it does not matter much how.
+class ApartConformance : public Conformance {
+ protected:
+  ApartConformance() {
+    const std::string_view optimizer = std::get<0>(GetParam()).optimizer;
+    const bool is_s3 = std::get<2>(GetParam()) == StoreKind::kS3;  // where a step takes some tens of milliseconds
+    run_.plan.learning_rate = optimizer == "adagrad" ? 0.5 : optimizer == "sgd" ? 0.2 : 0.05;
+    run_.plan.epochs = is_s3 ? 4 : 8;
+    if (is_s3) run_.plan.batch_size = 450;
   }
-  int status = 0;
-  ::waitpid(driver, &status, 0);
-  ASSERT_TRUE(WIFSIGNALED(status)) << "it died in the middle";
-  place_.resume = true;
-  const auto resumed = on_processes(run_);
-  EXPECT_EQ(resumed.result.parameters, expected.result.parameters);
-  EXPECT_EQ(resumed.result.best.epoch, expected.result.best.epoch);
+};
+
+TEST_P(ApartConformance, GivesAsGoodAModel) {
+  const auto outcome = on_processes(run_);
+  expect_as_good(outcome, run_);
+  EXPECT_EQ(outcome.history.size(), run_.plan.epochs);
+  const auto expected = on_threads(run_);
+  EXPECT_EQ(outcome.result.last.round, expected.result.last.round);
+  EXPECT_EQ(outcome.result.last.examples, expected.result.last.examples);
+  EXPECT_EQ(report_.staleness.size(), run_.plan.workers);
 }
 
-INSTANTIATE_TEST_SUITE_P(GradientAveragingBsp, Conformance,
-                         testing::Combine(testing::ValuesIn(kModels), testing::ValuesIn(kPatterns),
-                                          testing::Values(ChannelKind::kDirectory, ChannelKind::kDataStore)),
-                         [](const auto& test) {
-                           auto name = std::string(std::get<0>(test.param).kind) + "_" +
-                                       name_of(std::get<1>(test.param)) + "_" + name_of(std::get<2>(test.param));
-                           for (auto& letter : name) letter = letter == '-' ? '_' : letter;
-                           return name;
-                         });
+TEST_P(ApartConformance, GivesAsGoodAModelWhenWorkersAreKilled) {
+  kill_workers();
+  expect_as_good(on_processes(run_), run_);
+  EXPECT_GT(kills_, 0);
+}
+
+TEST_P(ApartConformance, GivesAsGoodAModelWhenItsDriverIsKilled) { expect_as_good(resumed(), run_); }
+
+std::string name_of_cell(const testing::TestParamInfo<Cell>& test) {
+  const auto& [model, pattern, store, algorithm] = test.param;
+  auto name = std::string(model.kind) + "_" + name_of(pattern) + "_" + name_of(store);
+  for (auto& letter : name) letter = letter == '-' ? '_' : letter;
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(GradientAveragingBsp, Conformance, testing::ValuesIn(cells()), name_of_cell);
+
+// Straight between workers: no store, whose messages would outlive them.
+INSTANTIATE_TEST_SUITE_P(Direct, Conformance,
+                         testing::Values(Cell(kModels[0], Pattern::kAllToAll, StoreKind::kDirect, AlgorithmPlan()),
+                                         Cell(kModels[3], Pattern::kScatterReduce, StoreKind::kDirect, AlgorithmPlan()),
+                                         Cell(kModels[1], Pattern::kScatterReduce, StoreKind::kDirect,
+                                              AlgorithmPlan{.kind = AlgorithmKind::kModelAveraging, .every = 7}),
+                                         Cell(kModels[2], Pattern::kAllToAll, StoreKind::kDirect,
+                                              AlgorithmPlan{.kind = AlgorithmKind::kAdmm, .passes = 2, .rho = 1e-2}),
+                                         Cell(kClustering, Pattern::kScatterReduce, StoreKind::kDirect,
+                                              AlgorithmPlan())),
+                         name_of_cell);
+
+// That patterns give the same bits, and channels, is the matter of the suite above, and of the rooms they are in.
+INSTANTIATE_TEST_SUITE_P(ModelAveraging, Conformance,
+                         testing::Combine(testing::ValuesIn(kModels), testing::Values(Pattern::kScatterReduce),
+                                          testing::Values(StoreKind::kPs),
+                                          testing::Values(AlgorithmPlan{.kind = AlgorithmKind::kModelAveraging,
+                                                                        .every = 7})),
+                         name_of_cell);
+INSTANTIATE_TEST_SUITE_P(Admm, Conformance,
+                         testing::Combine(testing::ValuesIn(kModels), testing::Values(Pattern::kAllToAll),
+                                          testing::Values(StoreKind::kRedis),
+                                          testing::Values(AlgorithmPlan{
+                                              .kind = AlgorithmKind::kAdmm, .passes = 2, .rho = 1e-2})),
+                         name_of_cell);
+
+constexpr AlgorithmPlan kFresh{.protocol = ProtocolKind::kSsp, .staleness = 0};
+constexpr AlgorithmPlan kStale{.protocol = ProtocolKind::kSsp, .staleness = 2};
+constexpr AlgorithmPlan kAsynchronous{.protocol = ProtocolKind::kAsp};
+
+// With nothing to be stale, the bits are those of threads.
+INSTANTIATE_TEST_SUITE_P(SspFresh, Conformance,
+                         testing::Combine(testing::Values(kModels[3]), testing::Values(Pattern::kAllToAll),
+                                          testing::Values(StoreKind::kPs), testing::Values(kFresh)),
+                         name_of_cell);
+
+/// Each model through another store.
+std::vector<Cell> cells_apart(const AlgorithmPlan& algorithm) {
+  std::vector<Cell> cells;
+  for (std::size_t model = 0; model < std::size(kModels); ++model) {
+    cells.emplace_back(kModels[model], Pattern::kAllToAll, static_cast<StoreKind>(model), algorithm);
+  }
+  return cells;
+}
+INSTANTIATE_TEST_SUITE_P(Ssp, ApartConformance, testing::ValuesIn(cells_apart(kStale)), name_of_cell);
+INSTANTIATE_TEST_SUITE_P(Asp, ApartConformance, testing::ValuesIn(cells_apart(kAsynchronous)), name_of_cell);
+// SIREN's own.
+INSTANTIATE_TEST_SUITE_P(AspThroughS3, ApartConformance,
+                         testing::Values(Cell(kModels[0], Pattern::kAllToAll, StoreKind::kS3, kAsynchronous)),
+                         name_of_cell);
+
+INSTANTIATE_TEST_SUITE_P(ExpectationMaximisation, Conformance,
+                         testing::Combine(testing::Values(kClustering), testing::Values(Pattern::kScatterReduce),
+                                          testing::Values(StoreKind::kPs, StoreKind::kDirectory),
+                                          testing::Values(AlgorithmPlan())),
+                         name_of_cell);
 
 }  // namespace
 }  // namespace virga

@@ -2,13 +2,17 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <tuple>
 
 #include <gmock/gmock.h>
 
 #include "virga/base/random.h"
+#include "virga/channel/redis_testing.h"
 #include "virga/collective/pattern_testing.h"
 #include "virga/driver/functions_run_testing.h"
 
@@ -50,6 +54,12 @@ constexpr CrashPoint kCrashPoints[] = {
     {"AfterAnswer", "after_answer:1", 5, 3},
 };
 
+std::size_t index_of(const CrashPoint& point) {
+  const auto* const found =
+      std::ranges::find_if(kCrashPoints, [&](const auto& one) { return std::string_view(one.name) == point.name; });
+  return static_cast<std::size_t>(found - std::begin(kCrashPoints));
+}
+
 class CrashPointsTest : public FunctionsFixture,
                         public testing::WithParamInterface<std::tuple<CrashPoint, Pattern, unsigned, EngineKind>> {
  protected:
@@ -77,7 +87,16 @@ TEST_P(CrashPointsTest, GivesTheBitsOfThreads) {
   const auto expected = on_threads(run);
   place_.engine = engine;
   place_.pattern = pattern;
-  place_.channel = workers == 2 ? FunctionsPlace::ChannelKind::kDirectory : FunctionsPlace::ChannelKind::kDataStore;
+  // Two workers through a folder, three through a store: of every other cell a Redis server, which functions of the
+  // local engine reach through their network.
+  std::optional<RedisServer> redis;
+  if (workers == 2) {
+    place_.channel = FunctionsPlace::ChannelKind::kDirectory;
+  } else if ((index_of(point) + static_cast<std::size_t>(pattern)) % 2 == 1) {
+    redis.emplace(RedisServer::Listens::kTcp);
+    place_.store = redis->uri();
+    place_.store_token = redis->password();
+  }
   let_them_die("VIRGA_CRASH_AT", point, point.deaths);
 
   expect_same(on_processes(run), expected);
@@ -85,6 +104,9 @@ TEST_P(CrashPointsTest, GivesTheBitsOfThreads) {
   // Who dies once the platform has its answer has done what it should.
   const bool had_answered = engine == EngineKind::kLocal && std::string_view(point.name) == "AfterAnswer";
   EXPECT_TRUE(had_answered || report_.invocations > workers + point.epochs) << "nobody died";
+  if (redis) {
+    EXPECT_EQ(redis->ask({"DBSIZE"}).integer, 0);
+  }
   expect_that_nothing_runs();
 }
 
@@ -93,12 +115,109 @@ std::string name_of_crash(const testing::TestParamInfo<CrashPointsTest::ParamTyp
   return std::string(point.name) + name_of(pattern) + std::to_string(workers);
 }
 INSTANTIATE_TEST_SUITE_P(All, CrashPointsTest,
-                         testing::Combine(testing::ValuesIn(kCrashPoints), testing::ValuesIn(kPatterns),
+                         testing::Combine(testing::ValuesIn(kCrashPoints), testing::ValuesIn(kPatternsOfOneThread),
                                           testing::Values(2U, 3U), testing::Values(EngineKind::kProcess)),
+                         name_of_crash);
+INSTANTIATE_TEST_SUITE_P(InPieces, CrashPointsTest,
+                         testing::Combine(testing::Values(kCrashPoints[0], kCrashPoints[1], kCrashPoints[3]),
+                                          testing::Values(Pattern::kPipelined), testing::Values(3U),
+                                          testing::Values(EngineKind::kProcess)),
                          name_of_crash);
 INSTANTIATE_TEST_SUITE_P(ThroughTheEngine, CrashPointsTest,
                          testing::Combine(testing::ValuesIn(kCrashPoints), testing::Values(Pattern::kScatterReduce),
                                           testing::Values(2U, 3U), testing::Values(EngineKind::kLocal)),
+                         name_of_crash);
+
+class DirectCrashPointsTest : public CrashPointsTest {};
+
+TEST_P(DirectCrashPointsTest, GivesTheBitsOfThreads) {
+  const auto& [point, pattern, workers, engine] = GetParam();
+  const auto run = run_of(point.epochs, workers);
+  const auto expected = on_threads(run);
+  place_.engine = engine;
+  place_.pattern = pattern;
+  place_.channel = FunctionsPlace::ChannelKind::kDirect;
+  let_them_die("VIRGA_CRASH_AT", point, point.deaths);
+
+  expect_same(on_processes(run), expected);
+
+  EXPECT_GT(report_.invocations, workers + point.epochs) << "nobody died";
+  expect_that_nothing_runs();
+}
+
+// What somebody had put dies with him: before, while and after others take it.
+INSTANTIATE_TEST_SUITE_P(Some, DirectCrashPointsTest,
+                         testing::Values(std::tuple(kCrashPoints[1], Pattern::kScatterReduce, 3U, EngineKind::kProcess),
+                                         std::tuple(kCrashPoints[2], Pattern::kTree, 3U, EngineKind::kProcess),
+                                         std::tuple(kCrashPoints[3], Pattern::kLeader, 3U, EngineKind::kProcess)),
+                         name_of_crash);
+
+// Workers that step by themselves, and those of which each has a state of its own: what is put is rarer.
+constexpr CrashPoint kRareCrashPoints[] = {
+    {"BeforePut", "before_put:7", 8},
+    {"AfterGet", "after_get:7", 8},
+    {"BeforeApply", "before_apply:5", 8},
+    {"AfterApply", "after_apply:5", 8},
+    {"RoundDone", "round_done:60", 8},
+    {"AfterSnapshot", "after_snapshot:2", 5, 5},
+    {"BeforeCheckpoint", "before_checkpoint:4", 8},
+    {"AfterCheckpoint", "after_checkpoint:4", 8},
+};
+
+class AlgorithmsDieTest : public CrashPointsTest {};
+
+TEST_P(AlgorithmsDieTest, AndTheBitsStay) {
+  const auto& [point, pattern, workers, engine] = GetParam();
+  for (const AlgorithmPlan& algorithm : {AlgorithmPlan{.kind = AlgorithmKind::kModelAveraging, .every = 5},
+                                         AlgorithmPlan{.kind = AlgorithmKind::kAdmm, .passes = 2, .rho = 1e-2}}) {
+    auto run = run_of(point.epochs, workers);
+    run.plan.algorithm = algorithm;
+    place_.environment.clear();
+    place_.watch = {};
+    const auto expected = undisturbed(run);
+    place_.engine = engine;
+    place_.pattern = pattern;
+    place_.channel = FunctionsPlace::ChannelKind::kDataStore;
+    let_them_die("VIRGA_CRASH_AT", point, point.deaths);
+    expect_same(on_processes(run), expected);
+    EXPECT_GT(report_.invocations, workers + point.epochs) << "nobody died";
+    expect_that_nothing_runs();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, AlgorithmsDieTest,
+                         testing::Combine(testing::ValuesIn(kRareCrashPoints), testing::Values(Pattern::kScatterReduce),
+                                          testing::Values(3U), testing::Values(EngineKind::kProcess)),
+                         name_of_crash);
+
+// Workers that are rounds apart, whose bits are those of no other run.
+class ProtocolsDieTest : public CrashPointsTest {};
+
+TEST_P(ProtocolsDieTest, AndTheModelIsAsGood) {
+  const auto& [point, pattern, workers, engine] = GetParam();
+  for (const AlgorithmPlan& algorithm :
+       {AlgorithmPlan{.protocol = ProtocolKind::kSsp, .staleness = 2}, AlgorithmPlan{.protocol = ProtocolKind::kAsp}}) {
+    auto run = run_of(point.epochs, workers);
+    run.plan.algorithm = algorithm;
+    place_.engine = engine;
+    place_.pattern = pattern;
+    let_them_die("VIRGA_CRASH_AT", point, point.deaths);
+    expect_as_good(on_processes(run), run);
+    EXPECT_GT(report_.invocations, workers + point.epochs) << "nobody died";
+    expect_that_nothing_runs();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ProtocolsDieTest,
+                         testing::Combine(testing::Values(kRareCrashPoints[0], kRareCrashPoints[1], kRareCrashPoints[3],
+                                                          kRareCrashPoints[5], kRareCrashPoints[7]),
+                                          testing::Values(Pattern::kScatterReduce), testing::Values(3U),
+                                          testing::Values(EngineKind::kProcess)),
+                         name_of_crash);
+INSTANTIATE_TEST_SUITE_P(ThroughTheEngine, ProtocolsDieTest,
+                         testing::Combine(testing::Values(kRareCrashPoints[3]),
+                                          testing::Values(Pattern::kScatterReduce), testing::Values(2U),
+                                          testing::Values(EngineKind::kLocal)),
                          name_of_crash);
 
 class MemoryRunsOutTest : public CrashPointsTest {};
@@ -128,6 +247,83 @@ INSTANTIATE_TEST_SUITE_P(ThroughTheEngine, MemoryRunsOutTest,
                                           testing::Values(Pattern::kScatterReduce), testing::Values(2U),
                                           testing::Values(EngineKind::kLocal)),
                          name_of_crash);
+
+/// Workers are Events, each delivered twice; nobody says of one that it has died.
+class DoubledEventsTest : public CrashPointsTest {
+ protected:
+  DoubledEventsTest() {
+    place_.engine = EngineKind::kLocal;
+    place_.as_events = place_.doubles_events = true;
+    place_.silence = 1s;
+    place_.watch = [this](const Engine& engine) { see(engine); };
+  }
+  void see(const Engine& engine) {
+    const auto processes = engine.processes();
+    all_.insert(processes.begin(), processes.end());
+    std::size_t deliveries = 0;
+    std::error_code none;
+    for (const auto& file : std::filesystem::directory_iterator(place_.folder / "engine" / "logs", none)) {
+      std::ifstream log(file.path());
+      for (std::string line; std::getline(log, line);) deliveries += line.starts_with("START ") ? 1 : 0;
+    }
+    deliveries_ = std::max(deliveries_, deliveries);
+  }
+  std::size_t deliveries_ = 0;  // of all events
+};
+
+TEST_P(DoubledEventsTest, GiveTheBitsOfThreadsThoughTheirWorkersDie) {
+  const auto& [point, pattern, workers, engine] = GetParam();
+  const auto run = run_of(point.epochs, workers);
+  const auto expected = on_threads(run);
+  place_.pattern = pattern;
+  place_.channel = workers == 2 ? FunctionsPlace::ChannelKind::kDirectory : FunctionsPlace::ChannelKind::kDataStore;
+  let_them_die("VIRGA_CRASH_AT", point, point.deaths);
+  place_.watch = [this](const Engine& one) { see(one); };
+
+  expect_same(on_processes(run), expected);
+
+  EXPECT_GT(report_.invocations, workers + point.epochs) << "nobody died";
+  EXPECT_GT(deliveries_, report_.invocations);
+  expect_that_nothing_runs();
+}
+
+// Each death takes the time of silence.
+INSTANTIATE_TEST_SUITE_P(ThroughTheEngine, DoubledEventsTest,
+                         testing::Combine(testing::Values(CrashPoint{"AfterPut", "after_put:70", 6, 2},
+                                                          CrashPoint{"AfterSnapshot", "after_snapshot:2", 5, 2},
+                                                          CrashPoint{"BeforeRename", "before_rename:40", 6, 2}),
+                                          testing::Values(Pattern::kScatterReduce), testing::Values(2U, 3U),
+                                          testing::Values(EngineKind::kLocal)),
+                         name_of_crash);
+INSTANTIATE_TEST_SUITE_P(Alone, DoubledEventsTest,
+                         testing::Combine(testing::Values(CrashPoint{"BeforeApply", "before_apply:50", 6, 2}),
+                                          testing::Values(Pattern::kLeader), testing::Values(1U),
+                                          testing::Values(EngineKind::kLocal)),
+                         name_of_crash);
+
+TEST_F(DoubledEventsTest, GiveTheBitsOfThreadsThroughManyGenerations) {
+  const auto run = run_of(12, 2);
+  const auto expected = on_threads(run);
+  place_.lifetime = 1s;
+
+  expect_same(on_processes(run), expected);
+
+  EXPECT_GT(deliveries_, report_.invocations);
+  expect_that_nothing_runs();
+}
+
+TEST_F(DoubledEventsTest, GiveTheBitsOfThreadsWhenTheyRunOutOfMemory) {
+  const auto run = run_of(8, 2);
+  const auto expected = on_threads(run);
+  place_.memory_bytes = 128'000'000;
+  let_them_die("VIRGA_EAT_AT", kCrashPoints[1], 2);
+  place_.watch = [this](const Engine& one) { see(one); };
+
+  expect_same(on_processes(run), expected);
+
+  EXPECT_GT(report_.invocations, 2U + 8U) << "nobody died";
+  expect_that_nothing_runs();
+}
 
 class RandomKillsTest : public FunctionsFixture, public testing::WithParamInterface<std::tuple<unsigned, EngineKind>> {
  protected:

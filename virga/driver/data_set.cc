@@ -116,6 +116,9 @@ JobData open_sets(const Job::Data& data) {
   return job;
 }
 
+/// Raw files are files; elsewhere there are only sets.
+bool must_be_set(const std::string& uri) { return !store_directory(uri); }
+
 struct PlannedImport {
   ImportOptions options;  // but for the destination
   fs::path place;         // in the cache
@@ -174,7 +177,7 @@ bool is_data_set(const std::string& uri) {
 
 JobData open_job_data(const Job::Data& data, std::uint64_t seed, const fs::path& home, const ImportEvents& events,
                       const std::stop_token& stop) {
-  if (is_data_set(data.train)) return open_sets(data);
+  if (must_be_set(data.train) || is_data_set(data.train)) return open_sets(data);
   const auto [options, place] = planned_import(data, seed, home);
   if (!is_data_set(place.string())) {
     std::error_code failed;
@@ -186,7 +189,7 @@ JobData open_job_data(const Job::Data& data, std::uint64_t seed, const fs::path&
 }
 
 std::optional<JobData> find_job_data(const Job::Data& data, std::uint64_t seed, const fs::path& home) {
-  if (is_data_set(data.train)) return open_sets(data);
+  if (must_be_set(data.train) || is_data_set(data.train)) return open_sets(data);
   const auto place = planned_import(data, seed, home).place;
   if (!is_data_set(place.string())) return std::nullopt;
   return open_imported(data, place);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <string>
 #include <tuple>
@@ -9,6 +10,8 @@
 #include <gmock/gmock.h>
 
 #include "virga/base/error.h"
+#include "virga/channel/memcached_testing.h"
+#include "virga/channel/redis_testing.h"
 #include "virga/collective/pattern_testing.h"
 #include "virga/control/run_folder.h"
 #include "virga/driver/functions_run_testing.h"
@@ -23,7 +26,7 @@ using testing::HasSubstr;
 class DataStoreFixture : public FunctionsFixture {
  protected:
   DataStoreFixture() {
-    place_.store = store_.address();
+    place_.store = "ps:" + store_.address();
     place_.restart_pause = 20ms;
   }
   ~DataStoreFixture() override {
@@ -59,7 +62,36 @@ class DataStoreFixture : public FunctionsFixture {
   std::uint64_t further_than_ = 0;
 };
 
-class DyingStoreTest : public DataStoreFixture, public testing::WithParamInterface<std::tuple<Pattern, unsigned>> {};
+/// Two workers through a virga-ps, three through a Redis server or a Memcached.
+class DyingStoreTest : public DataStoreFixture, public testing::WithParamInterface<std::tuple<Pattern, unsigned>> {
+ protected:
+  DyingStoreTest() {
+    if (std::get<1>(GetParam()) == 2) return;
+    if (std::get<0>(GetParam()) == Pattern::kLeader) {
+      memcached_.emplace();
+      place_.store = memcached_->uri();
+      return;
+    }
+    redis_.emplace();
+    place_.store = redis_->uri();
+    place_.store_token = redis_->password();
+  }
+  ~DyingStoreTest() override {
+    if (redis_) {
+      EXPECT_EQ(redis_->ask({"DBSIZE"}).integer, 0);
+    }
+  }
+
+  [[nodiscard]] bool store_runs() const {
+    return memcached_ ? memcached_->runs() : redis_ ? redis_->runs() : store_.runs();
+  }
+  void start_store() { memcached_ ? memcached_->start() : redis_ ? redis_->start() : store_.start(); }
+  void kill_store() { memcached_ ? memcached_->kill() : redis_ ? redis_->kill() : store_.kill(); }
+
+ private:
+  std::optional<RedisServer> redis_;
+  std::optional<MemcachedService> memcached_;
+};
 
 TEST_P(DyingStoreTest, GivesTheBitsOfThreads) {
   constexpr int kDeaths = 3;
@@ -71,14 +103,14 @@ TEST_P(DyingStoreTest, GivesTheBitsOfThreads) {
   int deaths = 0, looks_without = 0;
   place_.watch = [&](const Engine& engine) {
     remember(engine);
-    if (!store_.runs()) {
-      if (++looks_without % kLooksWithout == 0) store_.start();
+    if (!store_runs()) {
+      if (++looks_without % kLooksWithout == 0) start_store();
       return;
     }
     const auto processes = engine.processes();
     if (deaths == kDeaths || processes.empty() || !has_got_further(20)) return;
     if (deaths % 2 == 1) ::kill(processes[static_cast<std::size_t>(deaths) % processes.size()], SIGKILL);
-    store_.kill();
+    kill_store();
     ++deaths;
   };
 
@@ -88,10 +120,14 @@ TEST_P(DyingStoreTest, GivesTheBitsOfThreads) {
   EXPECT_GT(report_.views, 1U);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, DyingStoreTest, testing::Combine(testing::ValuesIn(kPatterns), testing::Values(2U, 3U)),
-                         [](const auto& test) {
-                           return name_of(std::get<0>(test.param)) + std::to_string(std::get<1>(test.param));
-                         });
+std::string name_of_dying(const testing::TestParamInfo<DyingStoreTest::ParamType>& test) {
+  return name_of(std::get<0>(test.param)) + std::to_string(std::get<1>(test.param));
+}
+INSTANTIATE_TEST_SUITE_P(All, DyingStoreTest,
+                         testing::Combine(testing::ValuesIn(kPatternsOfOneThread), testing::Values(2U, 3U)),
+                         name_of_dying);
+INSTANTIATE_TEST_SUITE_P(InPieces, DyingStoreTest,
+                         testing::Combine(testing::Values(Pattern::kPipelined), testing::Values(3U)), name_of_dying);
 
 using DataStoreTest = DataStoreFixture;
 
@@ -163,6 +199,23 @@ TEST_F(DataStoreTest, IsEmptyAfterARunThatWasStopped) {
   place_.watch = [&](const Engine& engine) { remember(engine); };
   (void)on_processes(
       run_of(2000, 3), [&](std::size_t) { stop.request_stop(); }, stop.get_token());
+}
+
+TEST_F(DataStoreTest, ThatIsFullEndsTheRunAndLeavesNothing) {
+  const RedisServer redis(RedisServer::Listens::kUnix, "sesame",
+                          {"--maxmemory", "1kb", "--maxmemory-policy", "noeviction"});
+  place_.store = redis.uri();
+  place_.store_token = redis.password();
+  try {
+    (void)on_processes(run_of(3, 2));
+    FAIL() << "trained without memory";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kTooLarge);
+    EXPECT_THAT(error.what(), HasSubstr(redis.uri()));
+    EXPECT_THAT(error.what(), HasSubstr("round 0"));
+    EXPECT_THAT(error.remedy(), HasSubstr("maxmemory"));
+  }
+  EXPECT_EQ(redis.ask({"DBSIZE"}).integer, 0);
 }
 
 class DirectoryTest : public DataStoreFixture {

@@ -16,16 +16,21 @@
 #include "virga/base/system_random.h"
 #include "virga/base/units.h"
 #include "virga/channel/directory_register.h"
+#include "virga/channel/emulated_channel.h"
 #include "virga/channel/open_channel.h"
 #include "virga/control/run_folder.h"
 #include "virga/cost/bill.h"
 #include "virga/cost/ledger.h"
 #include "virga/cost/price_table.h"
 #include "virga/data/schedule.h"
+#include "virga/driver/choose_pattern.h"
 #include "virga/driver/meter.h"
 #include "virga/driver/open_engine.h"
 #include "virga/driver/run_budget.h"
 #include "virga/engine/lambda_limits.h"
+#include "virga/engine/sandbox.h"
+#include "virga/exchange/asp_exchange.h"
+#include "virga/net/socket.h"
 #include "virga/policy/silence_watch.h"
 #include "virga/policy/supervisor.h"
 #include "virga/ps/server.h"
@@ -100,6 +105,27 @@ std::string random_token() {
   return token;
 }
 
+struct PaidRequests {
+  std::uint64_t writes = 0;
+  std::uint64_t reads = 0;
+};
+/// What a service bills for messages that were put, got and retired. DynamoDB bills units: one for each KB that is
+/// written or deleted, one for each 4 KB that is read, a part of one for a whole one; looks for what was not there yet
+/// are left out.
+/// With protocol ASP nearly all are of a register: no write is deleted, and S3 lists versions before it puts or gets
+/// one.
+PaidRequests requests_of(std::string_view service, const Traffic& traffic, ProtocolKind protocol) {
+  const bool asp = protocol == ProtocolKind::kAsp;
+  if (service == "object-store" && asp) {
+    return {2 * traffic.messages_put + traffic.messages_got, traffic.messages_got};
+  }
+  if (service != "dynamodb") return {traffic.messages_put, traffic.messages_got};
+  if (asp) {
+    return {traffic.messages_put + traffic.bytes_put / 1024, traffic.messages_got + traffic.bytes_got / 4096};
+  }
+  return {2 * (traffic.messages_put + traffic.bytes_put / 1024), traffic.messages_got + traffic.bytes_got / 4096};
+}
+
 /// Performs what the supervisor decides, and tells it what happens.
 class FunctionsRun {
  public:
@@ -107,7 +133,7 @@ class FunctionsRun {
                RunBudget& budget, TrainingObserver& observer, const std::stop_token& stop)
       : run_(run),
         place_(place),
-        schedule_(manifest.train, manifest.rows_per_group, run.seed, run.plan.batch_size),
+        schedule_(make_schedule(run.plan, manifest, run.seed)),
         learning_rate_(learning_rate),
         observer_(observer),
         stop_(stop),
@@ -119,7 +145,7 @@ class FunctionsRun {
         silence_(place.silence),
         supervisor_(take_over()) {
     result_.learning_rate = learning_rate;
-    write_job(manifest_checksum(manifest));
+    write_job(manifest);
     engine_ = open_engine(place, {{"VIRGA_CHANNEL_TOKEN", token_}}, services_);
     report_.sandbox = engine_->limits();
   }
@@ -130,9 +156,13 @@ class FunctionsRun {
 
   /// Adds to what the report says of the driver.
   TrainingResult run(FunctionsReport& report) {
-    began_ = started_ = last_event_ = kept_ = Clock::now();
-    report_.training_start_seconds = meter_.seconds_since_origin(began_);
-    started_ -= elapsed_before_;
+    began_ = last_event_ = kept_ = Clock::now();
+    limited_since_ = started_ = began_ - elapsed_before_;
+    if (place_.training_start_seconds) {  // then the history's times and the ledger's go on together
+      const std::chrono::duration<double> start(*place_.training_start_seconds);
+      started_ = std::min(started_, place_.origin + std::chrono::round<Clock::duration>(start));
+    }
+    report_.training_start_seconds = std::max(0.0, meter_.seconds_since_origin(started_));
     tell(Begin{});
     while (!finished_) {
       for (const auto& ended : engine_->wait(place_.look_interval)) on_ended(ended);
@@ -142,9 +172,10 @@ class FunctionsRun {
       beat();
       look();
       ask_the_doubted();
+      if (place_.as_events) ask_the_silent();
       keep_within_budget();
       if (stop_.stop_requested()) tell_stop(EndReason::kStopped);
-      if (run_.time_limit && Clock::now() - started_ >= *run_.time_limit) tell_stop(EndReason::kSeconds);
+      if (run_.time_limit && Clock::now() - limited_since_ >= *run_.time_limit) tell_stop(EndReason::kSeconds);
       const auto now = Clock::now();
       tell(Tick{.idle_seconds = std::chrono::duration<double>(now - last_event_).count(),
                 .now_seconds = std::chrono::duration<double>(now - began_).count()});
@@ -163,17 +194,19 @@ class FunctionsRun {
   /// its messages are.
   void clear() noexcept {
     if (engine_) engine_->kill_all();
-    if (std::exchange(cleared_, true) || !channel_) return;
+    if (std::exchange(cleared_, true) || !has_begun_) return;
     try {
       meter_.abandon();
-      if (server_) {
+      if (const auto service = paid_channel(place_)) {
         const auto& traffic = report_.traffic;
-        meter_.service("data-store", store_since_, traffic.messages_put, traffic.messages_got,
-                       traffic.bytes_put + traffic.bytes_got);
+        const auto [writes, reads] = requests_of(*service, traffic, run_.plan.algorithm.protocol);
+        meter_.service(*service, store_since_, writes, reads, traffic.bytes_put + traffic.bytes_got);
       }
       keep_leased(leased_file(place_), budget_.paid_before() + price(meter_.ledger(), builtin_price_table()).total());
+      if (!channel_) return;  // messages were the workers'
       report_.messages_left = channel_->contents(short_time()).messages;
       channel_->sweep(supervisor_.view().number + 1, short_time());
+      for (const auto view : views_) forget_model(view);
     } catch (const Error&) {
     }
   }
@@ -193,6 +226,7 @@ class FunctionsRun {
     if (!place_.resume) return options;
     registers_.remove(kControlRegister, request_time());
     store_->remove(kStoppedObject);
+    for (const auto& answer : store_->list("answers/")) store_->remove(answer.name);
     if (const auto value = registers_.read(kViewRegister, request_time())) {
       const auto record = decode_view(as_text(value->bytes.view()));
       options.first_view = record.view.number + 1;
@@ -221,7 +255,8 @@ class FunctionsRun {
                        .examples = record.examples,
                        .learning_rate = record.learning_rate,
                        .train_loss = record.train_loss,
-                       .validation_loss = record.validation_loss};
+                       .validation_loss = record.validation_loss,
+                       .updates = {record.updates, record.lost_updates}};
     report.elapsed =
         std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(record.seconds));
     report.best = record.best;
@@ -237,18 +272,22 @@ class FunctionsRun {
     if (!place_.reported.contains(record.round)) observer_.evaluated(report);
   }
 
-  void write_job(std::uint32_t data_checksum) {
+  void write_job(const Manifest& manifest) {
     WorkerJob job;
     job.run = place_.run_id;
-    job.data = place_.data;
-    job.data_checksum = data_checksum;
+    job.data = reached(place_.data);
+    job.data_checksum = manifest_checksum(manifest);
     job.channel = start_channel();
-    job.pattern = place_.pattern;
+    job.emulate = place_.emulate;
+    if (place_.channel != FunctionsPlace::ChannelKind::kDirect) channel_ = open_channel(job.channel, job.run, token_);
+    const bool chooses = place_.chooses_pattern && !place_.resume && run_.plan.workers > 1;
+    job.pattern = chooses ? fitting_patterns(run_.plan, manifest, place_.memory_bytes).front() : place_.pattern;
+    job.pieces = place_.pieces;
     job.plan = run_.plan;
     job.plan.learning_rate = learning_rate_;
     job.seed = run_.seed;
     job.has_start = run_.start.has_value();
-    job.validation = place_.validation;
+    if (place_.validation) job.validation = reached(*place_.validation);
     job.validates = place_.validates;
     job.checkpoint_interval = place_.checkpoint_interval;
     job.patience = place_.patience;
@@ -262,7 +301,33 @@ class FunctionsRun {
     }
     if (!place_.settings.empty()) store_->put(kSettingsObject, as_bytes(place_.settings));
     store_->put(kJobObject, as_bytes(encode_worker_job(job)));
-    channel_ = open_channel(job.channel, job.run, token_);
+    has_begun_ = true;
+    if (run_.plan.algorithm.protocol == ProtocolKind::kAsp) models_ = open_register(job.channel, job.run, token_);
+    if (!chooses) return;
+    // Now, as whoever goes on with a run whose driver died over the probe sweeps what it left.
+    const auto choice = choose_pattern_of(manifest);
+    job.pattern = choice.pattern;
+    job.pieces = choice.pieces;
+    store_->put(kJobObject, as_bytes(encode_worker_job(job)));
+  }
+
+  PatternChoice choose_pattern_of(const Manifest& manifest) {
+    PriceOfRound price;
+    if (const auto service = paid_channel(place_)) {
+      const auto prices = service_prices(builtin_price_table(), *service);
+      if (prices.usd_per_write > 0 || prices.usd_per_read > 0) {
+        price = [=, protocol = run_.plan.algorithm.protocol](const Traffic& traffic) {
+          const auto [writes, reads] = requests_of(*service, traffic, protocol);
+          return Usd::of(static_cast<double>(writes) * prices.usd_per_write +
+                         static_cast<double>(reads) * prices.usd_per_read);
+        };
+      }
+    }
+    auto [choice, traffic] = probe_for_pattern(*channel_, place_.emulate, run_.plan, manifest,
+                                               schedule_.rounds_per_epoch(), place_.memory_bytes, price, stop_);
+    report_.traffic += traffic;  // it is paid for, too
+    observer_.pattern_chosen(choice);
+    return std::move(choice);
   }
 
   /// Its URI for the workers.
@@ -270,7 +335,8 @@ class FunctionsRun {
     if (place_.channel == FunctionsPlace::ChannelKind::kDirectory) {
       return "directory:" + (place_.folder / "channel").string();
     }
-    if (!place_.store.empty()) return reached("ps:" + place_.store);
+    if (place_.channel == FunctionsPlace::ChannelKind::kDirect) return "direct:" + place_.direct_host;
+    if (!place_.store.empty()) return reached(place_.store);
     // A Unix socket is faster, but its path must be short.
     constexpr std::size_t kLongestPath = 100;
     // One of its own for each driver: what another one started may hold that one's for a moment after its death.
@@ -281,11 +347,13 @@ class FunctionsRun {
     server_ = std::make_unique<PsServer>(options);
     return reached("ps:" + server_->addresses()[0]);
   }
-  /// The URI of a data store that functions are to reach.
-  std::string reached(std::string channel) {
-    auto address = parse_address(std::string_view(channel).substr(3));
-    if (address.kind == Address::Kind::kTcp) services_.push_back(std::move(address));
-    return channel;
+  /// `uri`, whose store functions are to reach. They may know no names of hosts.
+  std::string reached(const std::string& uri) {
+    const auto address = tcp_address_of_channel(uri);
+    if (!address) return uri;
+    const auto service = numbered(*address, request_time().deadline);
+    if (std::ranges::find(services_, service) == services_.end()) services_.push_back(service);
+    return channel_at(uri, service);
   }
 
   void beat() {
@@ -347,7 +415,7 @@ class FunctionsRun {
 
   void tell_status() {
     auto spent = budget_.paid_before() + meter_.spent();
-    if (server_) spent += meter_.service_price("data-store", store_since_);
+    if (const auto service = paid_channel(place_)) spent += meter_.service_price(*service, store_since_);
     observer_.functions_changed({.alive = static_cast<std::uint32_t>(workers_.size()),
                                  .workers = run_.plan.workers,
                                  .invocations = report_.invocations,
@@ -363,11 +431,18 @@ class FunctionsRun {
     registers_.write(kViewRegister, as_bytes(encode_view({command.view, command.start_round})), request_time());
     view_start_ = command.start_round;
     if (std::exchange(doubt_, false)) doubt_members_of(command.view);
+    views_.insert(command.view.number);
+    if (!channel_) return;  // workers sweep for themselves
     try {
       channel_->sweep(command.view.number, short_time());
+      if (command.view.number > 1) forget_model(command.view.number - 1);
     } catch (const Error& error) {
       if (!is_retryable(error.kind())) throw;  // else the workers will say so, and it is swept with the next view
     }
+  }
+  /// The global model of a view, if there is one.
+  void forget_model(std::uint32_t view) {
+    if (models_) models_->remove(AspExchange::register_name(view), short_time());
   }
   void perform(const InvokeWorker& command) {
     const auto invocation = invoke(RunBudget::Use::kWorker,
@@ -375,7 +450,8 @@ class FunctionsRun {
                                     .task = "worker",
                                     .member = command.member,
                                     .epoch = 0,
-                                    .lifetime = place_.lifetime},
+                                    .lifetime = place_.lifetime,
+                                    .leaves_answer = place_.as_events},
                                    fmt::format("worker-{}-{}", command.member.worker, command.member.generation));
     if (!invocation) return held_.emplace_back(command), void();
     workers_[*invocation] = command.member;
@@ -428,7 +504,9 @@ class FunctionsRun {
                                               .train_loss = report.train_loss,
                                               .validation_loss = report.validation_loss,
                                               .seconds = std::chrono::duration<double>(report.elapsed).count(),
-                                              .best = report.best})));
+                                              .best = report.best,
+                                              .updates = report.updates.written,
+                                              .lost_updates = report.updates.lost})));
     }
     auto unwanted = object_of(name);
     if (command.best) {
@@ -516,6 +594,27 @@ class FunctionsRun {
       }
     }
   }
+  /// Nobody says of a worker that was invoked as an Event that it died. But the others wait for it, so that soon no
+  /// worker gives signs of life any more; then the one that has been silent longest is given up, and the others are
+  /// doubted: if it is one of them, it does not take its place in the next view.
+  void ask_the_silent() {
+    if (workers_.size() < run_.plan.workers) return signs_.clear();  // they wait for a view, or for the end
+    auto silent = workers_.end();
+    Clock::time_point newest;
+    for (auto at = workers_.begin(); at != workers_.end(); ++at) {
+      const auto life = registers_.read(worker_register(at->second.worker), request_time());
+      const auto version = life ? life->version : 0;
+      auto& sign = signs_.try_emplace(at->first, Sign{version, Clock::now()}).first->second;
+      if (sign.version != version) sign = {version, Clock::now()};
+      newest = std::max(newest, sign.since);
+      if (silent == workers_.end() || sign.since < signs_.at(silent->first).since) silent = at;
+    }
+    if (Clock::now() - newest < place_.silence) return;
+    lost_[silent->first] = "given up, because no worker gave a sign of life any more and it was silent longest";
+    engine_->kill(silent->first);
+    doubt_ = true;
+    signs_.clear();
+  }
   std::optional<LifeRecord> life_of(const Member& member) {
     const auto value = registers_.read(worker_register(member.worker), request_time());
     if (!value) return std::nullopt;
@@ -523,6 +622,11 @@ class FunctionsRun {
   }
 
   void count(const Engine::Ended& ended) {
+    if (const auto at = workers_.find(ended.invocation); at != workers_.end() && ended.answer && ended.answer->work) {
+      if (const auto& staleness = ended.answer->work->staleness; staleness.steps > 0) {
+        report_.staleness[at->second.worker] += staleness;
+      }
+    }
     meter_.ended(ended, lost_.contains(ended.invocation));
     if (const auto ticket = tickets_.extract(ended.invocation)) {
       budget_.settle(ticket.mapped(), price(meter_.ledger().invocations.back(), builtin_price_table()).total());
@@ -558,7 +662,11 @@ class FunctionsRun {
       const auto round = number_of(checkpoints.back().name, "checkpoints/").value_or(0);
       if (round > checkpoint_) tell(CheckpointSeen{checkpoint_ = round});
       for (std::size_t i = 0; i + kCheckpointsKept < checkpoints.size(); ++i) {
-        if (checkpoints[i].name != checkpoint_object(view_start_)) store_->remove(checkpoints[i].name);
+        if (checkpoints[i].name == checkpoint_object(view_start_)) continue;
+        const auto old = number_of(checkpoints[i].name, "checkpoints/");
+        store_->remove(checkpoints[i].name);
+        if (!has_own_states(run_.plan) || !old) continue;
+        for (Rank rank = 1; rank < run_.plan.workers; ++rank) store_->remove(own_state_object(*old, rank));
       }
     }
     std::vector<SnapshotName> found;
@@ -574,7 +682,7 @@ class FunctionsRun {
       const auto p = decode_progress(as_text(value->bytes.view()));
       observer_.progressed({.epoch = p.epoch,
                             .examples = p.examples,
-                            .total = schedule_.rows() * run_.plan.epochs,
+                            .total = schedule_.rows_per_epoch() * run_.plan.epochs,
                             .train_loss = p.weight > 0 ? p.loss / p.weight : 0});
     }
   }
@@ -592,9 +700,14 @@ class FunctionsRun {
                              .round = snapshot.round,
                              .examples = sums.examples,
                              .learning_rate = snapshot.learning_rate,
-                             .train_loss = sums.weight > 0 ? sums.loss / sums.weight : 0};
+                             .train_loss = sums.weight > 0 ? sums.loss / sums.weight : 0,
+                             .updates = {sums.updates, sums.lost_updates}};
     reports_[name] = report;
-    tell(SnapshotSeen{snapshot.epoch, name.stopped, report.train_loss});
+    report_.updates += report.updates;
+    tell(SnapshotSeen{.epoch = snapshot.epoch,
+                      .stopped = name.stopped,
+                      .train_loss = report.train_loss,
+                      .converged = snapshot.last && !name.stopped && snapshot.epoch < run_.plan.epochs});
   }
 
   const TrainingRun& run_;
@@ -607,8 +720,10 @@ class FunctionsRun {
   DirectoryRegister registers_;
   const std::string token_;
   std::unique_ptr<PsServer> server_;
-  std::unique_ptr<Channel> channel_;
-  std::vector<Address> services_;  // that functions must reach
+  std::unique_ptr<Channel> channel_;  // none: its ends are the workers
+  std::unique_ptr<Register> models_;  // of protocol ASP: in the channel's store
+  std::set<std::uint32_t> views_;     // that this driver has opened
+  std::vector<Address> services_;     // that functions must reach
   std::unique_ptr<Engine> engine_;
 
   std::map<Engine::Invocation, Member> workers_;
@@ -620,7 +735,12 @@ class FunctionsRun {
   std::vector<std::variant<InvokeWorker, InvokeEvaluation>> held_;  // until there is money
   std::uint64_t restarts_ = 0;                                      // of workers that died
   SilenceWatch silence_;
-  bool doubt_ = false;  // somebody ran out of patience: who goes on in the next view is doubted
+  struct Sign {
+    std::uint64_t version = 0;  // of the worker's register
+    Clock::time_point since;
+  };
+  std::map<Engine::Invocation, Sign> signs_;  // of life, where nobody says who has died
+  bool doubt_ = false;                        // somebody ran out of patience: who goes on in the next view is doubted
   std::map<Engine::Invocation, const char*> lost_;  // why they were killed
   std::set<SnapshotName> seen_;
   std::map<SnapshotName, EpochReport> reports_;
@@ -632,11 +752,12 @@ class FunctionsRun {
   std::uint64_t progress_ = 0;
   bool stop_told_ = false;
   bool stop_written_ = false;
+  bool has_begun_ = false;
   bool cleared_ = false;
   bool finished_ = false;
   bool chosen_ = false;
   bool unkept_ = false;
-  Clock::time_point began_, started_, last_event_, kept_, beaten_{};
+  Clock::time_point began_, started_, limited_since_, last_event_, kept_, beaten_{};
   TrainingResult result_;
   FunctionsReport report_;
   Supervisor supervisor_;  // last: what it starts from is found out with the others
@@ -658,6 +779,31 @@ void check_machine_holds(const FunctionsPlace& place, std::uint32_t workers) {
               "fewer workers (--workers), or less memory of each (--memory)");
 }
 
+void check_functions_meet(const FunctionsPlace& place) {
+  if (place.engine != FunctionsPlace::EngineKind::kLocal) return;
+  if (place.channel != FunctionsPlace::ChannelKind::kDirect) return;
+  const auto network = SandboxMaker("meet").powers().network;
+  if (network.empty()) return;
+  throw Error(
+      ErrorKind::kUnsupported,
+      fmt::format("exchange.channel \"direct\": functions of engine local cannot reach each other, as the sandbox "
+                  "gives each a network of its own (by {})",
+                  network),
+      "run them as plain processes (--engine process), or let them talk through a store (--channel ps)");
+}
+
+bool keeps_messages(const FunctionsPlace& place) { return place.channel == FunctionsPlace::ChannelKind::kDirect; }
+
+std::optional<std::string> paid_channel(const FunctionsPlace& place) {
+  if (place.emulate) {
+    const auto paid_as = find_service_profile(*place.emulate).paid_as;
+    if (!paid_as.empty()) return std::string(paid_as);
+  }
+  if (place.channel != FunctionsPlace::ChannelKind::kDataStore) return std::nullopt;
+  if (place.store.empty()) return "data-store";
+  return paid_service_of(place.store);
+}
+
 RunBudget lease_run(const FunctionsPlace& place, std::uint32_t workers, Usd paid) {
   RunBudget::Options options{.limit = place.budget.value_or(Usd::most()),
                              .paid = paid,
@@ -667,9 +813,7 @@ RunBudget lease_run(const FunctionsPlace& place, std::uint32_t workers, Usd paid
                              .lifetime = place.lifetime,
                              .overrun = std::max<std::chrono::milliseconds>(place.grace, lambda::kInitTimeout) + 1s,
                              .services = {}};
-  if (place.channel == FunctionsPlace::ChannelKind::kDataStore && place.store.empty()) {
-    options.services.emplace_back("data-store");
-  }
+  if (const auto service = paid_channel(place)) options.services.push_back(*service);
   const auto since_origin = InvocationMeter::Clock::now() - place.origin;
   return {std::move(options), builtin_price_table(), std::chrono::duration<double>(since_origin).count()};
 }
@@ -678,7 +822,12 @@ TrainingResult train_on_functions(const TrainingRun& run, const FunctionsPlace& 
                                   const Kernels& kernels, TrainingObserver& observer, const std::stop_token& stop,
                                   FunctionsReport* report) {
   // Before anything is done: too little memory for a function.
-  (void)worker_memory(run.plan, place.pattern, train.manifest(), place.memory_bytes);
+  check_functions_meet(place);
+  if (place.chooses_pattern && !place.resume) {
+    (void)fitting_patterns(run.plan, train.manifest(), place.memory_bytes);
+  } else {
+    (void)worker_memory(run.plan, place.pattern, train.manifest(), place.memory_bytes, keeps_messages(place));
+  }
   if (place.validates && !place.validation) {
     (void)evaluation_memory(run.plan, train.manifest(), SplitName::kValidation, place.memory_bytes);
   }

@@ -28,17 +28,27 @@ struct FunctionsPlace {
   /// Lambda function within limits.
   enum class EngineKind : std::uint8_t { kProcess, kLocal };
   EngineKind engine = EngineKind::kProcess;
+  /// Local: workers are invoked as Events, whose ends are found at the run's folder. Who dies is found out when no
+  /// worker has given a sign of life for `silence`: a round must be shorter than that.
+  bool as_events = false;
+  bool doubles_events = false;                          ///< for tests: the platform delivers each Event twice
   unsigned cores = 1;                                   ///< of this machine
   std::map<std::string, std::string> environment = {};  ///< of the functions, besides what they need
   std::string data;                                     ///< URI of the training set
   std::optional<std::string> validation;                ///< of a set of its own
   bool validates = false;
-  /// Directory: files in the run's folder. Data store: a virga-ps.
-  enum class ChannelKind : std::uint8_t { kDirectory, kDataStore };
+  /// Directory: files in the run's folder. Data store: a virga-ps, or what `store` says. Direct: workers are connected
+  /// with each other.
+  enum class ChannelKind : std::uint8_t { kDirectory, kDataStore, kDirect };
   ChannelKind channel = ChannelKind::kDataStore;
-  std::string store;        ///< where the data store listens; empty: it is one in this process
+  std::string store;        ///< URI of one's own (open_channel()); empty: it is a virga-ps in this process
   std::string store_token;  ///< that it wants
+  std::string direct_host = "127.0.0.1";  ///< direct: where workers listen
+  std::optional<std::string> emulate;     ///< WorkerJob::emulate
   Pattern pattern = Pattern::kScatterReduce;
+  std::uint32_t pieces = 1;  ///< pipelined: AllReduce::Options::pieces
+  /// Both are chosen when the run begins (probe_for_pattern()); a resume goes on with what was chosen, which it says.
+  bool chooses_pattern = false;
   std::chrono::milliseconds lifetime{900'000};  ///< of an invocation
   std::chrono::milliseconds grace{10'000};      ///< process: after its lifetime, then it is killed
   std::chrono::milliseconds checkpoint_interval{5000};
@@ -50,9 +60,11 @@ struct FunctionsPlace {
   std::chrono::milliseconds look_interval{100};         ///< for what workers leave at the run's URI
   std::chrono::milliseconds restart_pause{100};         ///< the first one: Supervisor::Options::first_pause_seconds
   std::chrono::steady_clock::time_point origin = std::chrono::steady_clock::now();  ///< when the run began
-  std::filesystem::path ledger = {};                                                ///< file to append to; empty: none
-  std::optional<Usd> budget = {};  ///< for the run, earlier drivers included: ends it before more is spent
-  std::string settings;            ///< settings_text() of the job, kept for a resume
+  /// Resume: when training began, since `origin`; none: what earlier drivers took is not known.
+  std::optional<double> training_start_seconds = {};
+  std::filesystem::path ledger = {};  ///< file to append to; empty: none
+  std::optional<Usd> budget = {};     ///< for the run, earlier drivers included: ends it before more is spent
+  std::string settings;               ///< settings_text() of the job, kept for a resume
   /// Goes on with what is in the folder, which another driver has left.
   bool resume = false;
   std::set<Round> reported = {};  ///< resume: rounds whose evaluations the observer need not hear of again
@@ -64,6 +76,17 @@ struct FunctionsPlace {
 /// Throws Error(kTooLarge) if this machine has not the memory for all functions of a local engine at once: they would
 /// be throttled, and wait for each other.
 void check_machine_holds(const FunctionsPlace& place, std::uint32_t workers);
+
+/// Throws Error(kUnsupported) if workers are to be connected with each other, and the sandbox of the engine gives each
+/// a network of its own.
+void check_functions_meet(const FunctionsPlace& place);
+
+/// Do workers keep messages until they are retired? Then they need memory for them.
+[[nodiscard]] bool keeps_messages(const FunctionsPlace& place);
+
+/// What carries the messages, as the price table calls it, if it is to be paid for: not a folder, nor a virga-ps of
+/// one's own, nor the workers themselves.
+[[nodiscard]] std::optional<std::string> paid_channel(const FunctionsPlace& place);
 
 /// The leases of a run: within its budget, or within none.
 [[nodiscard]] RunBudget lease_run(const FunctionsPlace& place, std::uint32_t workers, Usd paid);

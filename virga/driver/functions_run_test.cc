@@ -11,14 +11,27 @@
 #include "virga/base/error.h"
 #include "virga/base/random.h"
 #include "virga/channel/directory_register.h"
+#include "virga/channel/memory_channel.h"
+#include "virga/channel/open_channel.h"
+#include "virga/channel/shaped_channel.h"
 #include "virga/control/run_folder.h"
 #include "virga/cost/bill.h"
 #include "virga/cost/ledger.h"
 #include "virga/cost/price_table.h"
+#include "virga/driver/choose_pattern.h"
 #include "virga/driver/functions_run_testing.h"
+#include "virga/engine/sandbox.h"
+#include "virga/ps/server.h"
+#include "virga/training/worker_job.h"
 
 namespace virga {
 namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr auto kShortLife = std::chrono::milliseconds(600);  // a start alone takes 200
+#else
+constexpr auto kShortLife = std::chrono::milliseconds(200);
+#endif
 
 using namespace std::chrono_literals;
 using testing::HasSubstr;
@@ -39,26 +52,74 @@ TEST_F(FunctionsRunTest, GivesTheBitsOfThreads) {
   }
 }
 
+TEST_F(FunctionsRunTest, TakesThePatternThatAProbeOfItsChannelSays) {
+  place_.chooses_pattern = true;
+  place_.emulate = "aws-2021:c5.large";
+  std::optional<WorkerJob> job;
+  place_.watch = [&](const Engine&) {
+    const auto bytes = open_object_store(place_.folder.string())->get(kJobObject);
+    job = decode_worker_job(as_text(bytes));
+  };
+  const auto run = run_of(3, 3);
+  const auto outcome = on_processes(run);
+  expect_same(outcome, on_threads(run));
+  ASSERT_TRUE(outcome.chosen && job);
+  EXPECT_EQ(outcome.chosen->failure, "");
+  EXPECT_EQ(outcome.chosen->forecasts.size(), std::size(kPatterns));
+  EXPECT_GE(outcome.chosen->figures.journey_seconds, 0.0003) << "two latencies of the service";
+  EXPECT_EQ(job->pattern, outcome.chosen->pattern);
+  EXPECT_EQ(job->pieces, outcome.chosen->pieces);
+
+  const auto alone = run_of(2, 1);
+  expect_same(on_processes(alone), on_threads(alone));
+}
+
+TEST_F(FunctionsRunTest, TakesTheDefaultPatternWhenItsChannelCannotBeMeasured) {
+  MemoryChannel memory;
+  ShapedChannel refusing(memory, {.faults = {.throttled = 1}});
+  const auto run = run_of(1, 3);
+  const auto [choice, traffic] =
+      probe_for_pattern(refusing, std::nullopt, run.plan, set_.manifest, 10, place_.memory_bytes, {}, {});
+  EXPECT_EQ(choice.pattern, default_pattern(3));
+  EXPECT_THAT(choice_text(choice), HasSubstr("scatter-reduce, unmeasured: "));
+  EXPECT_THAT(choice.failure, HasSubstr("too many requests"));
+  EXPECT_EQ(traffic, Traffic());
+}
+
+TEST_F(FunctionsRunTest, ClearsAwayWhatAKilledProbeLeft) {
+  PsServerOptions options;
+  options.listen = {"unix:" + (folder() / "probed.socket").string()};
+  PsServer server(options);
+  place_.store = "ps:" + server.addresses()[0];
+  const auto channel = open_channel(place_.store, place_.run_id, "");
+  const ByteView text = as_bytes(std::string_view("left"));
+  channel->put(std::vector<Outgoing>{{{.view = 0, .round = 9}, {&text, 1}}}, {Deadline::in(10s)});
+  const auto run = run_of(1, 2);
+  expect_same(on_processes(run), on_threads(run));
+  EXPECT_EQ(channel->contents({Deadline::in(10s)}), ChannelContents());
+}
+
 TEST_F(FunctionsRunTest, GivesTheSameBitsWhenWorkersAreKilledAgainAndAgain) {
-  const auto run = run_of(6, 3);
+  const auto run = run_of(20, 3);
   const auto expected = on_threads(run);
   const Random random(1, Purpose::kTest);
   std::uint64_t look = 0, kills = 0;
+  bool is_under_way = false;  // some die before, some after
   place_.watch = [&](const Engine& engine) {
     const auto processes = engine.processes();
-    if (processes.empty() || kills >= 9 || random.below(4, 0, look++) > 0) return;
+    if (processes.empty() || kills >= (is_under_way ? 9U : 4U) || random.below(4, 0, look++) > 0) return;
     ::kill(processes[random.below(processes.size(), 1, look)], SIGKILL);
     ++kills;
   };
-  expect_same(on_processes(run), expected);
-  EXPECT_GE(kills, 3U);
+  expect_same(on_processes(run, [&](std::size_t) { is_under_way = true; }), expected);
+  EXPECT_GT(kills, 4U);
   EXPECT_GT(report_.views, 1U);
 }
 
 TEST_F(FunctionsRunTest, GoesOnInTheNextGenerationWhenALifeIsOver) {
   const auto run = run_of(40, 2);
   const auto expected = on_threads(run);
-  place_.lifetime = 200ms;
+  place_.lifetime = kShortLife;
   expect_same(on_processes(run), expected);
   EXPECT_GT(report_.views, 1U);
 }
@@ -194,6 +255,22 @@ TEST_F(FunctionsRunTest, LeavesTheRunToADriverThatTakesOver) {
     EXPECT_EQ(error.kind(), ErrorKind::kConflict);
     EXPECT_THAT(error.what(), HasSubstr("another driver has taken over"));
   }
+}
+
+TEST_F(FunctionsRunTest, RefusesConnectionsBetweenFunctionsThatCannotMeet) {
+  place_.channel = FunctionsPlace::ChannelKind::kDirect;
+  EXPECT_NO_THROW(check_functions_meet(place_)) << "processes of one machine";
+  place_.engine = FunctionsPlace::EngineKind::kLocal;
+  if (SandboxMaker("test").powers().network.empty()) return check_functions_meet(place_);  // they can, where this runs
+  try {
+    check_functions_meet(place_);
+    FAIL() << "was not refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUnsupported);
+    EXPECT_THAT(error.what(), testing::HasSubstr("a network of its own (by namespace)"));
+    EXPECT_THAT(error.remedy(), testing::HasSubstr("--engine process"));
+  }
+  EXPECT_EQ(paid_channel(place_), std::nullopt);
 }
 
 TEST_F(FunctionsRunTest, SaysWhyWorkersDieAgainAndAgain) {

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,7 @@ class FunctionsFixture : public testing::Test {
     place_.checkpoint_interval = std::chrono::milliseconds(0);
     place_.patience = std::chrono::seconds(10);
     place_.look_interval = std::chrono::milliseconds(20);
+    place_.pieces = 3;
   }
   ~FunctionsFixture() override { std::filesystem::remove_all(place_.folder); }
 
@@ -61,6 +63,7 @@ class FunctionsFixture : public testing::Test {
   class Recorder : public TrainingObserver {
    public:
     void rate_found(double, const std::vector<RateTrial>&) override {}
+    void pattern_chosen(const PatternChoice& choice) override { chosen = choice; }
     void progressed(const TrainingProgress&) override {}
     void evaluated(const EpochReport& report) override {
       reports.push_back(report);
@@ -68,11 +71,13 @@ class FunctionsFixture : public testing::Test {
     }
     void keep(const TrainingResult&) override {}
     std::vector<EpochReport> reports;
+    std::optional<PatternChoice> chosen;
     std::function<void(std::size_t evaluations)> on_evaluated;
   };
   struct Outcome {
     TrainingResult result;
     std::vector<EpochReport> history;
+    std::optional<PatternChoice> chosen = {};
   };
 
   [[nodiscard]] Outcome on_threads(const TrainingRun& run) const {
@@ -89,7 +94,33 @@ class FunctionsFixture : public testing::Test {
     Recorder recorder;
     recorder.on_evaluated = on_evaluated;
     auto result = train_on_functions(run, place_, cache, kernels(best_simd_level()), recorder, stop, &report_);
-    return {std::move(result), recorder.reports};
+    return {std::move(result), recorder.reports, recorder.chosen};
+  }
+
+  /// What `run` comes to if nothing happens: on threads where they know its algorithm, else on functions.
+  [[nodiscard]] Outcome undisturbed(const TrainingRun& run) {
+    const auto kind = run.plan.algorithm.kind;
+    if (kind == AlgorithmKind::kGradientAveraging || kind == AlgorithmKind::kExpectationMaximisation)
+      return on_threads(run);
+    auto place = place_;
+    place.pattern = Pattern::kLeader;
+    place.channel = FunctionsPlace::ChannelKind::kDirectory;
+    place.engine = FunctionsPlace::EngineKind::kProcess;
+    std::swap(place_, place);
+    auto outcome = on_processes(run);
+    std::swap(place_, place);
+    return outcome;
+  }
+
+  /// For protocols whose bits are those of no other run: as good a model as the threads', which are bulk-synchronous:
+  /// nearly all of what they gain on the best constant prediction.
+  void expect_as_good(const Outcome& actual, const TrainingRun& run) const {
+    const auto bsp = *on_threads(run).result.best.validation_loss;
+    EXPECT_LE(*actual.result.best.validation_loss, bsp + 0.1 * (run.plan.constant_loss - bsp))
+        << "bulk-synchronous " << bsp << ", base rate " << run.plan.constant_loss;
+    ASSERT_FALSE(actual.history.empty());
+    EXPECT_EQ(actual.history.back().epoch, actual.history.size());
+    EXPECT_FALSE(std::filesystem::exists(place_.folder));
   }
 
   /// The same model and the same history, bit for bit, and nothing is left behind.

@@ -72,7 +72,8 @@ std::unique_ptr<Engine> open_local_engine(const FunctionsPlace& place,
                              .readable = folders_of(place),
                              .services = std::move(services),
                              .memory_bytes = memory_limit(),
-                             .cpus = static_cast<double>(place.cores)};
+                             .cpus = static_cast<double>(place.cores),
+                             .doubles_events = place.doubles_events};
   const auto timeout = std::chrono::ceil<std::chrono::seconds>(place.lifetime);
   LambdaEngine::Options function{.function_name = "virga-" + place.run_id,
                                  .zip = make_zip({&bootstrap, 1}, ZipMethod::kStored),

@@ -1,6 +1,7 @@
 #include "virga/driver/run_budget.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -9,6 +10,7 @@
 #include "virga/base/error.h"
 #include "virga/base/file.h"
 #include "virga/cost/bill.h"
+#include "virga/cost/json_reader.h"
 
 namespace virga {
 
@@ -114,17 +116,28 @@ void keep_leased(const std::filesystem::path& file, Usd leased) {
   write_file_atomically(file, as_bytes(document.dump()), false);
 }
 
+Usd parse_leased(std::string_view text) {
+  constexpr auto kKind = ErrorKind::kCorrupt;
+  const std::string what = "what a driver keeps of its leases";
+  try {
+    const auto document = parse_small_json(text, what, kKind);
+    const JsonReader reader(document, what, kKind, {"version", "picodollars"});
+    static_cast<void>(reader.count("version", kVersion, kVersion));
+    return Usd::picodollars(static_cast<std::int64_t>(
+        reader.count("picodollars", 0, static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))));
+  } catch (const Error& error) {
+    throw Error(error.kind(), error.what(), "remove it if you know what the run has cost so far");
+  }
+}
+
 std::optional<Usd> read_leased(const std::filesystem::path& file) {
   if (!std::filesystem::exists(file)) return std::nullopt;
   const auto bytes = read_file(file, kMostFileBytes);
   try {
-    const auto document = nlohmann::json::parse(as_text(bytes));
-    const auto count = document.at("picodollars").get<std::int64_t>();
-    if (document.at("version") == kVersion && count >= 0) return Usd::picodollars(count);
-  } catch (const nlohmann::json::exception&) {
+    return parse_leased(as_text(bytes));
+  } catch (const Error& error) {
+    throw Error(error.kind(), fmt::format("{}: {}", file.string(), error.what()), error.remedy());
   }
-  throw Error(ErrorKind::kCorrupt, fmt::format("{}: not what a driver keeps of its leases", file.string()),
-              "remove it if you know what the run has cost so far");
 }
 
 }  // namespace virga

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "virga/policy/budget.h"
@@ -60,6 +61,8 @@ class RunBudget {
 /// What a driver may have spent at most, kept beside the run while it goes on (docs/formats/ledger.md): one that dies
 /// leaves no record of what it had under way. Throws Error(kIo).
 void keep_leased(const std::filesystem::path& file, Usd leased);
+/// What it wrote; pure. Throws Error(kCorrupt).
+[[nodiscard]] Usd parse_leased(std::string_view text);
 /// None if there is no such file. Throws Error(kCorrupt, kIo).
 [[nodiscard]] std::optional<Usd> read_leased(const std::filesystem::path& file);
 

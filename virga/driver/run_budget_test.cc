@@ -136,7 +136,8 @@ TEST(RunBudgetTest, KeepsWhatMayHaveBeenSpent) {
   EXPECT_EQ(read_leased(file), budget.leased(0));
   EXPECT_LE(budget.leased(0), budget.limit());
   for (const auto* bad : {"", "{}", "[]", R"({"version":2,"picodollars":1})", R"({"version":1,"picodollars":-1})",
-                          R"({"version":1,"picodollars":"1"})"}) {
+                          R"({"version":1,"picodollars":"1"})", R"({"version":1,"picodollars":1e300})",
+                          R"({"version":1,"picodollars":9223372036854775808})"}) {
     write_file_atomically(file, as_bytes(bad));
     EXPECT_THROW((void)read_leased(file), Error) << bad;
   }

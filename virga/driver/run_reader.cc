@@ -133,6 +133,10 @@ HistoryEntry parse_entry(std::string_view line) {
   entry.learning_rate = number_member(object, "learning_rate", "history.jsonl");
   entry.examples = count_member(object, "examples", "history.jsonl");
   entry.seconds = number_member(object, "seconds", "history.jsonl").value_or(0);
+  if (object.contains("updates")) {
+    entry.updates = count_member(object, "updates", "history.jsonl");
+    entry.lost_updates = count_member(object, "lost_updates", "history.jsonl");
+  }
   return entry;
 }
 
@@ -242,6 +246,12 @@ Run find_run(const std::filesystem::path& home, std::string_view text, RunChoice
               near.empty() ? "virga runs lists all" : fmt::format("did you mean {}?", near));
 }
 
+nlohmann::json parse_run_document(std::string_view text, const std::string& file) {
+  auto document = parse_bounded(text, file);
+  if (!document.is_object()) throw Error(ErrorKind::kCorrupt, file + " is not an object", "");
+  return document;
+}
+
 nlohmann::json read_run_config(const Run& run) {
   const auto bytes = read_file(run.folder / "config.json", kMaxDocumentBytes);
   return parse_bounded(as_text(bytes), "config.json");
@@ -252,14 +262,13 @@ namespace {
 nlohmann::json read_document(const Run& run, const std::string& file) {
   if (!std::filesystem::exists(run.folder / file)) return nullptr;
   const auto bytes = read_file(run.folder / file, kMaxDocumentBytes);
-  auto document = parse_bounded(as_text(bytes), file);
-  if (!document.is_object()) throw Error(ErrorKind::kCorrupt, file + " is not an object", "");
-  return document;
+  return parse_run_document(as_text(bytes), file);
 }
 
 }  // namespace
 
 nlohmann::json read_run_test(const Run& run) { return read_document(run, "test.json"); }
+nlohmann::json read_run_validation(const Run& run) { return read_document(run, "validation.json"); }
 nlohmann::json read_run_functions(const Run& run) { return read_document(run, "functions.json"); }
 
 std::optional<ProcessIdentity> driver_of(const Run& run) {

@@ -68,13 +68,18 @@ json running_status() {
 }
 
 json to_json(const HistoryEntry& entry) {
-  return {{"epoch", entry.epoch},
-          {"round", entry.round},
-          {"train_loss", finite(entry.train_loss)},
-          {"validation_loss", finite(entry.validation_loss)},
-          {"learning_rate", finite(entry.learning_rate)},
-          {"examples", entry.examples},
-          {"seconds", finite(entry.seconds)}};
+  json j = {{"epoch", entry.epoch},
+            {"round", entry.round},
+            {"train_loss", finite(entry.train_loss)},
+            {"validation_loss", finite(entry.validation_loss)},
+            {"learning_rate", finite(entry.learning_rate)},
+            {"examples", entry.examples},
+            {"seconds", finite(entry.seconds)}};
+  if (entry.updates > 0) {
+    j["updates"] = entry.updates;
+    j["lost_updates"] = entry.lost_updates;
+  }
+  return j;
 }
 
 }  // namespace
@@ -180,6 +185,7 @@ void RunRecord::keep(const char* file, const nlohmann::json& members) const {
 }
 
 void RunRecord::keep_test(const nlohmann::json& evaluation) { keep("test.json", evaluation); }
+void RunRecord::keep_validation(const nlohmann::json& evaluation) { keep("validation.json", evaluation); }
 void RunRecord::keep_functions(const nlohmann::json& report) { keep("functions.json", report); }
 
 void RunRecord::finish(RunState state, std::string_view reason, int exit_code, std::string_view message) {

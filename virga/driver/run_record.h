@@ -26,8 +26,10 @@ struct HistoryEntry {
   std::optional<double> train_loss;       ///< absent also if not finite
   std::optional<double> validation_loss;  ///< as train_loss
   std::optional<double> learning_rate;
-  std::uint64_t examples = 0;  ///< training rows seen since the start
-  double seconds = 0;          ///< since the start of training
+  std::uint64_t examples = 0;      ///< training rows seen since the start
+  double seconds = 0;              ///< since the start of training
+  std::uint64_t updates = 0;       ///< of this epoch, where updates can be lost
+  std::uint64_t lost_updates = 0;  ///< of these
   bool operator==(const HistoryEntry&) const = default;
 };
 
@@ -63,6 +65,8 @@ class RunRecord {
   void make_durable();
   /// Keeps what evaluation_json() says of the test data.
   void keep_test(const nlohmann::json& evaluation);
+  /// Of the validation data, likewise.
+  void keep_validation(const nlohmann::json& evaluation);
   /// Keeps what functions_json() says.
   void keep_functions(const nlohmann::json& report);
   /// `reason`: a word for what ended it ("epochs", "patience", "target_loss", "signal", "diverged", ...), `message`:
@@ -109,8 +113,13 @@ enum class RunChoice : std::uint8_t { kNewest, kOnly };
 /// config.json of a run as it stands. Throws Error(kCorrupt, kNotFound, kIo).
 [[nodiscard]] nlohmann::json read_run_config(const Run& run);
 
+/// The object that test.json, validation.json or functions.json holds, whatever its members; pure, bounded in depth.
+/// Throws Error(kCorrupt), naming `file`.
+[[nodiscard]] nlohmann::json parse_run_document(std::string_view text, const std::string& file);
 /// test.json of a run: what evaluation_json() said of its test data, or null. Throws Error(kCorrupt, kIo).
 [[nodiscard]] nlohmann::json read_run_test(const Run& run);
+/// validation.json, likewise: of a run without test data.
+[[nodiscard]] nlohmann::json read_run_validation(const Run& run);
 /// functions.json, likewise.
 [[nodiscard]] nlohmann::json read_run_functions(const Run& run);
 

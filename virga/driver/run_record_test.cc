@@ -12,6 +12,7 @@
 
 #include "virga/base/error.h"
 #include "virga/base/file.h"
+#include "virga/driver/functions_report.h"
 #include "virga/driver/process.h"
 
 namespace virga {
@@ -72,6 +73,31 @@ class RunRecordTest : public testing::Test {
 
 TEST_F(RunRecordTest, HasAReadableSortableId) {
   EXPECT_THAT(finished_run(), MatchesRegex("20261121-051822-[0-9a-f]{4}"));
+}
+
+TEST(FunctionsRecordTest, LeavesOutWhatIsNotAsItShouldBe) {
+  using nlohmann::json;
+  const FunctionsReport report{.driver = {{"launch", 0.5, 0.25}, {"resumed", 4, 0}},
+                               .training_start_seconds = 0.75,
+                               .wall = {.wall_seconds = 9.5}};
+  const auto good = functions_json(report);
+  const auto record = parse_functions_record(good);
+  ASSERT_EQ(record.driver.size(), 2U);
+  EXPECT_EQ(record.driver[1].what, "resumed");
+  EXPECT_EQ(record.driver[1].start_seconds, 4);
+  EXPECT_EQ(record.training_start_seconds, 0.75);
+  EXPECT_EQ(record.wall_seconds, 9.5);
+  for (const auto& wrong : {json(nullptr), json(-1), json(1e10), json("1"), json::array(), json::object()}) {
+    auto bad = good;
+    bad["training_start_seconds"] = bad["wall"]["wall_seconds"] = bad["driver"][1]["seconds"] = wrong;
+    const auto rest = parse_functions_record(bad);
+    EXPECT_EQ(rest.training_start_seconds, std::nullopt) << wrong;
+    EXPECT_EQ(rest.wall_seconds, std::nullopt) << wrong;
+    EXPECT_TRUE(rest.driver.empty()) << wrong;
+    bad["wall"] = bad["driver"] = wrong;
+    EXPECT_TRUE(parse_functions_record(bad).driver.empty()) << wrong;
+    EXPECT_TRUE(parse_functions_record(wrong).driver.empty()) << wrong;
+  }
 }
 
 TEST_F(RunRecordTest, NamesTheProcessThatDrivesItWhileItRuns) {

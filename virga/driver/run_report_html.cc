@@ -10,6 +10,7 @@
 #include "virga/base/units.h"
 #include "virga/cost/bill.h"
 #include "virga/driver/run_report_html_parts.h"
+#include "virga/training/metrics.h"
 
 namespace virga {
 namespace {
@@ -32,6 +33,8 @@ std::optional<double> number(const json& object, const char* name) {
   if (!value.is_number() || !std::isfinite(value.get<double>())) return std::nullopt;
   return value.get<double>();
 }
+
+bool is_share(const std::optional<double>& value) { return value && *value >= 0 && *value <= 1; }
 
 std::string text_of(const json& value) {
   if (value.is_string()) return value.get<std::string>();
@@ -239,14 +242,41 @@ std::string largest_confusions(const json& test) {
   return rows.empty() ? "" : html_table({"class", "taken for", "rows"}, rows);
 }
 
-std::string test_results(const json& test) {
+/// Predicted probabilities against what came true, if there are any.
+std::string calibration(const json& evaluation) {
+  const auto& bins = member(evaluation, "calibration");
+  if (!bins.is_array() || bins.size() != kCalibrationBins) return {};
+  Chart chart{.title = "Calibration",
+              .x_name = "predicted probability, mean of a tenth",
+              .x_unit = "",
+              .lines = {{"calibrated", "train", {{0, 0}, {1, 1}}}, {"observed share", "validation", {}}}};
+  std::vector<std::vector<std::string>> rows;
+  for (std::size_t i = 0; i < bins.size(); ++i) {
+    const auto weight = number(bins[i], "weight");
+    const auto predicted = number(bins[i], "predicted");
+    const auto observed = number(bins[i], "observed");
+    if (!weight || !(*weight > 0) || !is_share(predicted) || !is_share(observed)) continue;
+    auto& points = chart.lines[1].points;
+    if (points.empty() || points.back().first < *predicted) points.emplace_back(*predicted, *observed);
+    rows.push_back({fmt::format("{:.1f} to {:.1f}", 0.1 * static_cast<double>(i), 0.1 * static_cast<double>(i + 1)),
+                    fmt::format("{:.6g}", *weight), fmt::format("{:.4f}", *predicted),
+                    fmt::format("{:.4f}", *observed)});
+  }
+  if (rows.empty()) return {};
+  return "<p class=\"soft\">Of the rows that were given a probability of the second class, how many are of it.</p>\n"
+         "<div class=\"charts\">\n" +
+         line_chart(chart) + "</div>\n" + html_table({"probability", "rows", "predicted", "observed"}, rows);
+}
+
+/// `test`: an evaluation_json(). `title`: on which data.
+std::string results_on(std::string_view title, const json& test) {
   if (!test.is_object()) return {};
   std::vector<std::vector<std::string>> rows;
   for (const char* name : {"rows", "loss", "base_loss", "accuracy", "auc", "average_precision", "macro_f1", "rmse",
                            "base_rmse", "mae", "r2"}) {
     if (const auto value = number(test, name)) rows.push_back({name, fmt::format("{:.6g}", *value)});
   }
-  auto out = "<h2>On the test data</h2>\n" + html_table({"metric", "value"}, rows);
+  auto out = fmt::format("<h2>{}</h2>\n", title) + html_table({"metric", "value"}, rows) + calibration(test);
   const auto names = class_names(test);
   if (names.empty()) return out;
   const auto matrix = names.size() <= kMostClasses ? matrix_of(test, names.size()) : std::nullopt;
@@ -303,7 +333,8 @@ std::string report_html(const ReportInput& input) {
         time_split(input, summary) + costs(input, summary) + deaths(input.ledger);
   }
   return html_page(input.run.name.empty() ? input.run.id : input.run.name,
-                   out + test_results(input.test) + settings(input.config));
+                   out + results_on("On the test data", input.test) +
+                       results_on("On the validation data", input.validation) + settings(input.config));
 }
 
 }  // namespace virga

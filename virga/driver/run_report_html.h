@@ -28,9 +28,10 @@ struct CurvePoint {
 /// All that the report of a run is made of.
 struct ReportInput {
   Run run;
-  nlohmann::json config;  ///< read_run_config()
-  nlohmann::json test;    ///< read_run_test(); null: none
-  Ledger ledger;          ///< empty of a run without functions
+  nlohmann::json config;      ///< read_run_config()
+  nlohmann::json test;        ///< read_run_test(); null: none
+  nlohmann::json validation;  ///< read_run_validation(); null: none
+  Ledger ledger;              ///< empty of a run without functions
   PriceTable table;
   UsdKind usd_kind = UsdKind::kEstimated;
   double training_start_seconds = 0;  ///< since the run began

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <limits>
+#include <utility>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -144,7 +145,14 @@ ReportInput input() {
                 {"loss", 0.3},
                 {"accuracy", 0.9},
                 {"classes", {{{"class", "<=50K"}}, {{"class", ">50K"}}}},
-                {"confusion_matrix", {{700, 60}, {40, 200}}}};
+                {"confusion_matrix", {{700, 60}, {40, 200}}},
+                {"calibration", json::array()}};
+  for (int i = 0; i < 10; ++i) {
+    const auto empty = i == 4;
+    input.test["calibration"].push_back({{"weight", empty ? 0 : 100},
+                                         {"predicted", empty ? json(nullptr) : json(0.05 + 0.1 * i)},
+                                         {"observed", empty ? json(nullptr) : json(0.04 + 0.1 * i)}});
+  }
   input.config = {
       {"settings",
        {{"seed", {{"value", 7}, {"source", "flag"}}}, {"model", {{"l2", {{"value", 1e-5}, {"source", "default"}}}}}}},
@@ -175,6 +183,14 @@ TEST(ReportHtmlTest, HasWhatTheRunHas) {
   EXPECT_THAT(page, HasSubstr("<td>object-store</td><td>writes</td><td>120</td>"));
   EXPECT_THAT(page, HasSubstr("what(): no &lt;memory&gt; &amp; no &quot;hope&quot;"));
   EXPECT_THAT(page, HasSubstr("<th>&lt;=50K</th><td style=\"--share:0.921\">700</td>"));
+  EXPECT_THAT(page, HasSubstr("On the test data"));
+  EXPECT_THAT(page, HasSubstr("<figcaption>Calibration</figcaption>"));
+  EXPECT_THAT(page, HasSubstr("<td>0.2 to 0.3</td><td>100</td><td>0.2500</td><td>0.2400</td>"));
+  EXPECT_THAT(page, Not(HasSubstr("<td>0.4 to 0.5</td>"))) << "nobody was given such a probability";
+  EXPECT_THAT(page, Not(HasSubstr("On the validation data")));
+  auto without_test = input();
+  without_test.validation = std::exchange(without_test.test, nullptr);
+  EXPECT_THAT(report_html(without_test), testing::AllOf(HasSubstr("On the validation data"), HasSubstr("Calibration")));
   EXPECT_THAT(page, HasSubstr("<td>model.l2</td>"));
   EXPECT_THAT(page, HasSubstr("<td>seed</td><td>7</td><td>flag</td>"));
 }
@@ -207,7 +223,12 @@ TEST(ReportHtmlTest, LeavesOutWhatJsonDoesNotHoldAsItShould) {
     one.test = wrong;
     one.config = wrong;
     EXPECT_EQ(fault(report_html(one)), "") << wrong;
-    one.test = {{"classes", wrong}, {"confusion_matrix", wrong}, {"largest_confusions", wrong}, {"loss", wrong}};
+    one.test = {{"classes", wrong},
+                {"confusion_matrix", wrong},
+                {"largest_confusions", wrong},
+                {"loss", wrong},
+                {"calibration", wrong}};
+    one.validation = {{"calibration", json(10, wrong)}};
     one.config = {{"settings", wrong}, {"resolved", wrong}};
     EXPECT_EQ(fault(report_html(one)), "") << wrong;
   }

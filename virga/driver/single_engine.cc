@@ -8,9 +8,10 @@
 
 #include "virga/base/threads.h"
 #include "virga/data/loader.h"
+#include "virga/exchange/em_threads.h"
 #include "virga/exchange/memory_exchange.h"
-#include "virga/training/algorithm.h"
 #include "virga/training/defaults.h"
+#include "virga/training/make_exchange.h"
 #include "virga/training/split_loss.h"
 #include "virga/training/worker.h"
 
@@ -36,7 +37,7 @@ class Training {
         kernels_(kernels),
         observer_(observer),
         stop_(stop),
-        schedule_(train.manifest().train, train.manifest().rows_per_group, run.seed, run.plan.batch_size) {}
+        schedule_(make_schedule(run.plan, train.manifest(), run.seed)) {}
 
   TrainingResult run();
 
@@ -46,6 +47,7 @@ class Training {
 
   [[nodiscard]] double rate_of(std::uint32_t epoch) const;
   [[nodiscard]] Tables start_parameters() const;
+  [[nodiscard]] std::unique_ptr<SharedExchange> make_shared_exchange() const;
   void run_rank(unsigned rank);
   std::optional<EndReason> between_epochs(Round completed, std::optional<EndReason> end);
   EpochReport evaluate(Round completed);
@@ -63,7 +65,7 @@ class Training {
   const Schedule schedule_;
 
   double learning_rate_ = 0;
-  std::unique_ptr<MemoryExchange> exchange_;
+  std::unique_ptr<SharedExchange> exchange_;
   std::unique_ptr<EpochControl> control_;
   Clock::time_point started_;
 
@@ -116,9 +118,7 @@ double Training::rate_of(std::uint32_t epoch) const {
 TrainingResult Training::run() {
   learning_rate_ = find_learning_rate(run_, train_, kernels_, observer_, stop_);
   result_.learning_rate = learning_rate_;
-  auto rule = plan_.rule;
-  rule.learning_rate = rate_of(0);
-  exchange_ = std::make_unique<MemoryExchange>(plan_.workers, start_parameters(), rule);
+  exchange_ = make_shared_exchange();
   started_ = reported_ = Clock::now();
   EpochControl::Options options{
       .ranks = plan_.workers, .rounds_per_epoch = schedule_.rounds_per_epoch(), .epochs = plan_.epochs, .stop = stop_};
@@ -135,16 +135,26 @@ Tables Training::start_parameters() const {
   return initial_parameters(plan_.model, plan_.label_mean);
 }
 
+std::unique_ptr<SharedExchange> Training::make_shared_exchange() const {
+  if (plan_.algorithm.kind == AlgorithmKind::kExpectationMaximisation) {
+    return std::make_unique<EmThreads>(plan_.workers, start_parameters(), em_options(plan_),
+                                       schedule_.rounds_per_epoch());
+  }
+  auto rule = plan_.rule;
+  rule.learning_rate = rate_of(0);
+  return std::make_unique<MemoryExchange>(plan_.workers, start_parameters(), rule);
+}
+
 void Training::run_rank(unsigned rank) {
   try {
     BatchSource::Options options{.rank = rank, .world_size = plan_.workers};
     if (plan_.workers >= plan_.threads) options.prefetch = 0;  // no core is free to prepare anything
     BatchSource data(train_, schedule_, options);
-    GradientAveraging algorithm(make_model(plan_.model, kernels_), plan_.mean_weight);
+    const auto algorithm = make_algorithm(plan_, kernels_);
     RankControl control(*control_, rank);
     RoundReporter reporter(*this, rank);
     BestModelCheckpoint checkpoint(*this, rank);
-    run_worker(0, data, exchange_->rank(rank), algorithm, control, reporter, checkpoint);
+    run_worker(0, data, exchange_->rank(rank), *algorithm, control, reporter, checkpoint);
   } catch (...) {
     exchange_->abort(std::current_exception());
     control_->abort(std::current_exception());
@@ -162,7 +172,7 @@ void Training::completed_round(Round round) {
   reported_ = now;
   observer_.progressed({.epoch = schedule_.epoch_of(round),
                         .examples = examples_,
-                        .total = schedule_.rows() * plan_.epochs,
+                        .total = schedule_.rows_per_epoch() * plan_.epochs,
                         .train_loss = weight_ > 0 ? loss_ / weight_ : 0});
 }
 
@@ -191,6 +201,7 @@ std::optional<EndReason> Training::decide(const EpochReport& report) {
   }
   if (run_.target_loss && loss <= *run_.target_loss) return EndReason::kTargetLoss;
   if (run_.patience > 0 && validation_ != nullptr && since_best_ >= run_.patience) return EndReason::kPatience;
+  if (exchange_->converged()) return EndReason::kConverged;
   return std::nullopt;
 }
 

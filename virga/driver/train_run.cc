@@ -12,16 +12,21 @@
 #include "virga/base/error.h"
 #include "virga/base/file.h"
 #include "virga/base/version.h"
+#include "virga/channel/direct_channel.h"
+#include "virga/channel/open_channel.h"
 #include "virga/control/run_folder.h"
 #include "virga/data/schedule.h"
+#include "virga/driver/choose_pattern.h"
+#include "virga/driver/functions_report.h"
 #include "virga/driver/meter.h"
 #include "virga/driver/run_record.h"
-#include "virga/ps/client.h"
+#include "virga/storage/s3_place.h"
 #include "virga/training/evaluate.h"
 #include "virga/training/evaluation_report.h"
 #include "virga/training/function_memory.h"
 #include "virga/training/function_size.h"
 #include "virga/training/model_file.h"
+#include "virga/training/round_size.h"
 #include "virga/training/worker_job.h"
 
 namespace virga {
@@ -39,7 +44,9 @@ HistoryEntry history_entry(const EpochReport& report) {
           .validation_loss = report.validation_loss,
           .learning_rate = report.learning_rate,
           .examples = report.examples,
-          .seconds = std::chrono::duration<double>(report.elapsed).count()};
+          .seconds = std::chrono::duration<double>(report.elapsed).count(),
+          .updates = report.updates.written,
+          .lost_updates = report.updates.lost};
 }
 
 ModelFile make_model_file(const TrainRequest& request, const DataSet& data, const TrainingPlan& plan,
@@ -80,6 +87,10 @@ class Recorder final : public TrainingObserver {
     record_.resolve({{"optimizer.learning_rate", learning_rate}, {"optimizer.learning_rate_trials", tried}});
     next_.rate_found(learning_rate, trials);
   }
+  void pattern_chosen(const PatternChoice& choice) override {
+    record_.resolve(choice_json(choice));
+    next_.pattern_chosen(choice);
+  }
   void progressed(const TrainingProgress& progress) override { next_.progressed(progress); }
   void functions_changed(const FunctionsStatus& status) override { next_.functions_changed(status); }
   void evaluated(const EpochReport& report) override {
@@ -116,21 +127,42 @@ TrainingRun run_of(const TrainRequest& request, const DataSet& data) {
   return run;
 }
 
-constexpr std::string_view kStorePrefix = "ps:";
+Seeding seeding_of(const Job& job) {
+  return job.model.seeding == to_string(Seeding::kRandom) ? Seeding::kRandom : Seeding::kKMeansParallel;
+}
 
-/// Of the data store that the job names; empty if it names none.
-std::string store_address(const Job& job) {
+/// The URI of a store of one's own that the job names; empty if it names none.
+std::string own_store(const Job& job) {
   const auto& channel = job.exchange.channel;
-  return channel.starts_with(kStorePrefix) ? channel.substr(kStorePrefix.size()) : std::string();
+  return is_store_uri(channel) ? channel : std::string();
 }
 
 /// As a process in another folder would say it.
 std::string absolute_uri(const std::string& uri) {
+  if (!store_directory(uri)) return full_s3_uri(parse_s3_uri(uri, process_environment()));
   return uri.starts_with("file://") ? uri : std::filesystem::absolute(uri).string();
 }
 
+/// What earlier drivers of a run took, after whose times its own go on.
+struct Earlier {
+  Ledger ledger;
+  FunctionsRecord record;
+  double seconds = 0;
+};
+Earlier earlier_drivers(const Run& run) {
+  Earlier earlier;
+  if (std::filesystem::exists(ledger_path(run.folder))) earlier.ledger = read_ledger(ledger_path(run.folder));
+  earlier.record = parse_functions_record(read_run_functions(run));
+  if (const auto first = first_worker_seconds(earlier.ledger); first && !earlier.record.training_start_seconds) {
+    earlier.record.training_start_seconds = first;
+  }
+  earlier.seconds = std::max(last_end_seconds(earlier.ledger), earlier.record.wall_seconds.value_or(0));
+  return earlier;
+}
+
 FunctionsPlace functions_place(const TrainRequest& request, const JobData& data, const RunRecord& record,
-                               bool validates, const TrainingPlan& plan, std::chrono::steady_clock::time_point began) {
+                               bool validates, const TrainingPlan& plan, std::chrono::steady_clock::time_point began,
+                               std::optional<double> training_start_seconds, const std::optional<WorkerJob>& going_on) {
   const auto& job = request.job;
   auto place = place_of(job);
   place.run_id = record.id();
@@ -139,6 +171,7 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
   place.ledger = ledger_path(record.folder());
   place.settings = settings_text(request.settings, std::filesystem::current_path());
   place.resume = request.resume.has_value();
+  place.training_start_seconds = training_start_seconds;
   if (place.resume) {
     for (const auto& entry : request.resume->history) place.reported.insert(entry.round);
   }
@@ -146,11 +179,21 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
   place.cores = request.cores;
   place.data = absolute_uri(data.train.uri);
   if (data.validation) place.validation = absolute_uri(data.validation->uri);
+  if (!store_directory(data.train.uri) || (data.validation && !store_directory(data.validation->uri))) {
+    place.environment["VIRGA_DATA_TOKEN"] = token_for_functions("s3://", "", {Deadline::in(kStoreTime)});
+  }
   place.validates = validates;
-  place.store_token = request.channel_token;
-  place.pattern = default_pattern(plan.workers);
-  for (const auto pattern : kPatterns) {
-    if (job.exchange.pattern == to_string(pattern)) place.pattern = pattern;
+  place.store_token = token_for_functions(place.store, request.channel_token, {Deadline::in(kStoreTime)});
+  const auto wanted = wanted_pattern(job, plan.workers);
+  place.pattern = wanted.pattern;
+  place.chooses_pattern = wanted.is_probed;
+  if (place.resume) {
+    place.pattern = going_on->pattern;
+    place.pieces = going_on->pieces;
+  } else if (place.pattern == Pattern::kPipelined) {
+    const auto& manifest = data.train.manifest;
+    const auto rounds_per_epoch = make_schedule(plan, manifest, job.seed).rounds_per_epoch();
+    place.pieces = usual_pieces(expected_round_size(plan, manifest, rounds_per_epoch));
   }
   auto functions = job.functions;
   functions.workers = plan.workers;
@@ -162,19 +205,20 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
   return place;
 }
 
-/// What the first driver found out: the rate, and how many workers there are.
-void go_on(const Run& from, TrainingRun& run) {
+/// What the first driver found out: the rate, how many workers there are, and how they add up.
+WorkerJob go_on(const Run& from, TrainingRun& run) {
   const auto store = open_object_store(resume_folder(from.folder).string());
   const auto bytes = store->get(kJobObject);
-  const auto job = decode_worker_job(as_text(bytes));
+  auto job = decode_worker_job(as_text(bytes));
   run.plan.workers = job.plan.workers;
   run.plan.learning_rate = job.plan.learning_rate;
+  return job;
 }
 
 std::optional<Evaluation> evaluate_test(const ModelFile& model, const JobData& data, const TrainRequest& request,
                                         const std::stop_token& stop) {
   if (data.test_file) {
-    RawReader reader({*data.test_file}, model.encoding, {.label_required = true, .stop = stop});
+    RawReader reader({*data.test_file}, model.encoding, {.label_required = has_labels(model.spec), .stop = stop});
     return evaluate(model, groups_of(reader), request.cores);
   }
   const auto& set = data.test ? *data.test : data.train;
@@ -185,18 +229,33 @@ std::optional<Evaluation> evaluate_test(const ModelFile& model, const JobData& d
   return evaluate(model, cache, split, request.cores);
 }
 
+/// Of a run without test data, if it has others that it did not train on.
+std::optional<Evaluation> evaluate_validation(const ModelFile& model, const JobData& data,
+                                              const TrainRequest& request) {
+  const auto& set = data.validation ? *data.validation : data.train;
+  const auto split = data.validation ? SplitName::kTrain : SplitName::kValidation;
+  if (split_of(set.manifest, split).rows == 0) return std::nullopt;
+  const auto manifest = manifest_for(model, set.manifest, set.uri);
+  GroupCache cache(*set.store, manifest, request.cache_bytes / 4);
+  return evaluate(model, cache, split, request.cores);
+}
+
 }  // namespace
 
 void check_channel(const TrainRequest& request) {
-  const auto address = store_address(request.job);
-  if (request.job.functions.engine == "single" || address.empty()) return;
+  if (request.job.functions.engine != "single") check_functions_meet(place_of(request.job));
+  const auto store = own_store(request.job);
+  if (request.job.functions.engine == "single" || store.empty()) return;
   try {
-    PsClient({.address = address, .token = request.channel_token, .job = ""}).ping({Deadline::in(kStoreTime)});
+    ask_for_channel(store, request.channel_token, {Deadline::in(kStoreTime)});
   } catch (const Error& error) {
-    throw Error(error.kind(), fmt::format("exchange.channel: {}", error.what()),
-                error.kind() == ErrorKind::kUnauthorized
-                    ? "set the variable VIRGA_CHANNEL_TOKEN to what the store was started with, or to nothing"
-                    : fmt::format("start it with: virga-ps --listen {}", address));
+    auto remedy = error.remedy();
+    if (store.starts_with("ps:")) {
+      remedy = error.kind() == ErrorKind::kUnauthorized
+                   ? "set the variable VIRGA_CHANNEL_TOKEN to what the store was started with, or to nothing"
+                   : fmt::format("start it with: virga-ps --listen {}", store.substr(3));
+    }
+    throw Error(error.kind(), fmt::format("exchange.channel: {}", error.what()), remedy);
   }
 }
 
@@ -204,7 +263,12 @@ FunctionsPlace place_of(const Job& job) {
   FunctionsPlace place;
   if (job.functions.engine == "local") place.engine = FunctionsPlace::EngineKind::kLocal;
   if (job.exchange.channel == "directory") place.channel = FunctionsPlace::ChannelKind::kDirectory;
-  place.store = store_address(job);
+  if (is_direct_uri(job.exchange.channel)) {
+    place.channel = FunctionsPlace::ChannelKind::kDirect;
+    place.direct_host = direct_host(job.exchange.channel);
+  }
+  place.store = own_store(job);
+  place.emulate = job.exchange.emulate;
   place.lifetime = std::chrono::duration_cast<std::chrono::milliseconds>(job.functions.lifetime);
   if (job.stop.usd) place.budget = Usd::of(*job.stop.usd);
   return place;
@@ -242,6 +306,8 @@ std::string_view word_for(EndReason reason) noexcept {
       return "target_loss";
     case EndReason::kPatience:
       return "patience";
+    case EndReason::kConverged:
+      return "converged";
     case EndReason::kSeconds:
       return "seconds";
     case EndReason::kBudget:
@@ -254,14 +320,18 @@ std::string_view word_for(EndReason reason) noexcept {
 
 TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainObserver& observer,
                    const std::stop_token& stop) {
-  const auto began = std::chrono::steady_clock::now();
+  using SteadyClock = std::chrono::steady_clock;
+  const auto earlier = request.resume ? earlier_drivers(*request.resume) : Earlier();
+  const auto began = SteadyClock::now() -
+                     std::chrono::duration_cast<SteadyClock::duration>(std::chrono::duration<double>(earlier.seconds));
   const auto& data = job_data.train;
   const auto* validation = job_data.validation ? &*job_data.validation : nullptr;
   if (validation != nullptr) check_same_encoding(data, *validation);
   auto run = run_of(request, data);
   std::optional<RunRecord> own_record;
+  std::optional<WorkerJob> going_on;
   if (request.resume) {
-    go_on(*request.resume, run);
+    going_on = go_on(*request.resume, run);
     own_record.emplace(*request.resume);
   } else {
     own_record.emplace(request.home, request.settings, std::chrono::system_clock::now());
@@ -270,33 +340,38 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
   const auto& job = request.job;
   const auto level = best_simd_level();
   try {
+    // Rows that are seen once need not be kept: then the same memory serves for all.
+    const auto keep = run.plan.epochs == 1 ? std::min(request.cache_bytes, kOnceBytes) : request.cache_bytes;
+    GroupCache cache(*data.store, data.manifest, keep);
+    find_first_centres(run, seeding_of(job), cache, stop);
     record.resolve({{"data.train_checksum", fmt::format("{:08x}", manifest_checksum(data.manifest))},
                     {"model.kind", to_string(run.plan.model.kind)},
                     {"model.base_loss", run.plan.constant_loss},
                     {"optimizer.batch_size", run.plan.batch_size},
                     {"functions.workers", run.plan.workers}});
-    // Rows that are seen once need not be kept: then the same memory serves for all.
-    const auto keep = run.plan.epochs == 1 ? std::min(request.cache_bytes, kOnceBytes) : request.cache_bytes;
-    GroupCache cache(*data.store, data.manifest, keep);
     std::optional<GroupCache> other;
     if (validation != nullptr) other.emplace(*validation->store, validation->manifest, request.cache_bytes / 4);
     const bool own_split = validation == nullptr && data.manifest.validation.rows > 0;
     auto* validation_cache = other ? &*other : own_split ? &cache : nullptr;
     const auto split = other ? SplitName::kTrain : SplitName::kValidation;
-    observer.started(
-        {record.id(), job.functions.engine, std::string(to_string(level)), run.plan, data.manifest,
-         Schedule(data.manifest.train, data.manifest.rows_per_group, run.seed, run.plan.batch_size).rounds_per_epoch(),
-         validation_cache != nullptr});
+    observer.started({record.id(), job.functions.engine, std::string(to_string(level)), run.plan, data.manifest,
+                      make_schedule(run.plan, data.manifest, run.seed).rounds_per_epoch(),
+                      validation_cache != nullptr});
 
     Recorder recorder(record, observer, [&](const TrainingResult& so_far) {
       write_model_file(record.model_path(), make_model_file(request, data, run.plan, so_far));
     });
     std::optional<FunctionsReport> functions;
     if (job.functions.engine != "single") functions.emplace();
+    if (functions && request.resume) {
+      functions->driver = earlier.record.driver;
+      functions->driver.push_back({.what = "resumed", .start_seconds = earlier.seconds, .seconds = 0});
+    }
     auto result =
-        functions ? train_on_functions(
-                        run, functions_place(request, job_data, record, validation_cache != nullptr, run.plan, began),
-                        cache, kernels(level), recorder, stop, &*functions)
+        functions ? train_on_functions(run,
+                                       functions_place(request, job_data, record, validation_cache != nullptr, run.plan,
+                                                       began, earlier.record.training_start_seconds, going_on),
+                                       cache, kernels(level), recorder, stop, &*functions)
                   : train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
     const auto model = make_model_file(request, data, run.plan, result);
     const auto bytes = encode_model(model);
@@ -305,16 +380,23 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
     const bool stopped = result.reason == EndReason::kStopped;
     std::optional<Evaluation> test;
     if (!stopped) test = evaluate_test(model, job_data, request, stop);
+    std::optional<Evaluation> validated;
+    if (!stopped && !test) validated = evaluate_validation(model, job_data, request);
     const auto& classes = data.manifest.encoding.classes;
     if (functions) {
       StretchClock(began, functions->driver).lap("model and test");
-      const auto wall = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-      functions->wall = account_wall_time(functions->ledger.invocations, functions->driver, wall);
+      const auto wall = std::chrono::duration<double>(SteadyClock::now() - began).count();
+      auto all = earlier.ledger.invocations;
+      all.insert(all.end(), functions->ledger.invocations.begin(), functions->ledger.invocations.end());
+      functions->wall = account_wall_time(all, functions->driver, wall);
       record.keep_functions(functions_json(*functions));
     }
     if (test) record.keep_test(evaluation_json(*test, classes));
+    if (validated) record.keep_validation(evaluation_json(*validated, classes));
     record.finish(stopped ? RunState::kStopped : RunState::kFinished, word_for(result.reason), stopped ? 130 : 0, "");
-    return {record.id(), job.output.model, run.plan, std::move(result), classes, std::move(test), functions};
+    const auto exchanges = exchanges_after(run.plan, result.last.round,
+                                           make_schedule(run.plan, data.manifest, run.seed).rounds_per_epoch());
+    return {record.id(), job.output.model, run.plan, std::move(result), classes, std::move(test), functions, exchanges};
   } catch (const Error& error) {
     record.finish(error.kind() == ErrorKind::kInterrupted ? RunState::kStopped : RunState::kFailed,
                   to_string(error.kind()), exit_code(error.kind()), error.what());

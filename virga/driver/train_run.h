@@ -28,8 +28,8 @@ struct TrainRequest {
   std::string channel_token = {};               ///< of the data store that the job names, if that wants one
 };
 
-/// Throws Error if the job names a data store (exchange.channel = "ps:ADDRESS") that does not answer or refuses the
-/// token.
+/// Throws Error if the job names a data store (exchange.channel = "ps:ADDRESS" or "redis:...") that does not answer or
+/// refuses the token.
 void check_channel(const TrainRequest& request);
 
 /// What a job says of where its functions work and what they may cost; all else is as FunctionsPlace has it.
@@ -59,7 +59,8 @@ struct TrainStart {
   bool has_validation = false;
 };
 
-/// "epochs", "target_loss", "patience", "seconds", "budget", "signal": as the run's record and JSON output call it.
+/// "epochs", "target_loss", "patience", "converged", "seconds", "budget", "signal": as the run's record and JSON output
+/// call it.
 [[nodiscard]] std::string_view word_for(EndReason reason) noexcept;
 
 class TrainObserver : public TrainingObserver {
@@ -75,11 +76,12 @@ struct TrainOutcome {
   std::vector<std::string> classes;  ///< of the data; empty for regression
   std::optional<Evaluation> test;    ///< of the model on the test data, if there are any and nobody stopped the run
   std::optional<FunctionsReport> functions;  ///< of a run on functions
+  std::uint64_t exchanges = 0;               ///< how often all workers added up what they had
 };
 
 /// Trains as the job says on data that are open, with all cores of this machine: record, search, rounds, model file;
-/// then evaluates the model on the test data, once. The run's record is kept up to date; whatever ends the run stands
-/// in it. Throws what any part throws.
+/// then evaluates the model on the test data, once, or, without them, on the validation data for its record. The run's
+/// record is kept up to date; whatever ends the run stands in it. Throws what any part throws.
 [[nodiscard]] TrainOutcome train(const TrainRequest& request, const JobData& data, TrainObserver& observer,
                                  const std::stop_token& stop);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -32,9 +33,24 @@ double find_learning_rate(const TrainingRun& run, GroupCache& train, const Kerne
   return rate;
 }
 
+void find_first_centres(TrainingRun& run, Seeding seeding, GroupCache& train, const std::stop_token& stop) {
+  auto& plan = run.plan;
+  if (plan.model.kind != ModelKind::kKMeans) return;
+  auto first = first_centres(plan.model, seeding, run.seed, plan.threads, train, stop);
+  plan.constant_loss = first.base_loss;
+  if (run.start) return;
+  run.start.emplace(layout_of(plan.model));
+  run.start->values[0] = std::move(first.centres);
+}
+
 void check_hope(const EpochReport& report, const TrainingPlan& plan, double learning_rate) {
   const double loss = report.validation_loss.value_or(report.train_loss);
   const bool finite = std::isfinite(loss) && std::isfinite(report.train_loss);
+  if (plan.model.kind == ModelKind::kKMeans) {
+    if (finite) return;
+    throw Error(ErrorKind::kDiverged, fmt::format("after epoch {} a distance is not finite", report.epoch),
+                "look for extreme values with 'virga inspect', or scale the data (--scale standard)");
+  }
   if (finite && loss <= kHopeless * std::max(plan.constant_loss, plan.start_loss)) return;
   throw Error(ErrorKind::kDiverged,
               finite ? fmt::format("after epoch {} the loss is {:.4g}, far above the {:.4g} of a constant prediction",

@@ -7,9 +7,12 @@
 #include <vector>
 
 #include "virga/batch/table.h"
+#include "virga/collective/pattern_choice.h"
 #include "virga/data/group_cache.h"
+#include "virga/exchange/staleness.h"
 #include "virga/math/kernels.h"
 #include "virga/training/epoch_control.h"
+#include "virga/training/initial_centres.h"
 #include "virga/training/learning_rate_search.h"
 #include "virga/training/plan.h"
 
@@ -35,6 +38,7 @@ struct EpochReport {
   std::optional<double> validation_loss;
   std::chrono::nanoseconds elapsed{};  ///< since the first round
   bool best = false;                   ///< the best so far: its parameters are kept
+  UpdateCounts updates = {};           ///< ASP: of this epoch
 };
 
 struct TrainingResult {
@@ -65,6 +69,8 @@ class TrainingObserver {
   virtual ~TrainingObserver() = default;
 
   virtual void rate_found(double learning_rate, const std::vector<RateTrial>& trials) = 0;
+  /// Of a run on functions whose job leaves the pattern to a probe.
+  virtual void pattern_chosen(const PatternChoice&) {}
   virtual void progressed(const TrainingProgress& progress) = 0;
   virtual void evaluated(const EpochReport& report) = 0;
   /// Of a run on functions, now and then.
@@ -85,6 +91,10 @@ struct TrainingRun {
 /// The plan's learning rate, or the best of a search on a sample, of which the observer learns.
 [[nodiscard]] double find_learning_rate(const TrainingRun& run, GroupCache& train, const Kernels& kernels,
                                         TrainingObserver& observer, const std::stop_token& stop);
+
+/// Chooses the first centres of a plan of k-means, unless the run has parameters to start from, and tells the plan its
+/// constant loss; does nothing for other models. Throws what first_centres() throws.
+void find_first_centres(TrainingRun& run, Seeding seeding, GroupCache& train, const std::stop_token& stop);
 
 /// Throws Error(kDiverged), saying what to try, if a loss is not finite or far above that of a constant prediction.
 void check_hope(const EpochReport& report, const TrainingPlan& plan, double learning_rate);

@@ -53,7 +53,7 @@ class WatchedFixture : public FunctionsFixture {
         way == Way::kDirectory ? FunctionsPlace::ChannelKind::kDirectory : FunctionsPlace::ChannelKind::kDataStore;
     if (way != Way::kOwnStore) return;
     store_ = std::make_unique<StoreProcess>("tcp:127.0.0.1:0");
-    place_.store = store_->address();
+    place_.store = "ps:" + store_->address();
   }
 
   void remember(const Engine& engine) {

@@ -115,7 +115,9 @@ FunctionInstance::FunctionInstance(boost::asio::io_context& context, SandboxMake
     const bool has_network = !sandboxes.powers().network.empty();
     auto spec = spec_of(settings_);
     for (const auto& service : settings_.services) {
-      if (has_network) spec.listen.push_back(service.port);
+      if (!has_network) break;
+      spec.listen.push_back(service.port);
+      spec.listen_hosts.push_back(service.host == "localhost" ? "127.0.0.1" : service.host);
     }
     sandbox_ = sandboxes.start(spec);
     server_ = std::make_unique<HttpServer>(

@@ -40,7 +40,7 @@ struct InstanceSettings {
   std::vector<std::filesystem::path> writable;
   std::vector<std::filesystem::path> readable;  ///< SandboxSpec::readable
   std::string region;
-  /// TCP services of this machine that it may reach, at 127.0.0.1 and their ports, where its network is its own.
+  /// TCP services that it may reach at their addresses (IPv4 numbers), and nothing else, where its network is its own.
   std::vector<Address> services;
 };
 

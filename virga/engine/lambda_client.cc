@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "virga/engine/lambda_calls.h"
+#include "virga/net/endpoint.h"
 
 namespace virga {
 namespace {
@@ -121,20 +122,7 @@ class LambdaClient::Impl {
 };
 
 Address parse_lambda_endpoint(std::string_view text) {
-  if (text.starts_with("https://")) {
-    throw Error(ErrorKind::kUnsupported, fmt::format("{}: https is not built", text.substr(0, 300)),
-                "use an endpoint that speaks http");
-  }
-  constexpr std::string_view kHttp = "http://";
-  if (!text.starts_with(kHttp)) return parse_address(text);
-  auto host = text.substr(kHttp.size());
-  if (host.ends_with('/')) host.remove_suffix(1);
-  if (host.empty() || host.find_first_of("/?#@") != std::string_view::npos) {
-    throw Error(ErrorKind::kUsage, fmt::format("not an endpoint: \"{}\"", text.substr(0, 300)),
-                "write http://host:port and nothing more");
-  }
-  const bool has_port = host.rfind(':') != std::string_view::npos && !host.ends_with(']');
-  return parse_address(fmt::format("tcp:{}{}", host, has_port ? "" : ":80"));
+  return text.starts_with("http") ? parse_endpoint(text).address : parse_address(text);
 }
 
 LambdaClient::LambdaClient(Options options) : impl_(std::make_unique<Impl>(std::move(options))) {}

@@ -8,12 +8,17 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "virga/control/run_folder.h"
 #include "virga/engine/lambda_report.h"
+#include "virga/storage/object_store.h"
 
 namespace virga {
 namespace {
 
 using Cause = Engine::Ended::Cause;
+
+constexpr std::uint64_t kMostLeftBytes = std::uint64_t{1} << 20;
+constexpr std::chrono::seconds kEventTaken{30};  // for the platform to queue an Event
 
 /// How an invocation that the platform did not answer is told to people.
 void fail(Engine::Ended& ended, const LambdaClient::Invoked& invoked) {
@@ -21,6 +26,16 @@ void fail(Engine::Ended& ended, const LambdaClient::Invoked& invoked) {
   ended.cause = error.kind() == ErrorKind::kThrottled ? Cause::kThrottled : Cause::kUnreachable;
   ended.death = error.what();
   if (!error.remedy().empty()) ended.death += "; " + error.remedy();
+}
+
+void read_answer(std::string_view text, Engine::Ended& ended) {
+  try {
+    ended.answer = decode_answer(text);
+    ended.cause = Cause::kAnswered;
+  } catch (const Error& error) {
+    ended.cause = Cause::kCrashed;
+    ended.death = error.what();
+  }
 }
 
 }  // namespace
@@ -41,12 +56,7 @@ Engine::Ended ended_of(const LambdaClient::Invoked& invoked) {
     ended.death = std::move(death.text);
     return ended;
   }
-  try {
-    ended.answer = decode_answer(response.payload);
-  } catch (const Error& error) {
-    ended.cause = Cause::kCrashed;
-    ended.death = error.what();
-  }
+  read_answer(response.payload, ended);
   return ended;
 }
 
@@ -105,7 +115,7 @@ void LambdaEngine::configure(Deadline deadline) {
   try {
     client_->put_function_event_invoke_config(options_.function_name, {.maximum_retry_attempts = 0}, deadline);
   } catch (const Error& error) {
-    // Nothing here is invoked asynchronously: a platform that has no such thing serves as well.
+    // A repeated worker finds that its generation is taken: a platform that has no such thing serves as well.
     if (error.kind() != ErrorKind::kNotFound && error.kind() != ErrorKind::kUsage) throw;
   }
 }
@@ -124,8 +134,13 @@ LambdaEngine::Invocation LambdaEngine::invoke(const Payload& payload, const std:
   request.client_context = context.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
   const auto invocation = next_++;
   const auto start_by = Deadline::in(options_.throttle_patience);
-  const auto answer_by =
-      Deadline::in(options_.throttle_patience + lambda::kInitTimeout + options_.timeout + options_.grace);
+  auto answer_by = Deadline::in(options_.throttle_patience + lambda::kInitTimeout + options_.timeout + options_.grace);
+  if (payload.leaves_answer) {
+    request.type = lambda::InvocationType::kEvent;
+    request.log_tail = false;
+    events_.insert({invocation, {payload.run, answer_object(payload.member), answer_by}});
+    answer_by = Deadline::in(options_.throttle_patience + kEventTaken);  // of the platform
+  }
   running_[invocation] =
       client_->invoke(request, start_by, answer_by, [arrivals = arrivals_, invocation](LambdaClient::Invoked invoked) {
         arrivals->add(invocation, std::move(invoked));
@@ -143,13 +158,37 @@ std::vector<LambdaEngine::Ended> LambdaEngine::wait(std::chrono::milliseconds ti
   do {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline.remaining());
     for (auto& [invocation, invoked] : arrivals_->take(left)) {
+      if (invoked.response && events_.contains(invocation)) continue;  // the platform has taken it
       // Nobody hears twice of one that was given up.
       if (running_.erase(invocation) == 0) continue;
+      events_.erase(invocation);
       all.push_back(ended_of(invoked));
       all.back().invocation = invocation;
     }
+    look_for_answers(all);
   } while (all.empty() && !deadline.passed());
   return all;
+}
+
+void LambdaEngine::look_for_answers(std::vector<Ended>& all) {
+  for (auto at = events_.begin(); at != events_.end();) {
+    const auto& [invocation, event] = *at;
+    const auto run = open_object_store(event.run);
+    Ended ended{.invocation = invocation, .cause = Ended::Cause::kCrashed};
+    if (run->exists(event.answer)) {
+      read_answer(as_text(run->get(event.answer, kMostLeftBytes)), ended);
+      run->remove(event.answer);
+    } else if (event.answer_by.passed()) {
+      ended.cause = Ended::Cause::kTimedOut;
+      ended.death = "left no answer in its time";
+    } else {
+      ++at;
+      continue;
+    }
+    all.push_back(std::move(ended));
+    running_.erase(invocation);
+    at = events_.erase(at);
+  }
 }
 
 void LambdaEngine::kill(Invocation invocation) noexcept {
@@ -157,12 +196,14 @@ void LambdaEngine::kill(Invocation invocation) noexcept {
   if (at == running_.end()) return;
   client_->forget(at->second);
   given_up_.push_back(invocation);
+  events_.erase(invocation);
   running_.erase(at);
 }
 
 void LambdaEngine::kill_all() noexcept {
   for (const auto& [invocation, number] : running_) client_->forget(number);
   running_.clear();
+  events_.clear();
   given_up_.clear();
   delete_function();
 }

@@ -46,6 +46,10 @@ class LambdaEngine final : public Engine {
 
   /// Returns at once; what the platform says against it comes from wait(). Throws Error: kTooLarge for the payload,
   /// kNotFound after kill_all(). `name` goes with it as the client context {"custom": {"virga-name": NAME}}.
+  ///
+  /// A payload that leaves its answer at the run's URI is invoked as an Event, for which the platform keeps no
+  /// connection: wait() looks for that answer each time it is called, and takes it away. Of an Event that dies nothing
+  /// is heard before its time is over; who invokes looks for its signs of life himself.
   Invocation invoke(const Payload& payload, const std::string& name) override;
   [[nodiscard]] std::vector<Ended> wait(std::chrono::milliseconds time) override;
   /// Lambda kills nothing before its time: the invocation is forgotten, and wait() says that it was given up.
@@ -60,7 +64,14 @@ class LambdaEngine final : public Engine {
  private:
   class Arrivals;  // what the client's thread hands over
 
+  /// An Event that the platform has taken, or will.
+  struct Event {
+    std::string run;
+    std::string answer;  // the object
+    Deadline answer_by;
+  };
   void configure(Deadline deadline);
+  void look_for_answers(std::vector<Ended>& all);
   void delete_function() noexcept;
 
   const std::shared_ptr<LambdaClient> client_;
@@ -68,6 +79,7 @@ class LambdaEngine final : public Engine {
   const std::shared_ptr<Arrivals> arrivals_;
   lambda::FunctionConfiguration configuration_;
   std::map<Invocation, std::uint64_t> running_;  // the client's numbers
+  std::map<Invocation, Event> events_;           // of these
   std::vector<Invocation> given_up_;             // since the last wait()
   Invocation next_ = 1;
   bool is_deleted_ = false;

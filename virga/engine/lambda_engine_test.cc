@@ -2,8 +2,11 @@
 
 #include <gmock/gmock.h>
 
+#include "virga/channel/temporary_folder_testing.h"
+#include "virga/control/run_folder.h"
 #include "virga/engine/lambda_report.h"
 #include "virga/engine/scripted_lambda_testing.h"
+#include "virga/storage/object_store.h"
 
 namespace virga {
 namespace {
@@ -205,6 +208,73 @@ TEST_F(LambdaEngineTest, GivesUpWhatItCannotKillAndHearsNoMoreOfIt) {
   const auto next = one->invoke(payload(), "next");
   EXPECT_EQ(wait_for_one(*one).invocation, next);
   EXPECT_THAT(one->wait(1ms), IsEmpty());
+}
+
+/// Invokes workers as Events, which leave their answers in a folder.
+class LambdaEngineEventsTest : public LambdaEngineTest {
+ protected:
+  [[nodiscard]] Payload worker(Generation generation) const {
+    return {.run = folder_.path().string(), .task = "worker", .member = {3, generation}, .leaves_answer = true};
+  }
+  [[nodiscard]] std::filesystem::path answer_of(Generation generation) const {
+    return folder_.path() / answer_object(worker(generation).member);
+  }
+  void leave(Generation generation, const std::string& text = encode_answer(answer())) const {
+    open_object_store(folder_.path().string())->put(answer_object(worker(generation).member), as_bytes(text));
+  }
+  const TemporaryFolder folder_;
+};
+
+TEST_F(LambdaEngineEventsTest, HasEndedWhenItsAnswerLiesAtTheRun) {
+  service_.script(Operation::kInvoke, {ScriptedLambda::invoked({.status = 202})});
+  const auto one = engine();
+
+  const auto first = one->invoke(worker(1), "worker-3-1");
+  const auto second = one->invoke(worker(2), "worker-3-2");
+  ASSERT_TRUE(eventually([&] { return service_.count(Operation::kInvoke) == 2; }));
+  EXPECT_THAT(one->wait(20ms), IsEmpty()) << "the platform has taken them, and no more";
+  leave(2);
+  const auto ended = wait_for_one(*one);
+
+  EXPECT_EQ(ended.invocation, second);
+  EXPECT_EQ(ended.cause, Cause::kAnswered);
+  EXPECT_EQ(ended.answer, answer());
+  EXPECT_FALSE(std::filesystem::exists(answer_of(2)));
+  leave(1, "{");
+  const auto broken = wait_for_one(*one);
+  EXPECT_EQ(broken.invocation, first);
+  EXPECT_EQ(broken.cause, Cause::kCrashed);
+  EXPECT_THAT(broken.death, HasSubstr("answer"));
+  leave(1);  // a twin's
+  EXPECT_THAT(one->wait(1ms), IsEmpty());
+  EXPECT_EQ(decode_payload(service_.seen()[2].body), worker(1));
+  EXPECT_EQ(service_.seen()[2].invocation_type, "Event");
+}
+
+TEST_F(LambdaEngineEventsTest, IsGivenUpThrottledOrOutOfItsTime) {
+  service_.script(Operation::kInvoke, {ScriptedLambda::invoked({.status = 202})});
+  auto with = options();
+  with.throttle_patience = 0ms;
+  with.timeout = 1s;
+  with.grace = -lambda::kInitTimeout - 1s;  // none of it is left
+  auto one = engine(with);
+  (void)one->invoke(worker(1), "worker-3-1");
+  auto ended = wait_for_one(*one);
+  EXPECT_EQ(ended.cause, Cause::kTimedOut);
+  EXPECT_EQ(ended.death, "left no answer in its time");
+
+  one = engine();
+  const auto killed = one->invoke(worker(2), "worker-3-2");
+  one->kill(killed);
+  ended = wait_for_one(*one);
+  EXPECT_EQ(ended.invocation, killed);
+  EXPECT_EQ(ended.death, "given up");
+  leave(2);
+  EXPECT_THAT(one->wait(1ms), IsEmpty());
+
+  service_.script(Operation::kInvoke, {ScriptedLambda::throttle()});
+  (void)one->invoke(worker(3), "worker-3-3");
+  EXPECT_EQ(wait_for_one(*one).cause, Cause::kThrottled);
 }
 
 TEST_F(LambdaEngineTest, DeletesTheFunctionWhenAllAreKilled) {

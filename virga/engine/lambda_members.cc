@@ -94,11 +94,11 @@ void Members::inside(const char* name, const std::function<void(const Members&)>
   if (const auto* at = find(name)) read(Members(*at, place(name)));
 }
 
-void Members::bytes(const char* name, std::string& value) const {
+void Members::bytes(const char* name, std::string_view base64, std::string& value) const {
   std::string text;
   get(name, text);
   try {
-    value = base64_decode(text);
+    value = base64_decode(base64.empty() ? text : base64);
   } catch (const Error&) {
     refuse(place(name) + " is not base64");
   }
@@ -123,6 +123,29 @@ json parse_document(std::string_view text) {
   auto document = json::parse(text, watch, /*allow_exceptions=*/false);
   if (document.is_discarded()) refuse("the document is not JSON");
   return document;
+}
+
+ZipDocument parse_zip_document(std::string_view text, const std::string& place) {
+  constexpr std::string_view kName = "\"ZipFile\"";
+  constexpr std::string_view kBlank = " \t\r\n";
+  constexpr std::string_view kBase64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
+  const auto whole = [&] { return ZipDocument{.document = parse_document(text), .base64 = {}}; };
+  const auto name = text.find(kName);
+  if (name == std::string_view::npos || text.size() > kMostApiRequestBytes) return whole();
+  const auto colon = text.find_first_not_of(kBlank, name + kName.size());
+  if (colon == std::string_view::npos || text[colon] != ':') return whole();
+  const auto quote = text.find_first_not_of(kBlank, colon + 1);
+  if (quote == std::string_view::npos || text[quote] != '"') return whole();
+  const auto begin = quote + 1;
+  const auto end = text.find('"', begin);
+  if (end == std::string_view::npos || text.find(kName, end) != std::string_view::npos) return whole();
+  const auto base64 = text.substr(begin, end - begin);
+  if (base64.find_first_not_of(kBase64) != std::string_view::npos) return whole();
+  auto document = parse_document(std::string(text.substr(0, begin)) + std::string(text.substr(end)));
+  const json::json_pointer at(place);
+  // It may have been a variable of that name.
+  if (!document.contains(at) || document[at] != json("")) return whole();
+  return {.document = std::move(document), .base64 = base64};
 }
 
 std::string dump(const json& document) { return document.dump(-1, ' ', false, json::error_handler_t::replace); }

@@ -35,8 +35,8 @@ class Members {
   }
   /// The members of a member that is an object.
   void inside(const char* name, const std::function<void(const Members&)>& read) const;
-  /// Bytes that are written in base64.
-  void bytes(const char* name, std::string& value) const;
+  /// Bytes that are written in base64: in `base64` (ZipDocument), or in the member if that is empty.
+  void bytes(const char* name, std::string_view base64, std::string& value) const;
   /// Appends the names of members, not empty, that are not among `known`.
   void others(std::initializer_list<std::string_view> known, std::vector<std::string>& names) const;
   /// "Code.ZipFile": for messages.
@@ -51,6 +51,14 @@ class Members {
 [[noreturn]] void refuse(const std::string& what);
 /// Bounded in size and depth. Throws Error(kBadData).
 [[nodiscard]] nlohmann::json parse_document(std::string_view text);
+/// A document of megabytes, nearly all of them a function's zip in base64, which need not pass through a JSON parser.
+struct ZipDocument {
+  nlohmann::json document;  ///< without the zip, if that was cut out: then "ZipFile" is empty
+  std::string_view base64;  ///< of `text`; empty: it was not cut out
+};
+/// As parse_document(). The zip, which is at `place` ("/Code/ZipFile"), is cut out if there is one place for it:
+/// `"ZipFile": "` and nothing but base64 up to the next '"'. (Within a string these quotes would have a backslash.)
+[[nodiscard]] ZipDocument parse_zip_document(std::string_view text, const std::string& place);
 /// What is not UTF-8 is replaced.
 [[nodiscard]] std::string dump(const nlohmann::json& document);
 

@@ -142,6 +142,21 @@ TEST(LambdaTypes, NameTheMemberThatIsWrong) {
               HasSubstr("is the most"));
 }
 
+TEST(LambdaTypesTest, AZipIsFoundWhereverItStands) {
+  // "PK" is UEs= in base64.
+  const auto zip = [](const char* text) { return decode_create_function(text).zip; };
+  EXPECT_EQ(zip("{\"Code\" : { \"ZipFile\"\t:\n \"UEs=\" } , \"Timeout\": 3}"), "PK");
+  EXPECT_EQ(zip(R"({"Code":{"ZipFile":"UEs="},"Description":"\"ZipFile\":\"AAAA\""})"), "PK");
+  EXPECT_EQ(zip(R"({"Environment":{"Variables":{"ZipFile":"AAAA"}},"Code":{"ZipFile":"UEs="}})"), "PK");
+  EXPECT_EQ(zip(R"({"Code":{"ZipFile":"\u0055Es="}})"), "PK");
+  const auto variable = decode_create_function(R"({"Environment":{"Variables":{"ZipFile":"UEs="}},"Code":{}})");
+  EXPECT_EQ(variable.zip, "");
+  EXPECT_EQ(variable.environment.at("ZipFile"), "UEs=");
+  EXPECT_EQ(decode_update_function_code(R"({"Publish":true,"ZipFile":"UEs="})").zip, "PK");
+  EXPECT_THAT(complaint([] { (void)decode_create_function(R"({"Code":{"ZipFile":"UEs="})"); }),
+              HasSubstr("is not JSON"));
+}
+
 TEST(LambdaTypes, TakeAnyErrorOfAFunction) {
   EXPECT_EQ(decode_function_error("plain text").error_message, "plain text");
   EXPECT_EQ(decode_function_error("").error_message, "");

@@ -2,6 +2,7 @@
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/address_v4.hpp>
 #include <boost/asio/post.hpp>
 #include <cerrno>
 #include <exception>
@@ -113,6 +114,14 @@ class LocalEngine::Impl {
   static Options complete(Options options) {
     if (options.credentials.access_key_id.empty()) options.credentials = new_credentials();
     options.folder = std::filesystem::absolute(options.folder);
+    for (const auto& service : options.services) {
+      boost::system::error_code error;
+      (void)boost::asio::ip::make_address_v4(service.host, error);
+      if (!error || service.host == "localhost") continue;
+      throw Error(ErrorKind::kUnsupported,
+                  fmt::format("functions of the local engine reach hosts by IPv4 alone, not {}", to_string(service)),
+                  "give the host's IPv4 number");
+    }
     return options;
   }
 

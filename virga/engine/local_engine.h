@@ -29,7 +29,7 @@ class LocalEngine {
     Credentials credentials = {};                 ///< none: new ones are made
     std::vector<std::filesystem::path> writable;  ///< folders that functions may write to
     std::vector<std::filesystem::path> readable;  ///< folders below /tmp that they may read
-    std::vector<Address> services;                ///< TCP services of this machine that functions may reach
+    std::vector<Address> services;                ///< TCP services that functions may reach, by IPv4 numbers
     std::uint64_t memory_bytes = 0;               ///< for all functions together; 0: no limit
     double cpus = 1;                              ///< most for a function
     unsigned most_concurrent = 1000;

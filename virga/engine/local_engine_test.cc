@@ -338,6 +338,20 @@ TEST_F(LocalEngineTest, LetsAFunctionReachTheServicesOfItsJob) {
   server.join();
 }
 
+TEST_F(LocalEngineTest, RefusesServicesThatFunctionsCannotReach) {
+  for (const auto* address : {"tcp:[::1]:7077", "tcp:cache:6379"}) {
+    LocalEngine::Options options;
+    options.services = {parse_address(address)};
+    try {
+      engine(options);
+      ADD_FAILURE() << address;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kUnsupported);
+      EXPECT_THAT(error.what(), testing::HasSubstr(address));
+    }
+  }
+}
+
 TEST_F(LocalEngineTest, LeavesNoProcessBehind) {
   engine();
   create("f");

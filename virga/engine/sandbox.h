@@ -52,6 +52,9 @@ struct SandboxSpec {
   /// TCP ports of 127.0.0.1 as it sees it, where sockets are to listen for it: see Sandbox::take_listener(). Where it
   /// has no network of its own, free ports are taken in their place.
   std::vector<std::uint16_t> listen;
+  /// The hosts that those sockets pretend to be, one for each, in a network of its own: IPv4 numbers; 127.0.0.1 where
+  /// there is none.
+  std::vector<std::string> listen_hosts;
   /// Variables that are to hold "127.0.0.1:PORT" of the listener with that index (its port may have been replaced).
   std::map<std::string, std::size_t> address_variables;
 };

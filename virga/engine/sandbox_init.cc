@@ -162,14 +162,39 @@ bool read_plan(int file, Program& program) noexcept {
   return true;
 }
 
-/// A socket that listens at 127.0.0.1; -1 if that fails.
-long listen_at(std::uint16_t port) noexcept {
+/// Makes `host` an address of the loopback interface, if it is none. `number`: each has its own.
+bool add_address(unsigned number, std::uint32_t host) noexcept {
+  if ((host & 0xff) == IN_LOOPBACKNET) return true;
+  const long socket = call(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (socket < 0) return false;
+  ifreq interface {};
+  const char name[] = {'l', 'o', ':', static_cast<char>('0' + number / 10), static_cast<char>('0' + number % 10)};
+  __builtin_memcpy(interface.ifr_name, name, sizeof name);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = host;
+  __builtin_memcpy(&interface.ifr_addr, &address, sizeof address);
+  bool added = call(SYS_ioctl, socket, SIOCSIFADDR, &interface) == 0;
+  const bool is_there = !added && errno == EEXIST;
+  if (added) {
+    address.sin_addr.s_addr = 0xffffffff;  // nobody but this one host
+    __builtin_memcpy(&interface.ifr_netmask, &address, sizeof address);
+    added = call(SYS_ioctl, socket, SIOCSIFNETMASK, &interface) == 0;
+  }
+  const int error = errno;
+  call(SYS_close, socket);
+  errno = error;
+  return added || is_there;
+}
+
+/// A socket that listens there; -1 if that fails.
+long listen_at(std::uint32_t host, std::uint16_t port) noexcept {
   const long socket = call(SYS_socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (socket < 0) return -1;
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = static_cast<in_port_t>((port >> 8) | (port << 8));
-  address.sin_addr.s_addr = __builtin_bswap32(INADDR_LOOPBACK);
+  address.sin_addr.s_addr = host;
   if (call(SYS_bind, socket, &address, sizeof address) == 0 && call(SYS_listen, socket, SOMAXCONN) == 0) return socket;
   return -1;
 }
@@ -249,7 +274,8 @@ pid_t carry_out(Program& program) noexcept {
   }
   int listeners[kMostListeners];
   for (unsigned i = 0; i < plan.listeners; ++i) {
-    listeners[i] = static_cast<int>(listen_at(plan.ports[i]));
+    const bool there = add_address(i, plan.hosts[i]);
+    listeners[i] = there ? static_cast<int>(listen_at(plan.hosts[i], plan.ports[i])) : -1;
     if (listeners[i] < 0) tell_failure(Report::Kind::kStarted, failure(Step::kListen, i));
   }
   const pid_t pid = plan.trial ? 0 : start_program(program);

@@ -70,6 +70,7 @@ struct Plan {
   std::uint32_t mounts = 0;
   std::uint32_t listeners = 0;
   std::uint16_t ports[kMostListeners] = {};
+  std::uint32_t hosts[kMostListeners] = {};  ///< IPv4 numbers, the first byte being the lowest
   std::uint64_t most_files = 0;
   std::uint64_t most_processes = 0;  ///< by rlimit; 0: not so
   std::uint64_t tmp_bytes = 0;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <system_error>
 
+#include <arpa/inet.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -22,6 +23,13 @@ constexpr std::size_t kMostFolders = 200;
 
 bool is_below_or_same(const fs::path& path, const fs::path& folder) {
   return std::mismatch(folder.begin(), folder.end(), path.begin(), path.end()).first == folder.end();
+}
+
+std::uint32_t ipv4_number(const std::string& host) {
+  in_addr number{};
+  if (::inet_pton(AF_INET, host.c_str(), &number) == 1) return number.s_addr;
+  throw Error(ErrorKind::kUnsupported, fmt::format("functions of this machine reach hosts by IPv4 alone, not {}", host),
+              "give the host's IPv4 number");
 }
 
 fs::path resolved(const fs::path& path, const char* what) {
@@ -82,6 +90,7 @@ SandboxSpec resolve(const SandboxSpec& spec) {
   plain.working_folder = resolved_folder(spec.working_folder.empty() ? "/" : spec.working_folder, "working folder");
   for (auto& folder : plain.writable) folder = resolved_folder(folder, "writable folder");
   for (auto& folder : plain.readable) folder = resolved_folder(folder, "readable folder");
+  check(spec.listen_hosts.size() <= spec.listen.size(), "a host has no listening socket");
   if (spec.listen.size() > sandbox_init::kMostListeners || spec.writable.size() + spec.readable.size() > kMostFolders) {
     throw Error(
         ErrorKind::kUsage,
@@ -124,6 +133,8 @@ Descriptor encode_plan(const SandboxSpec& spec, const SandboxPowers& powers, boo
   if (powers.network == "namespace") {
     plan.listeners = static_cast<std::uint32_t>(spec.listen.size());
     std::ranges::copy(spec.listen, plan.ports);
+    std::ranges::fill(plan.hosts, ipv4_number("127.0.0.1"));
+    std::ranges::transform(spec.listen_hosts, plan.hosts, ipv4_number);
   }
   if (powers.processes == "rlimit") plan.most_processes = spec.most_processes;
 

@@ -27,6 +27,7 @@ class ScriptedLambda {
   struct Seen {
     lambda::Call call;
     std::string body;
+    std::string invocation_type = {};  ///< the header
   };
 
   ScriptedLambda()
@@ -117,7 +118,8 @@ class ScriptedLambda {
     const auto call = lambda::call_of(request.method, request.target);
     const std::lock_guard lock(mutex_);
     if (!call) return refuse(404, "UnknownOperationException");
-    seen_.push_back({.call = *call, .body = request.body});
+    const auto* type = find_header(request.headers, "X-Amz-Invocation-Type");
+    seen_.push_back({.call = *call, .body = request.body, .invocation_type = type == nullptr ? "" : *type});
     auto& answers = answers_[call->operation];
     if (answers.empty()) return refuse(404, "ResourceNotFoundException", "Function not found: " + call->function);
     auto next = answers.front();

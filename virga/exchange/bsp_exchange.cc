@@ -2,32 +2,32 @@
 
 #include <utility>
 
-#include <fmt/format.h>
-
 #include "virga/base/crash_point.h"
 #include "virga/base/error.h"
 #include "virga/exchange/check_contribution.h"
-#include "virga/exchange/mean.h"
 
 namespace virga {
 
+void read_rows(const UpdateRule& rule, std::uint64_t step, std::span<const std::uint32_t> keys,
+               CompactParameters& out) {
+  const auto& layout = rule.layout();
+  out.tables.resize(layout.size());
+  for (std::size_t t = 0; t < layout.size(); ++t) {
+    auto& rows = out.tables[t];
+    rows.resize(layout[t].sparse ? keys.size() * layout[t].width : layout[t].size());
+    layout[t].sparse ? rule.read(step, t, keys, rows) : rule.read_whole(t, rows);
+  }
+}
+
 BspExchange::BspExchange(Channel& channel, const Options& options, const Tables& parameters,
                          const UpdateRuleOptions& rule, TableCuts cuts, Position start)
-    : options_(options),
-      rule_(parameters, rule, start.step),
-      all_reduce_(channel, options.group, parameters.layout, std::move(cuts), options.all_reduce),
-      position_(start) {}
+    : ReplicaExchange(channel, options, parameters.layout, std::move(cuts), start),
+      rule_(parameters, rule, start.step) {}
 
 const CompactParameters& BspExchange::read(Round round, std::span<const std::uint32_t> keys) {
   check(round == position_.round, "rounds are read in order");
   lap(WorkPhase::kData);
-  const auto& layout = rule_.layout();
-  compact_.tables.resize(layout.size());
-  for (std::size_t t = 0; t < layout.size(); ++t) {
-    auto& out = compact_.tables[t];
-    out.resize(layout[t].sparse ? keys.size() * layout[t].width : layout[t].size());
-    layout[t].sparse ? rule_.read(position_.step, t, keys, out) : rule_.read_whole(t, out);
-  }
+  read_rows(rule_, position_.step, keys, compact_);
   lap(WorkPhase::kRead);
   return compact_;
 }
@@ -37,39 +37,25 @@ void BspExchange::write(Round round, const Contribution& contribution) {
   lap(WorkPhase::kCompute);
   check_shape(contribution, rule_.layout(), round, options_.group.rank);
   check_finite(contribution, rule_.layout(), round, options_.group.rank);
-  const Wait wait{Deadline::in(options_.patience), options_.stop};
-  const auto& sums = all_reduce_(round, contribution, own_decree_, wait);
-  totals_ = sums[0].scalars.totals;
-  decree_ = sums[0].scalars.decree;
+  const auto& sums = synchronise(round, contribution);
   ++position_.round;
-  if (totals_.weight == 0) return;
+  if (totals().weight == 0) return;
   crash_point("before_apply");
-  for (const auto& sum : sums) apply(sum);
+  for (const auto& sum : sums) apply(sum, round);
   crash_point("after_apply");
   lap(WorkPhase::kApply);
   ++position_.step;
 }
 
-void BspExchange::apply(const ContributionPart& sum) {
+void BspExchange::apply(const ContributionPart& sum, Round round) {
   const auto& layout = rule_.layout();
   for (std::size_t t = 0; t < layout.size(); ++t) {
     const auto& part = sum.tables[t];
     if (part.rows.values.empty()) continue;
-    const auto mean = mean_of(part.rows.values);
+    const auto mean = mean_of(part.rows.values, round);
     layout[t].sparse ? rule_.apply(position_.step, t, part.rows.keys, mean)
                      : rule_.apply_whole(position_.step, t, part.first, mean);
   }
-}
-
-std::span<const float> BspExchange::mean_of(std::span<const float> sum) {
-  if (mean_.size() < sum.size()) mean_.resize(sum.size());
-  const auto mean = std::span(mean_).first(sum.size());
-  if (!divide_finite(sum, static_cast<float>(totals_.weight), mean)) {
-    throw Error(ErrorKind::kDiverged,
-                fmt::format("round {}: the mean gradient of all ranks is not finite", position_.round - 1),
-                kDivergedRemedy);
-  }
-  return mean;
 }
 
 }  // namespace virga

@@ -90,9 +90,9 @@ class BspExchangeTest : public testing::TestWithParam<Case> {
       for (Round round = 0; round < kRounds; ++round) {
         if (round == restart_after) {
           const auto position = exchange->position();
-          const auto state = exchange->rule().save();
+          const auto state = exchange->save();
           exchange = make(2, Tables(layout), position);
-          exchange->rule().load(position.step, state);
+          exchange->load(state);
         }
         outcome.read[rank].push_back(exchange->read(round, some_keys(round, rank)));
         exchange->set_decree(round * 10 + rank);
@@ -100,7 +100,7 @@ class BspExchangeTest : public testing::TestWithParam<Case> {
         EXPECT_EQ(exchange->decree(), round * 10 + ranks - 1);
       }
       outcome.parameters[rank] = Tables(layout);
-      exchange->rule().copy_parameters(exchange->position().step, outcome.parameters[rank]);
+      exchange->copy_parameters(outcome.parameters[rank]);
       if (rank == 0) outcome.totals = exchange->totals();
     });
     return outcome;

@@ -19,6 +19,13 @@ bool all_finite(std::span<const float> values) noexcept {
   return bad == 0;
 }
 
+/// The first that is not finite; the number of values if all are.
+template <typename T>
+std::size_t first_bad(std::span<const T> values) {
+  return static_cast<std::size_t>(std::ranges::find_if(values, [](T value) { return !std::isfinite(value); }) -
+                                  values.begin());
+}
+
 }  // namespace
 
 void check_shape(const Contribution& contribution, const Layout& layout, Round round, unsigned rank) {
@@ -30,11 +37,12 @@ void check_shape(const Contribution& contribution, const Layout& layout, Round r
   check(contribution.tables.size() == layout.size(), "a contribution has all tables");
   for (std::size_t t = 0; t < layout.size(); ++t) {
     const auto& part = contribution.tables[t];
+    const auto count = layout[t].doubles ? part.doubles.size() : part.values.size();
     if (layout[t].sparse) {
-      check(part.values.size() == part.keys.size() * layout[t].width, "a sparse contribution is [keys x width]");
+      check(count == part.keys.size() * layout[t].width, "a sparse contribution is [keys x width]");
       check(part.keys.empty() || part.keys.back() < layout[t].rows, "the keys of a contribution are rows of the table");
     } else {
-      check(part.values.empty() || part.values.size() == layout[t].size(), "a whole contribution has all rows or none");
+      check(count == 0 || count == layout[t].size(), "a whole contribution has all rows or none");
     }
   }
 }
@@ -42,12 +50,14 @@ void check_shape(const Contribution& contribution, const Layout& layout, Round r
 void check_finite(const Contribution& contribution, const Layout& layout, Round round, unsigned rank) {
   for (std::size_t t = 0; t < layout.size(); ++t) {
     const auto& part = contribution.tables[t];
-    if (all_finite(part.values)) continue;
-    const auto bad = std::ranges::find_if(part.values, [](float value) { return !std::isfinite(value); });
-    const auto row = static_cast<std::size_t>(bad - part.values.begin()) / layout[t].width;
+    const auto bad = layout[t].doubles
+                         ? first_bad(std::span(part.doubles))
+                         : (all_finite(part.values) ? part.values.size() : first_bad(std::span(part.values)));
+    if (bad == (layout[t].doubles ? part.doubles.size() : part.values.size())) continue;
+    const auto row = bad / layout[t].width;
     throw Error(ErrorKind::kDiverged,
-                fmt::format("round {}, rank {}: the gradient of '{}' is not finite in row {}", round, rank,
-                            layout[t].name, part.whole ? row : part.keys[row]),
+                fmt::format("round {}, rank {}: the {} of '{}' is not finite in row {}", round, rank,
+                            layout[t].doubles ? "sum" : "gradient", layout[t].name, part.whole ? row : part.keys[row]),
                 kDivergedRemedy);
   }
 }

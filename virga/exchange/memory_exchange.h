@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "virga/exchange/exchange.h"
+#include "virga/exchange/shared_exchange.h"
 #include "virga/exchange/thread_barrier.h"
 #include "virga/optimizer/update_rule.h"
 
@@ -20,29 +20,19 @@ namespace virga {
 ///
 /// Memory: the replica with its state, a second copy of the parameters once parameters() is called, and for each rank a
 /// few times the largest contribution.
-class MemoryExchange {
+class MemoryExchange final : public SharedExchange {
  public:
   /// Starts before round `start`. Throws what UpdateRule's constructor throws.
   MemoryExchange(unsigned ranks, const Tables& parameters, const UpdateRuleOptions& rule, Round start = 0);
-  ~MemoryExchange();
+  ~MemoryExchange() override;
 
-  /// The exchange as `rank` sees it. When one of its members throws, the run is over for all ranks.
-  [[nodiscard]] Exchange& rank(unsigned rank);
-  /// Ends every wait, now and later, with `error`. Any thread may call it.
-  void abort(std::exception_ptr error);
-
+  [[nodiscard]] Exchange& rank(unsigned rank) override;
+  void abort(std::exception_ptr error) override;
   /// Of the last round that all ranks have written; for a rank between its write() and its next one.
-  [[nodiscard]] const RoundTotals& totals() const noexcept;
-
-  // For one thread, while no rank is in a round and none may begin one (between epochs):
-
-  /// All rows as they stand before `round`, which is the next one. Valid until the next call. Looking changes nothing:
-  /// the bits of a run do not depend on how often it is evaluated.
-  [[nodiscard]] const Tables& parameters(Round round);
-  /// The rate from the next round on.
-  void set_learning_rate(double rate);
-  /// See UpdateRule::scale_accumulators.
-  void scale_accumulators(double factor);
+  [[nodiscard]] const RoundTotals& totals() const noexcept override;
+  [[nodiscard]] const Tables& parameters(Round round) override;
+  void set_learning_rate(double rate) override;
+  void scale_accumulators(double factor) override;
 
  private:
   class Rank;

@@ -14,6 +14,7 @@
 #include "virga/base/file.h"
 #include "virga/base/memory.h"
 #include "virga/base/version.h"
+#include "virga/channel/open_channel.h"
 #include "virga/function/invocations.h"
 #include "virga/function/run_task.h"
 
@@ -33,6 +34,7 @@ needs to start it by hand.
 
 AWS_LAMBDA_RUNTIME_API   HOST:PORT of the platform, which sets it
 VIRGA_CHANNEL_TOKEN      opens the run's channel, where it wants a token
+VIRGA_DATA_TOKEN         ID:SECRET or ID:SECRET:SESSION for data at S3; else credentials are found as the AWS tools do
 )";
 
 void print(std::FILE* to, std::string_view text) {
@@ -73,6 +75,18 @@ std::string read_payload(const std::string& source) {
 /// Host names come from /etc/hosts and DNS, which are in this program, whatever else /etc/nsswitch.conf names: those
 /// modules are shared libraries that belong to the system's glibc, not to the one that is linked here.
 void look_up_hosts_by_ourselves() { static_cast<void>(::__nss_configure_lookup("hosts", "files dns")); }
+
+/// What the driver has sent along goes before what the platform gives.
+void take_data_credentials() {
+  const auto token = variable("VIRGA_DATA_TOKEN");
+  if (token.empty()) return;
+  const auto credentials = virga::environment_of_token(token);
+  for (const auto* name : {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}) {
+    const auto value = credentials(name);
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread
+    static_cast<void>(value ? ::setenv(name, value->c_str(), 1) : ::unsetenv(name));
+  }
+}
 
 int answer_platform(const std::string& platform_address, const std::string& token) {
   try {
@@ -145,6 +159,7 @@ int main(int argc, char** argv) {
   virga::arm_crash_points();
   virga::keep_freed_memory();
   look_up_hosts_by_ourselves();
+  take_data_credentials();
   const auto token = variable("VIRGA_CHANNEL_TOKEN");
   return serves ? answer_platform(platform, token) : answer_one_payload(std::string(argument), token);
 }

@@ -74,6 +74,24 @@ TEST_F(FunctionMain, GivesTheSameBitsInOneWarmProcessAsInMany) {
   EXPECT_NE(read_file(at("warm-1") / snapshot_object(3)), read_file(at("warm-2") / snapshot_object(3)));
 }
 
+TEST_F(FunctionMain, LeavesItsAnswerAtTheRunUnlessItIsSuperseded) {
+  prepare_run(at("run"), make_tiny_set(at("data")), 1);
+  auto payload = worker_payload(at("run"));
+  const auto left = at("run") / answer_object(payload.member);
+  payload.leaves_answer = true;
+  const auto answer = answer_alone(payload);
+  EXPECT_EQ(answer.end, "done") << answer.message;
+  EXPECT_EQ(decode_answer(as_text(read_file(left))), answer);
+
+  EXPECT_EQ(answer_alone(payload).end, "superseded");
+  EXPECT_EQ(decode_answer(as_text(read_file(left))), answer);
+
+  std::filesystem::remove(left);
+  std::filesystem::remove(at("run") / kJobObject);
+  EXPECT_EQ(answer_alone(payload).error_kind, "not_found");
+  EXPECT_EQ(decode_answer(as_text(read_file(left))).error_kind, "not_found");
+}
+
 TEST_F(FunctionMain, LogsALineAtTheStartAndAtTheEndOfAnInvocation) {
   const ScriptedPlatform platform(
       {event_of("id-7", encode_payload(worker_payload(at("nothing")))), reply_of(202), reply_of(410)});

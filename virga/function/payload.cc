@@ -20,13 +20,20 @@ json to_json(const Answer::Work& work) {
     const auto phase = static_cast<WorkPhase>(i);
     seconds[to_string(phase)] = std::chrono::duration<double>(work.times[phase]).count();
   }
-  return {{"view", work.view},
-          {"rounds", work.rounds},
-          {"messages_put", work.messages_put},
-          {"messages_got", work.messages_got},
-          {"bytes_put", work.bytes_put},
-          {"bytes_got", work.bytes_got},
-          {"seconds", seconds}};
+  json j = {{"view", work.view},
+            {"rounds", work.rounds},
+            {"messages_put", work.messages_put},
+            {"messages_got", work.messages_got},
+            {"bytes_put", work.bytes_put},
+            {"bytes_got", work.bytes_got},
+            {"seconds", seconds}};
+  if (const auto& staleness = work.staleness; staleness.steps > 0) {
+    j["staleness"] = {{"steps", staleness.steps},
+                      {"sum", staleness.sum},
+                      {"most", staleness.most},
+                      {"overwritten", staleness.overwritten}};
+  }
+  return j;
 }
 
 Answer::Work work_from(const json& j) {
@@ -36,7 +43,15 @@ Answer::Work work_from(const json& j) {
                     .messages_got = j.at("messages_got"),
                     .bytes_put = j.at("bytes_put"),
                     .bytes_got = j.at("bytes_got"),
+                    .staleness = {},
                     .times = {}};
+  if (j.contains("staleness")) {
+    const auto& staleness = j.at("staleness");
+    work.staleness = {.steps = staleness.at("steps"),
+                      .sum = staleness.at("sum"),
+                      .most = staleness.at("most"),
+                      .overwritten = staleness.at("overwritten")};
+  }
   for (std::size_t i = 0; i < kWorkPhases; ++i) {
     const auto phase = static_cast<WorkPhase>(i);
     const auto seconds = j.at("seconds").at(to_string(phase)).get<double>();
@@ -50,13 +65,14 @@ Answer::Work work_from(const json& j) {
 }  // namespace
 
 std::string encode_payload(const Payload& payload) {
-  const json j = {{"version", kVersion},
-                  {"run", payload.run},
-                  {"task", payload.task},
-                  {"worker", payload.member.worker},
-                  {"generation", payload.member.generation},
-                  {"epoch", payload.epoch},
-                  {"lifetime_ms", payload.lifetime.count()}};
+  json j = {{"version", kVersion},
+            {"run", payload.run},
+            {"task", payload.task},
+            {"worker", payload.member.worker},
+            {"generation", payload.member.generation},
+            {"epoch", payload.epoch},
+            {"lifetime_ms", payload.lifetime.count()}};
+  if (payload.leaves_answer) j["leaves_answer"] = true;
   try {
     return j.dump();
   } catch (const json::exception&) {
@@ -82,6 +98,7 @@ Payload decode_payload(std::string_view text) {
     payload.member = {j.at("worker"), j.at("generation")};
     payload.epoch = j.at("epoch");
     payload.lifetime = std::chrono::milliseconds(j.at("lifetime_ms").get<std::int64_t>());
+    if (j.contains("leaves_answer")) payload.leaves_answer = j.at("leaves_answer");
     if (payload.task != "worker" && payload.task != "evaluate") {
       throw Error(ErrorKind::kBadData, fmt::format("the payload's task is \"{}\"", payload.task.substr(0, 100)),
                   "this function knows \"worker\" and \"evaluate\"");

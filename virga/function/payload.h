@@ -9,6 +9,7 @@
 
 #include "virga/base/phase_clock.h"
 #include "virga/base/view.h"
+#include "virga/exchange/staleness.h"
 
 namespace virga {
 
@@ -19,6 +20,8 @@ struct Payload {
   Member member;                                ///< worker
   std::uint32_t epoch = 0;                      ///< evaluate: the snapshot's; 0: the one where the run was stopped
   std::chrono::milliseconds lifetime{900'000};  ///< the invocation ends by itself before that
+  /// Worker: its answer is also left at the run's URI, answer_object(), for who does not wait for a response.
+  bool leaves_answer = false;
   bool operator==(const Payload&) const = default;
 };
 
@@ -41,6 +44,7 @@ struct Answer {
     std::uint64_t rounds = 0;
     std::uint64_t messages_put = 0, messages_got = 0;
     std::uint64_t bytes_put = 0, bytes_got = 0;
+    StalenessCounts staleness;
     PhaseTimes times;
     bool operator==(const Work&) const = default;
   };

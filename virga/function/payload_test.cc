@@ -41,6 +41,15 @@ TEST(Payload, HoldsItsBytes) {
   EXPECT_EQ(decode_payload(kSomePayload), some_payload());
 }
 
+TEST(Payload, SaysThatTheAnswerIsLeftAtTheRun) {
+  auto payload = some_payload();
+  payload.leaves_answer = true;
+  const auto text = without(std::string(kSomePayload), R"("lifetime)", R"("leaves_answer":true,"lifetime)");
+  EXPECT_EQ(encode_payload(payload), text);
+  EXPECT_EQ(decode_payload(text), payload);
+  EXPECT_THAT(refusal(without(text, "true", "1")), HasSubstr("cannot be read"));
+}
+
 TEST(Payload, ComesBackAsItWas) {
   Payload payload;
   payload.run = "file:///a \"b\"\\\n\xc3\xa9";
@@ -108,6 +117,14 @@ TEST(Answer, HoldsItsBytes) {
             R"({"bytes_got":50,"bytes_put":40,"messages_got":30,"messages_put":20,"rounds":10,"seconds":)"
             R"({"apply":0.0,"compute":2.5,"data":0.0,"decode":0.0,"encode":0.0,"keep":0.0,"read":0.0,"send":0.0,)"
             R"("start":0.0,"sum":0.0,"wait":0.125},"view":3}})");
+}
+
+TEST(Answer, SaysHowStaleTheStepsWereOfWorkersThatDoNotWait) {
+  auto answer = worked();
+  answer.work->staleness = {.steps = 10, .sum = 7, .most = 3, .overwritten = 6};
+  const auto text = encode_answer(answer);
+  EXPECT_THAT(text, HasSubstr(R"("staleness":{"most":3,"overwritten":6,"steps":10,"sum":7},)"));
+  EXPECT_EQ(decode_answer(text), answer);
 }
 
 TEST(Answer, ComesBackAsItWas) {

@@ -5,13 +5,17 @@
 #include <cmath>
 #include <exception>
 #include <memory>
+#include <optional>
 
 #include <fmt/format.h>
 
 #include "virga/base/crash_point.h"
 #include "virga/base/error.h"
 #include "virga/base/memory.h"
+#include "virga/channel/direct_channel.h"
 #include "virga/channel/directory_register.h"
+#include "virga/channel/emulated_channel.h"
+#include "virga/channel/emulated_register.h"
 #include "virga/channel/open_channel.h"
 #include "virga/control/run_folder.h"
 #include "virga/data/group_cache.h"
@@ -33,15 +37,50 @@ WorkerJob read_job(const ObjectStore& run) {
 
 using Log = std::function<void(std::string_view)>;
 
+/// What the register "view" says of a view; one that is not the newest is over.
+std::optional<DirectView> find_view(Register& registers, std::uint32_t number, const Wait& wait) {
+  const auto value = registers.read(kViewRegister, wait);
+  if (!value) return std::nullopt;
+  auto record = decode_view(as_text(value->bytes.view()));
+  if (record.view.number != number) return std::nullopt;
+  return DirectView{.members = std::move(record.view.members), .over_before = number};
+}
+
+/// The end of a direct channel that this worker is.
+std::unique_ptr<DirectChannel> open_direct(const WorkerJob& job, const Member& me, Register& registers,
+                                           const std::string& token) {
+  return std::make_unique<DirectChannel>(
+      registers, DirectChannel::Options{.host = direct_host(job.channel),
+                                        .token = token,
+                                        .job = job.run,
+                                        .me = me,
+                                        .memory_bytes = job.memory_bytes / 2,
+                                        .find_view = [&registers](std::uint32_t number, const Wait& wait) {
+                                          return find_view(registers, number, wait);
+                                        }});
+}
+
 Answer work(const Payload& payload, ObjectStore& run, const std::string& token, const Log& log) {
   PhaseClock clock;
   const auto end_of_life = Deadline::in(payload.lifetime - leaving_margin(payload.lifetime));
   const auto job = read_job(run);
   DirectoryRegister registers(payload.run + "/registers");
-  const auto channel = open_channel(job.channel, job.run, token);
-  const WorkerPlace place{job,         payload.member, run, registers, *channel, kernels(best_simd_level()),
+  const auto direct = is_direct_uri(job.channel) ? open_direct(job, payload.member, registers, token)
+                                                 : std::unique_ptr<DirectChannel>();
+  const auto store = direct ? std::unique_ptr<Channel>() : open_channel(job.channel, job.run, token);
+  Channel& fast = direct ? static_cast<Channel&>(*direct) : *store;
+  std::optional<EmulatedChannel> slow;
+  if (job.emulate) slow.emplace(fast, find_service_profile(*job.emulate));
+  Channel& channel = slow ? static_cast<Channel&>(*slow) : fast;
+  std::unique_ptr<Register> stored;
+  if (job.plan.algorithm.protocol == ProtocolKind::kAsp) stored = open_register(job.channel, job.run, token);
+  std::optional<EmulatedRegister> slow_models;
+  if (stored && job.emulate) slow_models.emplace(*stored, find_service_profile(*job.emulate));
+  Register* const models = slow_models ? &*slow_models : stored.get();
+  const WorkerPlace place{job,         payload.member, run, registers, channel, models, kernels(best_simd_level()),
                           end_of_life, clock};
   const auto work = run_function_worker(place);
+  if (direct && work.end != WorkerEnd::kSuperseded) direct->leave({end_of_life});
   if (const auto first = clock.first(WorkPhase::kApply); first && log) {
     log(fmt::format("worker {} generation {}: first step applied after {:.3f} ms", payload.member.worker,
                     payload.member.generation, std::chrono::duration<double, std::milli>(*first).count()));
@@ -54,6 +93,7 @@ Answer work(const Payload& payload, ObjectStore& run, const std::string& token, 
                                .messages_got = traffic.messages_got,
                                .bytes_put = traffic.bytes_put,
                                .bytes_got = traffic.bytes_got,
+                               .staleness = work.staleness,
                                .times = clock.times()}};
 }
 
@@ -85,6 +125,17 @@ Answer try_task(const Payload& payload, const std::string& token, const Log& log
   }
 }
 
+/// For who does not hear the response. An invocation that was superseded leaves none: another has worked in its name,
+/// or after it.
+void leave(const Answer& answer, const Payload& payload, const Log& log) noexcept {
+  if (answer.end == to_string(WorkerEnd::kSuperseded)) return;
+  try {
+    open_object_store(payload.run)->put(answer_object(payload.member), as_bytes(encode_answer(answer)));
+  } catch (const Error& error) {
+    if (log) log(fmt::format("cannot leave the answer: {}", error.what()));
+  }
+}
+
 }  // namespace
 
 Answer run_task(const Payload& payload, const std::string& token, const ProcessUsage& charged,
@@ -93,6 +144,7 @@ Answer run_task(const Payload& payload, const std::string& token, const ProcessU
   const auto usage = process_usage();
   answer.cpu_seconds = usage.cpu_seconds - charged.cpu_seconds;
   answer.peak_memory_bytes = usage.peak_memory_bytes;
+  if (payload.leaves_answer && payload.task == "worker") leave(answer, payload, log);
   return answer;
 }
 

@@ -28,14 +28,16 @@ struct Job {
     bool operator==(const Data&) const = default;
   } data;
   struct Model {
-    std::string kind = "auto";  ///< auto | logistic | svm | svm-squared | softmax | least-squares
+    std::string kind = "auto";  ///< auto | logistic | svm | svm-squared | softmax | least-squares | kmeans
     double l1 = 0;
     double l2 = 1e-5;
     bool fit_bias = true;
     /// By class frequency; else `class_weight`, class text -> weight, 1 for those that it lacks.
     bool class_weight_balanced = false;
     std::map<std::string, double> class_weight;
-    std::optional<std::string> init;  ///< model file to start from
+    std::optional<std::string> init;           ///< model file to start from
+    std::optional<std::uint32_t> clusters;     ///< of k-means; absent: 8
+    std::string seeding = "k-means-parallel";  ///< k-means-parallel | random
     bool operator==(const Model&) const = default;
   } model;
   struct Optimizer {
@@ -55,6 +57,7 @@ struct Job {
     std::uint32_t patience = 3;         ///< epochs without improvement on validation; 0: never
     std::optional<std::chrono::nanoseconds> seconds;
     std::optional<double> usd;  ///< that the whole run may cost, resumed or not
+    double improvement = 1e-4;  ///< of k-means: part of the mean squared distance that an epoch must take away
     bool operator==(const Stop&) const = default;
   } stop;
   struct Functions {
@@ -66,11 +69,22 @@ struct Job {
   } functions;
   struct Exchange {
     std::string algorithm = "gradient-averaging";
-    std::string protocol = "bsp";
-    std::string pattern = "auto";
+    std::optional<std::uint64_t> every;  ///< rounds between two averages, or meetings; absent: an epoch
+    std::uint32_t passes = 4;            ///< of an epoch of ADMM
+    std::optional<double> rho;           ///< ADMM's penalty; absent: by l2
+    double tolerance = 1e-3;             ///< of ADMM's residuals
+    std::string protocol = "bsp";        ///< bsp | ssp | asp
+    std::uint32_t staleness = 2;         ///< of protocol ssp, in rounds
+    std::string pattern = "default";
     std::string channel = "auto";
+    std::optional<std::string> emulate;  ///< find_service_profile(); in make_job's result, never a whole set
     bool operator==(const Exchange&) const = default;
   } exchange;
+  /// Where they are: what a channel means that is only named.
+  struct Services {
+    std::optional<std::string> s3, redis, memcached, dynamodb;
+    bool operator==(const Services&) const = default;
+  } services;
   struct Output {
     std::string model = "model.safetensors";
     std::optional<std::string> name;

@@ -64,14 +64,23 @@ class JobFileReader {
       : name_(name), source_(source), folder_(folder) {}
 
   std::vector<Setting> read(const toml::table& root) {
+    for (const auto& [key, node] : root) read_top(key, node);
+    return std::move(settings_);
+  }
+
+  TunableJob read_tunable(const toml::table& root) {
+    std::vector<TunedOption> tune;
     for (const auto& [key, node] : root) {
-      if (const auto* option = find_option("", key.str())) {
-        take(*option, node);
-      } else {
-        read_section(key, node);
+      if (key.str() != "tune") {
+        read_top(key, node);
+        continue;
+      }
+      for (const auto& [section, keys] : table_of(key, node)) {
+        check_section(section);
+        for (const auto& [inner, values] : table_of(section, keys)) tune.push_back(tuned(section.str(), inner, values));
       }
     }
-    return std::move(settings_);
+    return {.settings = std::move(settings_), .tune = std::move(tune)};
   }
 
  private:
@@ -79,25 +88,45 @@ class JobFileReader {
     return fmt::format("{}:{}", name_, where.begin.line);
   }
 
-  void read_section(const toml::key& key, const toml::node& node) {
+  void read_top(const toml::key& key, const toml::node& node) {
+    if (const auto* option = find_option("", key.str())) return take(*option, node);
+    check_section(key);
+    for (const auto& [inner, value] : table_of(key, node)) take(known_option(key.str(), inner), value);
+  }
+
+  void check_section(const toml::key& key) const {
     std::vector<std::string> known;
-    bool found = false;
     for (const auto& section : job_sections()) {
-      if (!section.name.empty()) known.emplace_back(section.name);
-      found = found || (!section.name.empty() && section.name == key.str());
+      if (section.name.empty()) continue;
+      if (section.name == key.str()) return;
+      known.emplace_back(section.name);
     }
-    if (!found) refuse_unknown_top(key, known);
-    const auto* table = node.as_table();
-    if (table == nullptr) {
+    refuse_unknown_top(key, known);
+  }
+
+  [[nodiscard]] const toml::table& table_of(const toml::key& key, const toml::node& node) const {
+    if (const auto* table = node.as_table()) return *table;
+    throw Error(ErrorKind::kUsage,
+                fmt::format("{}: '{}' is a section, and here is {}", place(key.source()), key.str(), kind_of(node)),
+                fmt::format("write [{}] on a line of its own, and the keys of the section below it", key.str()));
+  }
+
+  [[nodiscard]] const Option& known_option(std::string_view section, const toml::key& key) const {
+    const auto* option = find_option(section, key.str());
+    if (option == nullptr) refuse_unknown_key(section, key);
+    return *option;
+  }
+
+  [[nodiscard]] TunedOption tuned(std::string_view section, const toml::key& key, const toml::node& values) const {
+    TunedOption tuned{.option = &known_option(section, key), .values = {}, .origin = place(key.source())};
+    const auto* array = values.as_array();
+    if (array == nullptr || array->empty()) {
       throw Error(ErrorKind::kUsage,
-                  fmt::format("{}: '{}' is a section, and here is {}", place(key.source()), key.str(), kind_of(node)),
-                  fmt::format("write [{}] on a line of its own, and the keys of the section below it", key.str()));
+                  fmt::format("{}: tune.{} takes an array of values to try, and here is {}", tuned.origin,
+                              option_name(*tuned.option), array == nullptr ? kind_of(values) : "an empty one"));
     }
-    for (const auto& [inner, value] : *table) {
-      const auto* option = find_option(key.str(), inner.str());
-      if (option == nullptr) refuse_unknown_key(key.str(), inner);
-      take(*option, value);
-    }
+    for (const auto& value : *array) tuned.values.push_back(checked(*tuned.option, value, tuned.origin));
+    return tuned;
   }
 
   [[noreturn]] void refuse_unknown_top(const toml::key& key, std::vector<std::string> known) const {
@@ -132,8 +161,7 @@ class JobFileReader {
 
   void take(const Option& option, const toml::node& node) {
     const auto origin = place(node.source());
-    if (!option.instead.empty()) check_value(option, {}, origin);  // refuses
-    auto value = convert(option, node, origin);
+    auto value = checked(option, node, origin);
     if (auto* path = std::get_if<std::string>(&value); path != nullptr && option.type == OptionType::kPath) {
       if (!folder_.empty() && path->find("://") == std::string::npos && std::filesystem::path(*path).is_relative()) {
         *path = (folder_ / *path).lexically_normal().string();
@@ -142,7 +170,12 @@ class JobFileReader {
     settings_.push_back({.option = &option, .value = std::move(value), .source = source_, .origin = origin});
   }
 
-  [[nodiscard]] Value convert(const Option& option, const toml::node& node, const std::string& origin) const {
+  [[nodiscard]] static Value checked(const Option& option, const toml::node& node, const std::string& origin) {
+    if (!option.instead.empty()) check_value(option, {}, origin);  // refuses
+    return convert(option, node, origin);
+  }
+
+  [[nodiscard]] static Value convert(const Option& option, const toml::node& node, const std::string& origin) {
     const auto type = option.type;
     // Strings are read as on the command line: words, times, numbers' "auto". Only plain text may look like a number.
     if (const auto* text = node.as_string()) {
@@ -230,12 +263,11 @@ class JobFileReader {
   std::vector<Setting> settings_;
 };
 
-}  // namespace
-
-std::vector<Setting> parse_job_text(std::string_view text, std::string_view name, Source source,
-                                    const std::filesystem::path& folder) {
+/// `read` of what stands in `text`.
+template <typename Read>
+auto with_toml(std::string_view text, std::string_view name, const Read& read) {
   try {
-    return JobFileReader(name, source, folder).read(toml::parse(text, name));
+    return read(toml::parse(text, name));
   } catch (const toml::parse_error& error) {
     throw Error(ErrorKind::kUsage, fmt::format("{}:{}:{}: {}", name, error.source().begin.line,
                                                error.source().begin.column, error.description()));
@@ -243,6 +275,18 @@ std::vector<Setting> parse_job_text(std::string_view text, std::string_view name
     throw Error(ErrorKind::kUsage, fmt::format("{}: is not TOML", name),
                 "look for a key or a bracket that is out of place");
   }
+}
+
+}  // namespace
+
+std::vector<Setting> parse_job_text(std::string_view text, std::string_view name, Source source,
+                                    const std::filesystem::path& folder) {
+  return with_toml(text, name, [&](const toml::table& root) { return JobFileReader(name, source, folder).read(root); });
+}
+
+TunableJob parse_tunable_job_text(std::string_view text, std::string_view name, Source source) {
+  return with_toml(text, name,
+                   [&](const toml::table& root) { return JobFileReader(name, source, {}).read_tunable(root); });
 }
 
 std::vector<Setting> read_job_file(const std::filesystem::path& path, Source source) {

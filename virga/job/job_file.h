@@ -16,6 +16,21 @@ namespace virga {
 [[nodiscard]] std::vector<Setting> parse_job_text(std::string_view text, std::string_view name, Source source,
                                                   const std::filesystem::path& folder);
 
+/// What may be tried for an option, one at a time.
+struct TunedOption {
+  const Option* option = nullptr;
+  std::vector<Value> values;
+  std::string origin;
+};
+
+/// A job file that may have a section [tune.SECTION] for each [SECTION], with an array of values for a key.
+struct TunableJob {
+  std::vector<Setting> settings;
+  std::vector<TunedOption> tune;
+};
+/// As parse_job_text; an array that is empty is refused, too.
+[[nodiscard]] TunableJob parse_tunable_job_text(std::string_view text, std::string_view name, Source source);
+
 /// parse_job_text of a file of at most 1 MiB. Throws as it does, and Error(kUsage) when the file cannot be read.
 [[nodiscard]] std::vector<Setting> read_job_file(const std::filesystem::path& path, Source source);
 

@@ -124,7 +124,7 @@ TEST(JobFileTest, RefusesWhatIsNotBuiltByName) {
   const auto lambda = refusal("[functions]\nengine = \"lambda\"\n");
   EXPECT_EQ(lambda.kind(), ErrorKind::kUnsupported);
   EXPECT_FALSE(lambda.remedy().empty());
-  EXPECT_EQ(refusal("[exchange]\nchannel = \"s3\"\n").kind(), ErrorKind::kUnsupported);
+  EXPECT_EQ(refusal("[exchange]\nchannel = \"rediss://cache\"\n").kind(), ErrorKind::kUnsupported);
 }
 
 TEST(JobFileTest, RefusesWhatIsNotToml) {
@@ -185,7 +185,11 @@ TEST(JobSchemaTest, KnowsEveryOptionThatIsBuilt) {
 TEST(JobSchemaTest, TakesAChoiceThatGoesOn) {
   const auto channel = job_schema()["properties"]["exchange"]["properties"]["channel"];
   EXPECT_EQ(channel["default"], "auto");
-  EXPECT_EQ(channel["anyOf"].dump(), R"([{"enum":["auto","ps","directory"]},{"pattern":"^ps:.","type":"string"}])");
+  EXPECT_EQ(
+      channel["anyOf"].dump(),
+      R"([{"enum":["auto","ps","s3","redis","memcached","dynamodb","direct","directory"]},{"pattern":"^ps:.","type":"string"},{"pattern":"^redis:.","type":"string"},)"
+      R"({"pattern":"^memcached:.","type":"string"},{"pattern":"^dynamodb:.","type":"string"},{"pattern":"^s3:.","type":"string"},)"
+      R"({"pattern":"^direct:.","type":"string"}])");
 }
 
 TEST(JobDocsTest, EqualThePageOfDocs) {

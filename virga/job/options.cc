@@ -5,7 +5,13 @@
 #include <optional>
 
 #include "virga/base/error.h"
+#include "virga/channel/direct_channel.h"
+#include "virga/channel/dynamo_place.h"
+#include "virga/channel/emulated_channel.h"
+#include "virga/channel/memcached_client.h"
+#include "virga/channel/redis_place.h"
 #include "virga/net/address.h"
+#include "virga/storage/s3_place.h"
 
 namespace virga {
 namespace {
@@ -34,6 +40,33 @@ void check_store_address(std::string_view text) {
     throw Error(ErrorKind::kUsage, "the path of the socket is a relative one", "write the whole path, from / on");
   }
 }
+
+void check_redis_address(std::string_view rest) {
+  const auto place = parse_redis_uri("redis:" + std::string(rest));
+  if (place.address.kind == Address::Kind::kUnix) check_store_address(to_string(place.address));
+}
+void check_memcached_address(std::string_view rest) {
+  const auto address = parse_memcached_uri("memcached:" + std::string(rest));
+  if (address.kind == Address::Kind::kUnix) check_store_address(to_string(address));
+}
+/// Region and endpoint may be in the environment, which is not looked at here.
+void check_dynamo_table(std::string_view rest) {
+  static_cast<void>(parse_dynamo_uri("dynamodb:" + std::string(rest), [](const std::string& name) {
+    if (name == "AWS_REGION") return std::optional<std::string>("us-east-1");
+    if (name == "AWS_ENDPOINT_URL_DYNAMODB") return std::optional<std::string>("http://localhost");
+    return std::optional<std::string>();
+  }));
+}
+/// As check_dynamo_table().
+void check_s3_place(std::string_view rest) {
+  static_cast<void>(parse_s3_uri("s3:" + std::string(rest), [](const std::string& name) {
+    if (name == "AWS_REGION") return std::optional<std::string>("us-east-1");
+    if (name == "AWS_ENDPOINT_URL_S3") return std::optional<std::string>("http://localhost");
+    return std::optional<std::string>();
+  }));
+}
+void check_direct_host(std::string_view rest) { static_cast<void>(direct_host("direct:" + std::string(rest))); }
+void refuse_redis_tls(std::string_view /*rest*/) { static_cast<void>(parse_redis_uri("rediss:")); }
 
 constexpr Range kPositive{.min = 0, .max = 1e15, .above_min = true};
 constexpr Range kCount{.min = 1, .max = 4294967295.0};
@@ -151,7 +184,8 @@ std::vector<Option> model_options() {
                    {"svm", "linear support vector machine, hinge loss, two classes"},
                    {"svm-squared", "linear support vector machine, squared hinge loss, two classes"},
                    {"softmax", "softmax (multinomial logistic) regression, several classes"},
-                   {"least-squares", "linear regression"}},
+                   {"least-squares", "linear regression"},
+                   {"kmeans", "k-means clustering; labels are not looked at"}},
        .help = "What to train",
        .store = [](Job& job, const Value& v) { job.model.kind = text(v); }},
       {.section = "model",
@@ -199,6 +233,29 @@ std::vector<Option> model_options() {
        .more = "It must have the same kind and features.",
        .example = "\"yesterday.safetensors\"",
        .store = [](Job& job, const Value& v) { job.model.init = maybe<std::string>(v); }},
+      {.section = "model",
+       .key = "clusters",
+       .type = OptionType::kInteger,
+       .fallback = "auto",
+       .placeholder = "K",
+       .range = {.min = 1, .max = 1048576.0},
+       .help = "k-means: number of clusters; auto is 8",
+       .example = "10",
+       .store =
+           [](Job& job, const Value& v) {
+             const auto said = maybe<std::uint64_t>(v);
+             job.model.clusters = said ? std::optional(static_cast<std::uint32_t>(*said)) : std::nullopt;
+           }},
+      {.section = "model",
+       .key = "seeding",
+       .type = OptionType::kChoice,
+       .fallback = "k-means-parallel",
+       .placeholder = "HOW",
+       .choices = {{"k-means-parallel", "far from each other, by k-means-parallel (Bahmani and others, 2012)"},
+                   {"random", "any rows"}},
+       .help = "k-means: which rows are the first centres",
+       .more = "They are chosen by the seed from a sample of the training rows, before the first epoch.",
+       .store = [](Job& job, const Value& v) { job.model.seeding = text(v); }},
   };
 }
 
@@ -344,6 +401,15 @@ std::vector<Option> stop_options() {
            "with the engine \"single\" costs nothing.",
        .example = "0.05",
        .store = [](Job& job, const Value& v) { job.stop.usd = maybe<double>(v); }},
+      {.section = "stop",
+       .key = "improvement",
+       .type = OptionType::kNumber,
+       .fallback = "1e-4",
+       .placeholder = "PART",
+       .range = {.min = 0, .max = 1, .below_max = true},
+       .help = "k-means: stop once an epoch takes no more than this part of the mean squared distance away",
+       .more = "0: once it no longer falls.",
+       .store = [](Job& job, const Value& v) { job.stop.improvement = number(v); }},
   };
 }
 
@@ -401,11 +467,16 @@ std::vector<Option> function_options() {
   };
 }
 
+std::vector<Choice> emulated_services() {
+  std::vector<Choice> choices{
+      {"none", "the channel as it is"},
+      {"aws-2021", "the service that channel names, in its place, through a data store of the run (ps)"}};
+  for (const auto& profile : service_profiles()) choices.push_back({profile.name, profile.help});
+  return choices;
+}
+
 std::vector<Option> exchange_options() {
-  constexpr std::string_view kAlgorithm = "algorithm \"gradient-averaging\" works";
-  constexpr std::string_view kProtocol = "protocol \"bsp\" works";
-  constexpr std::string_view kPattern = "patterns \"scatter-reduce\", \"leader\" and \"all-to-all\" work";
-  constexpr std::string_view kChannel = "channels \"ps\", \"ps:ADDRESS\" and \"directory\" work";
+  constexpr std::string_view kProtocol = "protocols \"bsp\", \"ssp\" and \"asp\" work";
   return {
       {.section = "exchange",
        .key = "algorithm",
@@ -413,56 +484,198 @@ std::vector<Option> exchange_options() {
        .fallback = "gradient-averaging",
        .placeholder = "NAME",
        .choices = {{"gradient-averaging", "workers sum their gradients in every step"},
-                   {"model-averaging", "", kAlgorithm},
-                   {"admm", "", kAlgorithm}},
+                   {"model-averaging", "workers step by themselves, and average their models now and then"},
+                   {"admm", "each worker solves for its own rows, near what all have agreed on"}},
        .help = "What workers compute between exchanges",
+       .more =
+           "The last two are for functions: engine single has no workers that are apart. ADMM is for convex models, "
+           "which all of these are; its epoch is a round of ADMM.",
        .store = [](Job& job, const Value& v) { job.exchange.algorithm = text(v); }},
+      {.section = "exchange",
+       .key = "every",
+       .type = OptionType::kInteger,
+       .fallback = "auto",
+       .placeholder = "N",
+       .range = {.min = 1},
+       .help = "Model averaging: steps between two averages; protocol asp: between two meetings; auto is an epoch",
+       .more =
+           "Models are averaged, and workers meet, at the end of each epoch in any case. Checkpoints, and a stop, fall "
+           "on these moments only.",
+       .example = "50",
+       .store = [](Job& job, const Value& v) { job.exchange.every = maybe<std::uint64_t>(v); }},
+      {.section = "exchange",
+       .key = "passes",
+       .type = OptionType::kInteger,
+       .fallback = "4",
+       .placeholder = "N",
+       .range = {.min = 1, .max = 1000},
+       .help = "ADMM: passes of each worker through its rows before all agree: an epoch",
+       .store = [](Job& job,
+                   const Value& v) { job.exchange.passes = static_cast<std::uint32_t>(std::get<std::uint64_t>(v)); }},
+      {.section = "exchange",
+       .key = "rho",
+       .type = OptionType::kNumber,
+       .fallback = "auto",
+       .placeholder = "RHO",
+       .range = kPositive,
+       .help = "ADMM: how strongly workers are pulled to what all agreed on; auto goes by l2",
+       .more =
+           "It is that of the mean loss: of the sum of the losses over P workers, as in the literature, it is P times "
+           "less for each. `\"auto\"` is 0.1 times the square root of l2, or 1e-4 for an l2 below 1e-6.",
+       .example = "3e-4",
+       .store = [](Job& job, const Value& v) { job.exchange.rho = maybe<double>(v); }},
+      {.section = "exchange",
+       .key = "tolerance",
+       .type = OptionType::kNumber,
+       .fallback = "1e-3",
+       .placeholder = "T",
+       .range = kPositive,
+       .help = "ADMM: the run ends when both residuals are that small, relative to what they are residuals of",
+       .store = [](Job& job, const Value& v) { job.exchange.tolerance = std::get<double>(v); }},
       {.section = "exchange",
        .key = "protocol",
        .type = OptionType::kChoice,
        .fallback = "bsp",
        .placeholder = "NAME",
        .choices = {{"bsp", "bulk-synchronous: all workers take each step together"},
-                   {"ssp", "", kProtocol},
-                   {"asp", "", kProtocol},
+                   {"ssp", "stale-synchronous: a worker waits for what others did `staleness` steps ago"},
+                   {"asp",
+                    "asynchronous: each worker reads, steps and rewrites one global model, as SIREN's functions"},
                    {"isp", "", kProtocol},
                    {"ps", "", kProtocol}},
        .help = "How far workers may be apart",
+       .more =
+           "SSP and ASP are for algorithm gradient-averaging on functions, and their bits are those of no other run. "
+           "ASP's workers meet at the end of each epoch, and every `every` steps; updates that they overwrite are "
+           "lost, "
+           "and counted.",
        .store = [](Job& job, const Value& v) { job.exchange.protocol = text(v); }},
+      {.section = "exchange",
+       .key = "staleness",
+       .type = OptionType::kInteger,
+       .fallback = "2",
+       .placeholder = "S",
+       .range = {.min = 0, .max = 64},
+       .help = "SSP: steps by which what a worker computes from may lack others' contributions",
+       .more = "0 gives the bits of protocol bsp.",
+       .store = [](Job& job, const Value& v) { job.exchange.staleness = small_integer(v); }},
       {.section = "exchange",
        .key = "pattern",
        .type = OptionType::kChoice,
-       .fallback = "auto",
+       .fallback = "default",
        .placeholder = "NAME",
-       .choices = {{"auto", "all-to-all for two workers, scatter-reduce for more"},
+       .choices = {{"default", "all-to-all for two workers, scatter-reduce for more"},
+                   {"auto", "the fastest, by a probe of the channel when the run starts, of 2 s at most"},
                    {"scatter-reduce", "each worker sums its own range of the parameters and hands the sum out"},
                    {"leader", "one worker sums all and hands the sum out"},
                    {"all-to-all", "each worker hands all out, and each sums all"},
-                   {"pipelined", "", kPattern}},
+                   {"tree", "each worker sums those of a subtree, the root hands the sum out"},
+                   {"pipelined", "scatter-reduce in pieces, some sent while others are summed and received"}},
        .help = "How functions sum their contributions: all patterns give the same bits",
+       .more =
+           "`\"auto\"` measures what small and large messages take, and reckons what a round would with each pattern "
+           "(docs/collectives.md), given how many workers there are and how much each is expected to send; what it "
+           "chose, and why, is printed and stored with the run, which is resumed with the same.",
        .store = [](Job& job, const Value& v) { job.exchange.pattern = text(v); }},
       {.section = "exchange",
        .key = "channel",
        .type = OptionType::kChoice,
        .fallback = "auto",
        .placeholder = "NAME",
-       .choices = {{"auto", "ps; engine \"single\" needs none"},
-                   {"ps", "a data store (virga-ps) in the process that you start"},
-                   {.word = "ps:",
-                    .help = "a virga-ps of your own, at the address that it prints: unix:/PATH or tcp:HOST:PORT",
-                    .rest = "ADDRESS",
-                    .check_rest = check_store_address},
-                   {"directory", "files in a folder of the run"},
-                   {"s3", "", kChannel},
-                   {"redis", "", kChannel},
-                   {"memcached", "", kChannel},
-                   {"dynamodb", "", kChannel}},
+       .choices =
+           {{"auto", "ps; engine \"single\" needs none"},
+            {"ps", "a data store (virga-ps) in the process that you start"},
+            {.word = "ps:",
+             .help = "a virga-ps of your own, at the address that it prints: unix:/PATH or tcp:HOST:PORT",
+             .rest = "ADDRESS",
+             .check_rest = check_store_address},
+            {.word = "redis:",
+             .help = "a Redis server, 7.0 or later; //USER@HOST:PORT/DATABASE and unix:/PATH, too",
+             .rest = "//HOST:PORT",
+             .check_rest = check_redis_address},
+            {.word = "rediss:",
+             .instead = "use redis://, in a network that you trust",
+             .rest = "//HOST:PORT",
+             .check_rest = refuse_redis_tls},
+            {.word = "memcached:",
+             .help = "a Memcached, 1.6 or later, which should be started with -M; unix:/PATH, too",
+             .rest = "//HOST:PORT",
+             .check_rest = check_memcached_address},
+            {.word = "dynamodb:",
+             .help = "a table of DynamoDB; ?region=REGION and &endpoint=http://HOST:PORT if the environment does "
+                     "not say them",
+             .rest = "//TABLE/PREFIX",
+             .check_rest = check_dynamo_table},
+            {.word = "s3:",
+             .help = "a bucket of S3 or of what speaks like it; ?region=REGION and &endpoint=http://HOST:PORT if the "
+                     "environment does not say them",
+             .rest = "//BUCKET/PREFIX",
+             .check_rest = check_s3_place},
+            {"s3", "the S3 of [services], as those that follow"},
+            {"redis", "the Redis"},
+            {"memcached", "the Memcached"},
+            {"dynamodb", "the DynamoDB"},
+            {"direct", "TCP straight between workers, which must reach each other: engine \"process\""},
+            {.word = "direct:",
+             .help = "the same; each worker listens on HOST, an address of its machine",
+             .rest = "HOST",
+             .check_rest = check_direct_host},
+            {"directory", "files in a folder of the run"}},
        .help = "What the contributions of functions travel through",
-       .more =
-           "The token of a virga-ps of your own, if it wants one, stands in the variable `VIRGA_CHANNEL_TOKEN`. Should "
-           "it die, workers go on from their newest checkpoint once it is back.",
+       .more = "The token of a virga-ps of your own, the password of a Redis server, or `user:password` of a Memcached "
+               "stands "
+               "in the variable `VIRGA_CHANNEL_TOKEN`; credentials for DynamoDB and S3 are found as the AWS tools find "
+               "them. "
+               "Should it die, workers go on from their newest checkpoint once it is back.",
        .example = "\"ps:tcp:127.0.0.1:7077\"",
        .store = [](Job& job, const Value& v) { job.exchange.channel = text(v); }},
+      {.section = "exchange",
+       .key = "emulate",
+       .type = OptionType::kChoice,
+       .fallback = "none",
+       .placeholder = "SERVICE",
+       .choices = emulated_services(),
+       .help = "Make the channel as slow as a service was measured to be",
+       .more = "What the channel takes itself comes on top, so it should be a fast one, such as `ps`. The figures are "
+               "those "
+               "of LambdaML (SIGMOD 2021), not verified against AWS. Dollars are those of the service.",
+       .example = "\"aws-2021:s3\"",
+       .store =
+           [](Job& job, const Value& v) {
+             job.exchange.emulate = maybe<std::string>(v);
+             if (job.exchange.emulate == "none") job.exchange.emulate.reset();
+           }},
+  };
+}
+
+/// Where the service is that exchange.channel calls `key`; `uri` without help.
+template <std::optional<std::string> Job::Services::*Member>
+Option service_option(std::string_view key, Choice uri, std::string_view help, std::string_view example) {
+  uri.help = "as exchange.channel takes it";
+  return {.section = "services",
+          .key = key,
+          .type = OptionType::kChoice,
+          .placeholder = "URI",
+          .choices = {uri},
+          .help = help,
+          .example = example,
+          .store = [](Job& job, const Value& v) { job.services.*Member = maybe<std::string>(v); }};
+}
+
+std::vector<Option> service_options() {
+  using Services = Job::Services;
+  return {
+      service_option<&Services::s3>("s3", {.word = "s3:", .rest = "//BUCKET/PREFIX", .check_rest = check_s3_place},
+                                    "Which S3 the channel s3 is", "\"s3://bucket/prefix\""),
+      service_option<&Services::redis>("redis",
+                                       {.word = "redis:", .rest = "//HOST:PORT", .check_rest = check_redis_address},
+                                       "Which Redis the channel redis is", "\"redis://127.0.0.1:6379\""),
+      service_option<&Services::memcached>(
+          "memcached", {.word = "memcached:", .rest = "//HOST:PORT", .check_rest = check_memcached_address},
+          "Which Memcached the channel memcached is", "\"memcached://127.0.0.1:11211\""),
+      service_option<&Services::dynamodb>(
+          "dynamodb", {.word = "dynamodb:", .rest = "//TABLE/PREFIX", .check_rest = check_dynamo_table},
+          "Which table of DynamoDB the channel dynamodb is", "\"dynamodb://table/prefix\""),
   };
 }
 
@@ -504,7 +717,7 @@ std::vector<Option> other_options() {
 std::vector<Option> all_options() {
   std::vector<Option> all;
   for (auto* declare : {data_options, model_options, optimizer_options, stop_options, function_options,
-                        exchange_options, other_options}) {
+                        exchange_options, service_options, other_options}) {
     const auto some = declare();
     all.insert(all.end(), some.begin(), some.end());
   }
@@ -521,6 +734,7 @@ std::span<const Section> job_sections() {
       {"stop", "When a run ends; whichever comes first."},
       {"functions", "Where workers run."},
       {"exchange", "How workers agree on the weights."},
+      {"services", "Where services are, for channels and presets that only name them."},
       {"output", "What a run leaves."},
       {"", "Above the first section."},
   };

@@ -7,6 +7,7 @@
 
 #include "virga/base/error.h"
 #include "virga/base/units.h"
+#include "virga/channel/emulated_channel.h"
 
 namespace virga {
 namespace {
@@ -63,6 +64,46 @@ void check_columns(const Settings& settings, const Job& job) {
   for (const auto& column : job.data.ignore) take(column, "ignore");
 }
 
+/// What a channel means that is only named, and a set of profiles.
+void resolve_service(const Settings& settings, Job& job, std::vector<std::string>& warnings) {
+  auto& exchange = job.exchange;
+  const auto set = exchange.emulate && is_profile_set(*exchange.emulate) ? exchange.emulate : std::nullopt;
+  if (set) exchange.emulate.reset();
+  if (job.functions.engine == "single") return;
+  struct Service {
+    std::string_view name;
+    const std::optional<std::string>& uri;
+  };
+  const Service services[] = {{"s3", job.services.s3},
+                              {"redis", job.services.redis},
+                              {"memcached", job.services.memcached},
+                              {"dynamodb", job.services.dynamodb}};
+  const auto* named = std::ranges::find(services, exchange.channel, &Service::name);
+  if (named == std::end(services)) {
+    if (!set) return;
+    warnings.push_back(
+        fmt::format("{}: exchange.emulate {} has no effect with channel {}: it stands for s3, redis and memcached",
+                    settings.get("exchange", "emulate").origin, *set, exchange.channel));
+    return;
+  }
+  const std::string name(named->name);
+  if (set) {
+    const auto* profile = profile_in_set(*set, name);
+    if (profile == nullptr) {
+      refuse(settings, "exchange", "emulate", fmt::format("exchange.emulate: {} has no figures of {}", *set, name),
+             fmt::format("say where a real one is (--{})", name));
+    }
+    exchange.emulate = std::string(profile->name);
+    exchange.channel = "ps";
+  } else if (named->uri) {
+    exchange.channel = *named->uri;
+  } else {
+    refuse(settings, "exchange", "channel", fmt::format("exchange.channel: which {} is not said", name),
+           fmt::format("give its URI (--{} {}), or emulate it (--emulate aws-2021)", name,
+                       choice_text(find_option("services", name)->choices.front())));
+  }
+}
+
 /// Options that another one leaves without effect: not wrong (a config.toml may hold them for other jobs), but told.
 void warn_of_idle(const Settings& settings, const Job& job, std::vector<std::string>& warnings) {
   const auto& name = job.optimizer.name;
@@ -77,8 +118,10 @@ void warn_of_idle(const Settings& settings, const Job& job, std::vector<std::str
       {"functions", "memory", job.functions.engine != "single", "engine single"},
       {"functions", "lifetime", job.functions.engine != "single", "engine single"},
       {"stop", "usd", job.functions.engine != "single", "engine single"},
+      {"exchange", "staleness", job.exchange.protocol == "ssp", "protocol " + job.exchange.protocol},
       {"exchange", "pattern", job.functions.engine != "single", "engine single"},
       {"exchange", "channel", job.functions.engine != "single", "engine single"},
+      {"exchange", "emulate", job.functions.engine != "single", "engine single"},
   };
   for (const auto& [section, key, used, because] : uses) {
     const auto& setting = settings.get(section, key);
@@ -159,6 +202,7 @@ Job make_job(const Settings& settings, std::vector<std::string>& warnings) {
   check_penalty(settings, job);
   check_class_weight(settings, job);
   check_columns(settings, job);
+  resolve_service(settings, job, warnings);
   warn_of_idle(settings, job, warnings);
   return job;
 }

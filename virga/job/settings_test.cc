@@ -111,12 +111,16 @@ TEST(ParseValueTest, NamesTheNearestWord) {
   const auto error = refusal("model", "kind", "logistik");
   EXPECT_EQ(error.kind(), ErrorKind::kUsage);
   EXPECT_STREQ(error.what(),
-               "--model: 'logistik' is not one of auto, logistic, svm, svm-squared, softmax, least-squares");
+               "--model: 'logistik' is not one of auto, logistic, svm, svm-squared, softmax, least-squares, kmeans");
   EXPECT_EQ(error.remedy(), "did you mean logistic?");
 }
 
 TEST(ParseValueTest, ReadsAChoiceThatGoesOn) {
-  for (const auto* text : {"ps:unix:/run/virga.socket", "ps:tcp:127.0.0.1:7077", "ps:tcp:[::1]:7077"}) {
+  for (const auto* text :
+       {"ps:unix:/run/virga.socket", "ps:tcp:127.0.0.1:7077", "ps:tcp:[::1]:7077", "redis://127.0.0.1:6379",
+        "redis://me@cache/2", "redis:unix:/run/redis.socket", "memcached://cache", "memcached:unix:/run/m",
+        "dynamodb://table/runs", "dynamodb://table?region=eu-west-1&endpoint=http://127.0.0.1:8000", "s3://bucket/runs",
+        "s3://bucket?region=eu-west-1&endpoint=http://127.0.0.1:8000&style=virtual", "direct", "direct:10.0.0.7"}) {
     EXPECT_EQ(job_of({setting("exchange", "channel", text)}).exchange.channel, text);
   }
   const std::pair<const char*, const char*> refused[] = {
@@ -124,13 +128,32 @@ TEST(ParseValueTest, ReadsAChoiceThatGoesOn) {
       {"ps:nowhere", "--channel: not an address: \"nowhere\""},
       {"ps:tcp:127.0.0.1", "the port is missing"},
       {"ps:unix:virga.socket", "--channel: the path of the socket is a relative one"},
-      {"psst:tcp:127.0.0.1:7077", "is not one of auto, ps, ps:ADDRESS, directory"}};
+      {"psst:tcp:127.0.0.1:7077",
+       "is not one of auto, ps, ps:ADDRESS, redis://HOST:PORT, memcached://HOST:PORT, dynamodb://TABLE/PREFIX, "
+       "s3://BUCKET/PREFIX, s3, redis, memcached, dynamodb, direct, direct:HOST, directory"},
+      {"redis:", "--channel: not the URI of a Redis server"},
+      {"redis://cache:none", "its port is no number"},
+      {"redis:unix:redis.socket", "--channel: the path of the socket is a relative one"},
+      {"redis://me:pa55word@cache", "holds a password"},
+      {"memcached:", "--channel: "},
+      {"memcached:unix:m.socket", "--channel: the path of the socket is a relative one"},
+      {"memcached://me:pa55word@cache", "a password does not belong there"},
+      {"dynamodb://a", "3 to 255 characters"},
+      {"dynamodb://me:pa55word@table", "no password in it"},
+      {"direct:0.0.0.0", "nobody can connect to 0.0.0.0"},
+      {"s3:bucket", "--channel: "},
+      {"s3://me:pa55word@bucket", "no password in it"}};
   for (const auto& [text, why] : refused) {
     const auto error = refusal("exchange", "channel", text);
     EXPECT_EQ(error.kind(), ErrorKind::kUsage);
     EXPECT_THAT(error.what(), HasSubstr(why));
   }
   EXPECT_THAT(refusal("exchange", "channel", "ps:nowhere").remedy(), HasSubstr("tcp:127.0.0.1:7077"));
+  for (const auto* text : {"redis://me:pa55word@cache", "rediss://me:pa55word@cache", "memcached://me:pa55word@cache",
+                           "dynamodb://me:pa55word@table", "s3://me:pa55word@bucket"}) {
+    EXPECT_THAT(refusal("exchange", "channel", text).what(), testing::Not(HasSubstr("pa55")));
+  }
+  EXPECT_EQ(refusal("exchange", "channel", "rediss://cache").kind(), ErrorKind::kUnsupported);
   EXPECT_EQ(refusal("exchange", "channel", "dirctory").remedy(), "did you mean directory?");
 }
 

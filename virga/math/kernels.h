@@ -34,6 +34,21 @@ struct DenseRows {
   const float* matrix = nullptr;  ///< [rows x columns]
 };
 
+/// Centres c of clusters for dense rows. All are less `shift`, so that the scores of data far from 0 keep their digits.
+struct DenseCentres {
+  std::uint32_t clusters = 0;
+  const float* shift = nullptr;       ///< [columns]
+  const float* centres = nullptr;     ///< [columns x clusters]: c - shift
+  const float* half_norms = nullptr;  ///< [clusters]: |c - shift|^2 / 2
+};
+
+/// Rows sorted by their cluster, so that a cluster's sums need not leave the registers between two of its rows.
+struct RowsByCluster {
+  std::uint32_t clusters = 0;
+  const std::uint32_t* begin = nullptr;  ///< [clusters + 1] into rows
+  const std::uint32_t* rows = nullptr;
+};
+
 /// Losses of one score z and one label y. The first three take labels {0, 1}; s = +1 for label 1, else -1.
 enum class PointLoss : std::uint8_t {
   kLogistic,      ///< log(1 + e^(-s z))
@@ -77,6 +92,21 @@ struct Kernels {
                          const float* weights, float* scores);
   /// sums[lane] += residuals[i x lanes + lane], row by row.
   void (*sum_wide)(std::uint32_t rows, std::uint32_t lanes, const float* residuals, float* sums);
+
+  /// k-means, dense rows: nearest[i] = the first cluster with the highest (x - shift) (c - shift) - |c - shift|^2 / 2,
+  /// summed column by column; 0 if none is a number. `scratch`: [32 x columns].
+  void (*nearest_dense)(const DenseRows& x, const DenseCentres& centres, float* scratch, std::uint32_t* nearest);
+  /// Adds each row to its cluster, in doubles, in the order of `by_cluster`: sums[cluster] [padded] += weight x row,
+  /// and distances[cluster] [16] += weight x (row - centre)^2, column j in lane j % 16, those of 32 columns of a row
+  /// added as floats, one 32 columns after the other. `padded`: columns, rounded up to a multiple of 16; `centres`
+  /// [clusters x padded], 0 in what pads; `weights` [rows] or null (all 1).
+  void (*cluster_sums_dense)(const DenseRows& x, const RowsByCluster& by_cluster, std::uint32_t padded,
+                             const float* centres, const float* weights, double* sums, double* distances);
+  /// k-means, sparse rows, in doubles: nearest[i] = the first cluster with the lowest |x|^2 - 2 x c + |c|^2, each
+  /// product summed in the order of the entries, distances[i] = that, or 0 if it is below. `lanes`: clusters, rounded
+  /// up to a multiple of 16; centres [keys x lanes]; norms |c|^2 [lanes], infinity in what pads.
+  void (*nearest_sparse)(const SparseRows& x, std::uint32_t lanes, const double* centres, const double* norms,
+                         std::uint32_t* nearest, double* distances);
 };
 
 /// The kernels of `level`, which this machine must have (a broken precondition otherwise).

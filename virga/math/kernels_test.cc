@@ -1,5 +1,6 @@
 #include "virga/math/kernels.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -424,6 +425,137 @@ TEST(Kernels, SumsOverLanesAndRows) {
               return sums;
             }),
             expected);
+}
+
+// --- Clusters
+
+struct ClusterResult {
+  std::vector<std::uint32_t> nearest;
+  std::vector<double> sums, distances;
+  bool operator==(const ClusterResult&) const = default;
+};
+
+ClusterResult dense_clusters(SimdLevel level, const DenseRows& x, std::uint32_t k, const std::vector<float>& centres,
+                             const float* weights) {
+  const auto& kernel = kernels(level);
+  const std::uint32_t padded = (x.columns + 15) / 16 * 16;
+  std::vector<float> shift(x.columns, 0.25F), shifted(centres.size()), half_norms(k), scratch(32 * x.columns);
+  std::vector<float> by_cluster(std::size_t{k} * padded);
+  for (std::uint32_t f = 0; f < x.columns; ++f) {
+    for (std::uint32_t c = 0; c < k; ++c) {
+      const float moved = centres[f * k + c] - shift[f];
+      shifted[f * k + c] = moved;
+      half_norms[c] += moved * moved / 2;
+      by_cluster[std::size_t{c} * padded + f] = centres[f * k + c];
+    }
+  }
+  ClusterResult result;
+  result.nearest.resize(x.rows);
+  result.sums.resize(std::size_t{k} * padded);
+  result.distances.resize(std::size_t{k} * 16);
+  kernel.nearest_dense(x, {k, shift.data(), shifted.data(), half_norms.data()}, scratch.data(), result.nearest.data());
+  std::vector<std::uint32_t> begin = {0}, order;
+  for (std::uint32_t c = 0; c < k; ++c) {
+    for (std::uint32_t i = 0; i < x.rows; ++i) {
+      if (result.nearest[i] == c) order.push_back(i);
+    }
+    begin.push_back(static_cast<std::uint32_t>(order.size()));
+  }
+  kernel.cluster_sums_dense(x, {k, begin.data(), order.data()}, padded, by_cluster.data(), weights, result.sums.data(),
+                            result.distances.data());
+  return result;
+}
+
+TEST(ClusterKernels, AssignDenseRowsToTheNearestCentreAndSumThemWithTheSameBitsOnEveryLevel) {
+  for (const std::uint32_t columns : {1U, 3U, 16U, 28U, 50U}) {
+    for (const std::uint32_t k : {1U, 2U, 7U, 10U, 25U}) {
+      constexpr std::uint32_t kRows = 77;
+      const auto matrix = random_floats(std::size_t{kRows} * columns, columns);
+      const auto centres = random_floats(std::size_t{k} * columns, 100 + columns);
+      const auto weights = random_floats(kRows, 7);
+      const DenseRows x{.rows = kRows, .columns = columns, .matrix = matrix.data()};
+      for (const float* of_rows : {static_cast<const float*>(nullptr), weights.data()}) {
+        const auto scalar = dense_clusters(SimdLevel::kScalar, x, k, centres, of_rows);
+        for (const auto level : levels()) EXPECT_EQ(dense_clusters(level, x, k, centres, of_rows), scalar);
+
+        const std::uint32_t padded = (columns + 15) / 16 * 16;
+        std::vector<double> sums(std::size_t{k} * padded), distances(k);
+        for (std::uint32_t i = 0; i < kRows; ++i) {
+          std::vector<double> squares(k);
+          for (std::uint32_t c = 0; c < k; ++c) {
+            for (std::uint32_t f = 0; f < columns; ++f) {
+              const double d = double{matrix[i * columns + f]} - double{centres[f * k + c]};
+              squares[c] += d * d;
+            }
+          }
+          const auto chosen = scalar.nearest[i];
+          const auto lowest = *std::min_element(squares.begin(), squares.end());
+          // Scores are sums of `columns` products of floats below 1.6.
+          EXPECT_LE(squares[chosen], lowest + 1e-6 * columns);
+          const double weight = of_rows == nullptr ? 1 : double{of_rows[i]};
+          distances[chosen] += weight * squares[chosen];
+          for (std::uint32_t f = 0; f < columns; ++f) {
+            sums[chosen * padded + f] += weight * double{matrix[i * columns + f]};
+          }
+        }
+        EXPECT_EQ(scalar.sums, sums);  // the same order, in doubles
+        for (std::uint32_t c = 0; c < k; ++c) {
+          double sum = 0;
+          for (std::uint32_t lane = 0; lane < 16; ++lane) sum += scalar.distances[c * 16 + lane];
+          EXPECT_NEAR(sum, distances[c], 1e-6 * std::abs(distances[c]) + 1e-5);  // squares of floats
+        }
+      }
+    }
+  }
+}
+
+TEST(ClusterKernels, AssignSparseRowsToTheNearestCentreWithTheSameBitsOnEveryLevel) {
+  constexpr std::uint32_t kDictionary = 3200, kRows = 60;
+  const SparseMatrix matrix(kRows, kDictionary);
+  for (const std::uint32_t k : {1U, 10U, 20U}) {
+    const std::uint32_t lanes = (k + 15) / 16 * 16;
+    std::vector<double> centres(std::size_t{kDictionary} * lanes), norms(lanes, double{kInfinity});
+    const auto values = random_floats(std::size_t{kDictionary} * k, 500 + k, 0.2);
+    for (std::uint32_t c = 0; c < k; ++c) {
+      norms[c] = 0;
+      for (std::uint32_t f = 0; f < kDictionary; ++f) {
+        const double value = f % 3 == c % 3 ? double{values[f * k + c]} : 0;
+        centres[std::size_t{f} * lanes + c] = value;
+        norms[c] += value * value;
+      }
+    }
+    for (const bool wide : {false, true}) {
+      for (const bool with_values : {false, true}) {
+        const auto x = matrix.rows(wide, with_values);
+        std::vector<std::uint32_t> expected_nearest(kRows);
+        std::vector<double> expected(kRows);
+        kernels(SimdLevel::kScalar)
+            .nearest_sparse(x, lanes, centres.data(), norms.data(), expected_nearest.data(), expected.data());
+        for (const auto level : levels()) {
+          std::vector<std::uint32_t> nearest(kRows);
+          std::vector<double> distances(kRows);
+          kernels(level).nearest_sparse(x, lanes, centres.data(), norms.data(), nearest.data(), distances.data());
+          EXPECT_EQ(nearest, expected_nearest);
+          EXPECT_EQ(distances, expected);
+        }
+        for (std::uint32_t i = 0; i < kRows; ++i) {
+          std::vector<double> row(kDictionary), squares(k);
+          for (auto e = x.row_begin[i]; e < x.row_begin[i + 1]; ++e) {
+            row[matrix.indices32[e]] = with_values ? double{matrix.values[e]} : 1;
+          }
+          for (std::uint32_t c = 0; c < k; ++c) {
+            for (std::uint32_t f = 0; f < kDictionary; ++f) {
+              const double d = row[f] - centres[std::size_t{f} * lanes + c];
+              squares[c] += d * d;
+            }
+          }
+          const auto lowest = *std::min_element(squares.begin(), squares.end());
+          EXPECT_NEAR(squares[expected_nearest[i]], lowest, 1e-12 * (1 + norms[0]));
+          EXPECT_NEAR(expected[i], lowest, 1e-12 * (1 + norms[0]));
+        }
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -67,6 +67,7 @@ PointLoss point_loss(ModelKind kind) noexcept {
       return PointLoss::kSquaredError;
     case ModelKind::kLogistic:
     case ModelKind::kSoftmax:
+    case ModelKind::kKMeans:
       break;
   }
   return PointLoss::kLogistic;

@@ -1,6 +1,7 @@
 #include "virga/model/model.h"
 
 #include "virga/base/error.h"
+#include "virga/model/kmeans.h"
 #include "virga/model/linear_model.h"
 
 namespace virga {
@@ -17,12 +18,28 @@ std::string_view to_string(ModelKind kind) noexcept {
       return "softmax";
     case ModelKind::kLeastSquares:
       return "least-squares";
+    case ModelKind::kKMeans:
+      return "kmeans";
   }
   return "";
 }
 
+std::uint32_t outputs_of(const ModelSpec& spec) noexcept {
+  switch (spec.kind) {
+    case ModelKind::kSoftmax:
+      return spec.classes;
+    case ModelKind::kKMeans:
+      return spec.clusters;
+    default:
+      return 1;
+  }
+}
+
 Layout layout_of(const ModelSpec& spec) {
-  const std::uint32_t outputs = spec.kind == ModelKind::kSoftmax ? spec.classes : 1;
+  const std::uint32_t outputs = outputs_of(spec);
+  if (spec.kind == ModelKind::kKMeans) {
+    return {{.name = "centres", .rows = spec.features, .width = outputs, .regularised = false, .sparse = false}};
+  }
   Layout layout = {
       {.name = "weights", .rows = spec.features, .width = outputs, .regularised = true, .sparse = !spec.dense}};
   if (spec.fit_bias) {
@@ -44,6 +61,7 @@ std::unique_ptr<Model> make_model(const ModelSpec& spec, const Kernels& kernels)
                   "give one weight for each class, or 'balanced'");
     }
   }
+  if (spec.kind == ModelKind::kKMeans) return std::make_unique<KMeans>(spec, kernels);
   return std::make_unique<LinearModel>(spec, kernels);
 }
 

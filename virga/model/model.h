@@ -14,32 +14,41 @@
 namespace virga {
 
 /// Linear models: score = bias + w x, one for each output (softmax has one a class, all others one). The loss of an
-/// example, with its score z and label y (s = +1 for label 1, else -1):
+/// example, with its score z and label y (s = +1 for label 1, else -1); and k-means (virga/model/kmeans.h), which looks
+/// at no labels:
 enum class ModelKind : std::uint8_t {
   kLogistic,      ///< log(1 + e^(-s z))
   kSvm,           ///< hinge: max(0, 1 - s z); its derivative at the kink is 0
   kSvmSquared,    ///< max(0, 1 - s z)^2
   kSoftmax,       ///< log(sum of e^z over the classes) - z of class y
   kLeastSquares,  ///< (z - y)^2
+  kKMeans,        ///< the squared distance to the nearest of the centres
 };
 
-/// "logistic", "svm", "svm-squared", "softmax", "least-squares".
+/// "logistic", "svm", "svm-squared", "softmax", "least-squares", "kmeans".
 [[nodiscard]] std::string_view to_string(ModelKind kind) noexcept;
 
 struct ModelSpec {
   ModelKind kind = ModelKind::kLogistic;
   std::uint32_t features = 0;
-  std::uint32_t classes = 2;  ///< 2 for the binary kinds; not used by kLeastSquares
+  std::uint32_t classes = 2;  ///< 2 for the binary kinds; not used by kLeastSquares, kKMeans
   bool dense = false;         ///< the rows are dense, and so is the table of weights
   bool fit_bias = true;
-  std::vector<float> class_weights;  ///< empty, or one for each class; multiplies the weight of an example
+  std::vector<float> class_weights = {};  ///< empty, or one for each class; multiplies the weight of an example
+  std::uint32_t clusters = 0;             ///< kKMeans, else 0
 
   bool operator==(const ModelSpec&) const = default;
 };
 
 /// "weights" (features x outputs; read by key unless the rows are dense) and, if fitted, "bias" (1 x outputs; not
-/// regularised).
+/// regularised). kKMeans: "centres" (features x clusters, always whole).
 [[nodiscard]] Layout layout_of(const ModelSpec& spec);
+
+/// Are labels looked at? Not by kKMeans.
+[[nodiscard]] constexpr bool has_labels(const ModelSpec& spec) noexcept { return spec.kind != ModelKind::kKMeans; }
+
+/// How many numbers Model::scores() gives for a row: one for each class of kSoftmax, each cluster of kKMeans, else one.
+[[nodiscard]] std::uint32_t outputs_of(const ModelSpec& spec) noexcept;
 
 /// Sums over examples of weight times loss, and of weights (class weights included).
 struct LossSums {
@@ -60,8 +69,13 @@ class Model {
   virtual ~Model() = default;
 
   /// The sum (not the mean) over `batch` of the gradients of the examples' losses, times their weights, at `parameters`
-  /// (compact, in the order of batch.keys). Overwrites `out`, whose buffers are used again.
+  /// (compact, in the order of batch.keys). Overwrites `out`, whose buffers are used again. Of a model that is trained
+  /// by expectation maximisation: the sufficient statistics of the rows, see statistics_layout().
   virtual void gradient(const MiniBatch& batch, const CompactParameters& parameters, Contribution& out) = 0;
+
+  /// Says that scores() and losses() will be called with `parameters` (borrowed), and that these stay as they are: what
+  /// follows from them is computed once. Without effect on results.
+  virtual void prepare(const Tables& /*parameters*/) {}
 
   /// Scores of all rows of a group at full parameters; out: [rows x outputs].
   virtual void scores(const RowGroup& group, const Tables& parameters, std::span<float> out) = 0;

@@ -169,6 +169,7 @@ double row_loss(const ModelSpec& spec, const std::vector<double>& z, double labe
       r[0] = 2 * (z[0] - label);
       return (z[0] - label) * (z[0] - label);
     case ModelKind::kSoftmax:
+    case ModelKind::kKMeans:
       break;
   }
   double sum = 0;

@@ -74,10 +74,11 @@ void HttpLink::close() {
   socket_.close(ignored);
 }
 
-HttpClient::Pending::Pending(std::shared_ptr<HttpCallOwner> owner, HttpRequest request, Deadline deadline,
-                             bool may_repeat, Done done)
+HttpClient::Pending::Pending(std::shared_ptr<HttpCallOwner> owner, HttpRequest request, Extras extras,
+                             Deadline deadline, bool may_repeat, Done done)
     : owner_(std::move(owner)),
       request_(std::move(request)),
+      extras_(std::move(extras)),
       deadline_(deadline),
       may_repeat_(may_repeat),
       done_(std::move(done)),
@@ -86,7 +87,9 @@ HttpClient::Pending::Pending(std::shared_ptr<HttpCallOwner> owner, HttpRequest r
 
 void HttpClient::Pending::start() {
   try {
-    head_ = request_head(request_, host_of(owner_->server));
+    std::size_t bytes = request_.body.size();
+    for (const auto part : extras_.body) bytes += part.size();
+    head_ = request_head(request_, host_of(owner_->server), bytes);
   } catch (const Error& error) {
     return fail(Error(error.kind(), error.what(), error.remedy()));
   }
@@ -205,7 +208,7 @@ void HttpClient::Pending::connected() {
 
 void HttpClient::Pending::use(std::shared_ptr<HttpLink> link) {
   link_ = std::move(link);
-  reader_.emplace(owner_->options.limits, request_.method == "HEAD");
+  reader_.emplace(owner_->options.limits, request_.method == "HEAD", extras_.on_body);
   link_->await_readable([self = shared_from_this()] { self->receive(); });
   write();
 }
@@ -213,9 +216,9 @@ void HttpClient::Pending::use(std::shared_ptr<HttpLink> link) {
 void HttpClient::Pending::write() {
   is_writing_ = true;
   const bool was_sent = std::exchange(is_sent_, true);
-  const std::array buffers = {boost::asio::buffer(std::as_const(head_)),
-                              boost::asio::buffer(std::as_const(request_.body))};
-  boost::asio::async_write(link_->socket(), buffers,
+  buffers_ = {boost::asio::buffer(std::as_const(head_)), boost::asio::buffer(std::as_const(request_.body))};
+  for (const auto part : extras_.body) buffers_.emplace_back(part.data(), part.size());
+  boost::asio::async_write(link_->socket(), buffers_,
                            [self = shared_from_this(), link = link_, was_sent](error_code error, std::size_t count) {
                              if (!self->done_ || self->link_ != link) return;
                              self->is_writing_ = false;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <boost/asio/buffer.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -64,7 +65,8 @@ class HttpCallOwner {
 /// One request: finds a connection, sends, waits for the answer. Constructed on any thread, used on the context's.
 class HttpClient::Pending : public std::enable_shared_from_this<Pending> {
  public:
-  Pending(std::shared_ptr<HttpCallOwner> owner, HttpRequest request, Deadline deadline, bool may_repeat, Done done);
+  Pending(std::shared_ptr<HttpCallOwner> owner, HttpRequest request, Extras extras, Deadline deadline, bool may_repeat,
+          Done done);
   void start();
   void fail(Error error);
 
@@ -95,6 +97,7 @@ class HttpClient::Pending : public std::enable_shared_from_this<Pending> {
 
   const std::shared_ptr<HttpCallOwner> owner_;
   HttpRequest request_;
+  Extras extras_;
   const Deadline deadline_;
   const Clock::time_point begun_ = Clock::now();
   const bool may_repeat_;
@@ -104,6 +107,7 @@ class HttpClient::Pending : public std::enable_shared_from_this<Pending> {
   std::vector<Endpoint> endpoints_;
   std::size_t endpoint_ = 0;
   std::string head_;
+  std::vector<boost::asio::const_buffer> buffers_;  // of what is sent
   std::shared_ptr<HttpLink> link_;
   std::optional<HttpResponseReader> reader_;
   bool is_connecting_ = false;

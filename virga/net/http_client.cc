@@ -92,8 +92,19 @@ HttpClient::HttpClient(boost::asio::io_context& context, Address server, Options
 
 HttpClient::~HttpClient() { impl_->stop(); }
 
-void HttpClient::send(HttpRequest request, Deadline deadline, bool may_repeat, Done done) {
-  impl_->send(std::make_shared<Pending>(impl_, std::move(request), deadline, may_repeat, std::move(done)));
+HttpClient::Ticket HttpClient::send(HttpRequest request, Deadline deadline, bool may_repeat, Done done) {
+  return send(std::move(request), Extras(), deadline, may_repeat, std::move(done));
+}
+
+HttpClient::Ticket HttpClient::send(HttpRequest request, Extras extras, Deadline deadline, bool may_repeat, Done done) {
+  auto call =
+      std::make_shared<Pending>(impl_, std::move(request), std::move(extras), deadline, may_repeat, std::move(done));
+  impl_->send(call);
+  return call;
+}
+
+void HttpClient::cancel(const Ticket& ticket) {
+  if (const auto call = ticket.lock()) call->fail(Error(ErrorKind::kInterrupted, "the request is no longer wanted"));
 }
 
 HttpResponse http_request(const Address& server, const HttpRequest& request, Deadline deadline,

@@ -4,7 +4,11 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
 
+#include "virga/base/bytes.h"
 #include "virga/base/deadline.h"
 #include "virga/base/error.h"
 #include "virga/net/address.h"
@@ -27,7 +31,16 @@ class HttpClient {
     bool sent = false;           ///< then: may the server have got the request?
   };
   using Done = std::function<void(Outcome)>;
+  /// What a request may have besides; the bytes and what `on_body` refers to stay until `done` is called.
+  struct Extras {
+    std::vector<ByteView> body;  ///< sent in place of the request's own, which is empty then
+    /// Takes the body of the answer as it arrives, in place of HttpResponse::body, which stays empty; `head` is the
+    /// answer without it. Called on the context's thread; an Error that it throws ends the request.
+    std::function<void(const HttpResponse& head, std::string_view piece)> on_body;
+  };
   class Pending;
+  /// A request that may be under way.
+  using Ticket = std::weak_ptr<Pending>;
 
   HttpClient(boost::asio::io_context& context, Address server, Options options);
   /// Requests under way end with kUnavailable: `done` is called from here. To be called on the thread that runs the
@@ -40,7 +53,10 @@ class HttpClient {
   /// (never from within send()); it may send again, may end the client, must not throw. A request that cannot be sent
   /// as it is ends with kBadData. Where a kept connection turns out to be closed before a byte of an answer, a request
   /// that `may_repeat`, or of which nothing was sent, is sent once more on a new one.
-  void send(HttpRequest request, Deadline deadline, bool may_repeat, Done done);
+  Ticket send(HttpRequest request, Deadline deadline, bool may_repeat, Done done);
+  Ticket send(HttpRequest request, Extras extras, Deadline deadline, bool may_repeat, Done done);
+  /// Ends a request that is under way with kInterrupted: `done` is called from here. On the context's thread.
+  static void cancel(const Ticket& ticket);
 
  private:
   class Impl;

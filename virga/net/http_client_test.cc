@@ -42,6 +42,21 @@ class ClientThread {
     loop_.perform([&] { client_.reset(); });
   }
 
+  std::future<HttpClient::Outcome> send(HttpRequest request, HttpClient::Extras extras) {
+    std::future<HttpClient::Outcome> outcome;
+    start(std::move(request), outcome, std::move(extras));
+    return outcome;
+  }
+  HttpClient::Ticket start(HttpRequest request, std::future<HttpClient::Outcome>& outcome,
+                           HttpClient::Extras extras = {}) {
+    auto promise = std::make_shared<std::promise<HttpClient::Outcome>>();
+    outcome = promise->get_future();
+    return client_->send(std::move(request), std::move(extras), test_deadline(), /*may_repeat=*/false,
+                         [promise](HttpClient::Outcome got) { promise->set_value(std::move(got)); });
+  }
+  void cancel(const HttpClient::Ticket& ticket) {
+    loop_.perform([&] { HttpClient::cancel(ticket); });
+  }
   std::future<HttpClient::Outcome> send(HttpRequest request, bool may_repeat = false,
                                         Deadline deadline = test_deadline()) {
     auto promise = std::make_shared<std::promise<HttpClient::Outcome>>();
@@ -88,6 +103,46 @@ TEST(HttpClient, AsksAServer) {
   EXPECT_EQ(*find_header(outcome.response->headers, "x-target"), "/a?b=c");
   EXPECT_EQ(outcome.response->body, std::string(3 << 20, 'x'));
   EXPECT_TRUE(outcome.sent);
+}
+
+TEST(HttpClient, SendsBytesOfTheCallersAndHandsOverTheAnswerAsItComes) {
+  const ServerThread server(echo);
+  ClientThread client(server.address());
+  const std::string first(1 << 20, 'a'), second = "b";
+  std::string taken;
+  HttpClient::Extras extras{.body = {as_bytes(first), {}, as_bytes(second)},
+                            .on_body = [&](const HttpResponse& head, std::string_view piece) {
+                              EXPECT_EQ(head.status, 201);
+                              taken.append(piece);
+                            }};
+  const auto outcome = client.send({.method = "PUT"}, std::move(extras)).get();
+  ASSERT_TRUE(outcome.response) << outcome.error->what();
+  EXPECT_EQ(outcome.response->status, 201);
+  EXPECT_EQ(outcome.response->body, "");
+  EXPECT_EQ(taken, first + second);
+}
+
+TEST(HttpClient, EndsARequestWhoseAnswerIsRefused) {
+  const ServerThread server(echo);
+  ClientThread client(server.address());
+  const auto refuse = [](const HttpResponse&, std::string_view) { throw Error(ErrorKind::kTooLarge, "not that"); };
+  const auto outcome = client.send({.method = "PUT", .body = "x"}, {.body = {}, .on_body = refuse}).get();
+  ASSERT_TRUE(outcome.error);
+  EXPECT_EQ(outcome.error->kind(), ErrorKind::kTooLarge);
+  EXPECT_EQ(client.send({.method = "PUT", .body = "x"}).get().response->body, "x");
+}
+
+TEST(HttpClient, GivesUpARequestThatIsNoLongerWanted) {
+  RawServer server;
+  ClientThread client(server.address());
+  std::future<HttpClient::Outcome> outcome;
+  const auto ticket = client.start({}, outcome);
+  auto peer = server.accept();
+  peer.hear("\r\n\r\n");
+  client.cancel(ticket);
+  EXPECT_EQ(outcome.get().error->kind(), ErrorKind::kInterrupted);
+  EXPECT_EQ(peer.hear(), "");
+  client.cancel(ticket);
 }
 
 TEST(HttpClient, AsksAServerByItsNameOrOnAUnixSocket) {

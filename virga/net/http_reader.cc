@@ -20,16 +20,20 @@ using boost::system::error_code;
 /// What a Content-Length may reserve before any byte of the body has arrived.
 constexpr std::size_t kFirstReserve = 64 << 10;
 
-/// A body in a string that grows with what arrives.
+/// A body in a string that grows with what arrives, or handed over piece by piece.
 struct GrowingBody {
-  using value_type = std::string;
+  struct value_type {
+    std::string text;
+    std::function<void(std::string_view)> take;
+  };
   class reader {
    public:
     template <bool isRequest, class Fields>
     reader(http::header<isRequest, Fields>&, value_type& body) : body_(body) {}
     void init(const boost::optional<std::uint64_t>& length, error_code& error) {
       error = {};
-      if (length) body_.reserve(static_cast<std::size_t>(std::min<std::uint64_t>(*length, kFirstReserve)));
+      if (!length || body_.take) return;
+      body_.text.reserve(static_cast<std::size_t>(std::min<std::uint64_t>(*length, kFirstReserve)));
     }
     template <class Buffers>
     std::size_t put(const Buffers& buffers, error_code& error) {
@@ -37,7 +41,12 @@ struct GrowingBody {
       std::size_t count = 0;
       for (auto at = boost::asio::buffer_sequence_begin(buffers); at != boost::asio::buffer_sequence_end(buffers);
            ++at) {
-        body_.append(static_cast<const char*>(at->data()), at->size());
+        const std::string_view piece(static_cast<const char*>(at->data()), at->size());
+        if (body_.take) {
+          body_.take(piece);
+        } else {
+          body_.text.append(piece);
+        }
         count += at->size();
       }
       return count;
@@ -154,7 +163,7 @@ class HttpRequestReader::Impl {
   [[nodiscard]] bool keep_alive() const noexcept { return reader_.parser().keep_alive(); }
   [[nodiscard]] bool is_http_1_0() const noexcept { return reader_.parser().get().version() == 10; }
   [[nodiscard]] HttpRequest release() {
-    request_.body = std::move(reader_.parser().get().body());
+    request_.body = std::move(reader_.parser().get().body().text);
     return std::move(request_);
   }
 
@@ -217,7 +226,10 @@ HttpRequest HttpRequestReader::release() { return impl_->release(); }
 
 class HttpResponseReader::Impl {
  public:
-  Impl(const HttpLimits& limits, bool to_head) : limits_(limits), to_head_(to_head) { begin(); }
+  Impl(const HttpLimits& limits, bool to_head, OnBody on_body)
+      : limits_(limits), to_head_(to_head), on_body_(std::move(on_body)) {
+    begin();
+  }
 
   std::size_t take(std::string_view bytes) {
     std::size_t used = 0;
@@ -246,7 +258,7 @@ class HttpResponseReader::Impl {
   [[nodiscard]] bool is_done() const noexcept { return is_done_; }
   [[nodiscard]] bool keep_alive() const noexcept { return reader_->parser().keep_alive(); }
   [[nodiscard]] HttpResponse release() {
-    response_.body = std::move(reader_->parser().get().body());
+    response_.body = std::move(reader_->parser().get().body().text);
     return std::move(response_);
   }
 
@@ -256,6 +268,8 @@ class HttpResponseReader::Impl {
   void begin() {
     reader_.emplace(limits_);
     if (to_head_) reader_->parser().skip(true);
+    if (!on_body_) return;
+    reader_->parser().get().body().take = [this](std::string_view piece) { on_body_(response_, piece); };
   }
 
   void check_header(error_code& error) {
@@ -281,14 +295,15 @@ class HttpResponseReader::Impl {
 
   const HttpLimits limits_;
   const bool to_head_;
+  const OnBody on_body_;
   std::optional<MessageReader<false>> reader_;
   HttpResponse response_;
   int interim_ = 0;
   bool is_done_ = false;
 };
 
-HttpResponseReader::HttpResponseReader(const HttpLimits& limits, bool to_head)
-    : impl_(std::make_unique<Impl>(limits, to_head)) {}
+HttpResponseReader::HttpResponseReader(const HttpLimits& limits, bool to_head, OnBody on_body)
+    : impl_(std::make_unique<Impl>(limits, to_head, std::move(on_body))) {}
 HttpResponseReader::~HttpResponseReader() = default;
 std::size_t HttpResponseReader::take(std::string_view bytes) { return impl_->take(bytes); }
 void HttpResponseReader::end() { impl_->end(); }

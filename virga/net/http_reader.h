@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,7 +50,9 @@ class HttpRequestReader {
 class HttpResponseReader {
  public:
   /// `to_head`: the request was HEAD, so that no body follows whatever the header says.
-  HttpResponseReader(const HttpLimits& limits, bool to_head);
+  /// `on_body`, if it is there, takes the pieces of the body in place of HttpResponse::body, and may throw.
+  using OnBody = std::function<void(const HttpResponse& head, std::string_view piece)>;
+  HttpResponseReader(const HttpLimits& limits, bool to_head, OnBody on_body = {});
   ~HttpResponseReader();
   HttpResponseReader(const HttpResponseReader&) = delete;
   HttpResponseReader& operator=(const HttpResponseReader&) = delete;

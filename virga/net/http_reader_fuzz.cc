@@ -62,7 +62,7 @@ void read_requests(std::string_view bytes) {
            is_same_header(header.name, "Expect");
   });
   try {
-    const auto head = request_head(sent, "host");
+    const auto head = request_head(sent, "host", sent.body.size());
     const auto again = read_request(head + sent.body, 64);
     check(again.refused == 431 || (again.request && again.request->method == sent.method &&
                                    again.request->target == sent.target && again.request->body == sent.body),

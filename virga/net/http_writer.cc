@@ -96,7 +96,7 @@ std::string response_head(const HttpResponse& response, const HttpResponseForm& 
   return head + "\r\n";
 }
 
-std::string request_head(const HttpRequest& request, const std::string& host) {
+std::string request_head(const HttpRequest& request, const std::string& host, std::size_t body_bytes) {
   if (!is_token(request.method)) refuse("not a method", request.method);
   const auto is_blank = [](char c) { return is_control(c) || c == ' ' || c == '\t'; };
   if (request.target.empty() || std::ranges::any_of(request.target, is_blank)) {
@@ -104,7 +104,7 @@ std::string request_head(const HttpRequest& request, const std::string& host) {
   }
   auto head = fmt::format("{} {} HTTP/1.1\r\n", request.method, request.target);
   if (find_header(request.headers, "Host") == nullptr) head += fmt::format("Host: {}\r\n", host);
-  const auto length = std::to_string(request.body.size());
+  const auto length = std::to_string(body_bytes);
   for (const auto& header : request.headers) {
     if (!is_token(header.name) || is_named(header, "Transfer-Encoding")) refuse("not a header for it", header.name);
     if (std::ranges::any_of(header.value, is_control)) refuse("not the value of a header", header.value);
@@ -114,7 +114,7 @@ std::string request_head(const HttpRequest& request, const std::string& host) {
     head += fmt::format("{}: {}\r\n", header.name, header.value);
   }
   const bool has_length = find_header(request.headers, "Content-Length") != nullptr;
-  const bool wants_length = !request.body.empty() || request.method == "POST" || request.method == "PUT";
+  const bool wants_length = body_bytes > 0 || request.method == "POST" || request.method == "PUT";
   if (!has_length && wants_length) head += fmt::format("Content-Length: {}\r\n", length);
   return head + "\r\n";
 }

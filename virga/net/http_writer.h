@@ -24,7 +24,8 @@ struct HttpResponseForm {
 /// Does an answer of that status have a body?
 [[nodiscard]] bool may_have_body(int status) noexcept;
 
-/// With `host` and Content-Length unless `request` has them. Throws Error(kBadData) for what cannot be sent.
-[[nodiscard]] std::string request_head(const HttpRequest& request, const std::string& host);
+/// With `host` and Content-Length unless `request` has them; the body has `body_bytes`. Throws Error(kBadData) for what
+/// cannot be sent.
+[[nodiscard]] std::string request_head(const HttpRequest& request, const std::string& host, std::size_t body_bytes);
 
 }  // namespace virga

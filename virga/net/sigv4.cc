@@ -260,6 +260,13 @@ void verify_or_throw(const HttpRequest& request, const FindCredentials& find, co
 
 void sign(HttpRequest& request, const Credentials& credentials, const SigningScope& scope,
           system_clock::time_point time, SigV4Path path) {
+  const auto* claimed = find_header(request.headers, "X-Amz-Content-Sha256");
+  const bool is_unsigned = claimed != nullptr && *claimed == kUnsignedPayload;
+  sign(request, is_unsigned ? "" : sha256_hex(request.body), credentials, scope, time, path);
+}
+
+void sign(HttpRequest& request, std::string_view body_sha256, const Credentials& credentials, const SigningScope& scope,
+          system_clock::time_point time, SigV4Path path) {
   check(find_header(request.headers, "Host") != nullptr, "a request is signed before it has its Host header");
   const auto date = iso_basic(time);
   set_header(request, "X-Amz-Date", date);
@@ -267,7 +274,7 @@ void sign(HttpRequest& request, const Credentials& credentials, const SigningSco
   if (!credentials.session_token.empty()) set_header(request, "X-Amz-Security-Token", credentials.session_token);
   const auto* claimed = find_header(request.headers, "X-Amz-Content-Sha256");
   const bool is_unsigned = claimed != nullptr && *claimed == kUnsignedPayload;
-  const auto hash = is_unsigned ? std::string(kUnsignedPayload) : sha256_hex(request.body);
+  const auto hash = is_unsigned ? std::string(kUnsignedPayload) : std::string(body_sha256);
   if (claimed != nullptr || path == SigV4Path::kAsSent) set_header(request, "X-Amz-Content-Sha256", hash);
   const auto names = headers_to_sign(request);
   const auto signature =

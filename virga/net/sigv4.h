@@ -3,9 +3,11 @@
 #include <chrono>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
+#include "virga/base/bytes.h"
 #include "virga/net/http.h"
 
 namespace virga {
@@ -32,6 +34,9 @@ enum class SigV4Path : std::uint8_t { kEncodedAgain, kAsSent };
 /// `time`: wall clock, whole seconds count. Throws Error(kBadData) for a query that is not percent-encoded.
 void sign(HttpRequest& request, const Credentials& credentials, const SigningScope& scope,
           std::chrono::system_clock::time_point time, SigV4Path path = SigV4Path::kEncodedAgain);
+/// The same, of a body whose SHA-256 (64 lower-case hexadecimal digits) is known.
+void sign(HttpRequest& request, std::string_view body_sha256, const Credentials& credentials, const SigningScope& scope,
+          std::chrono::system_clock::time_point time, SigV4Path path = SigV4Path::kEncodedAgain);
 
 /// Why a signature was refused, in the words of AWS.
 struct SignatureRefusal {
@@ -53,6 +58,8 @@ using FindCredentials = std::function<std::optional<Credentials>(std::string_vie
 
 /// SHA-256 as 64 lower-case hexadecimal digits.
 [[nodiscard]] std::string sha256_hex(std::string_view bytes);
+/// Of the parts, one after the other.
+[[nodiscard]] std::string sha256_hex(std::span<const ByteView> parts);
 /// As CodeSha256 has it.
 [[nodiscard]] std::string sha256_base64(std::string_view bytes);
 [[nodiscard]] std::string base64_encode(std::string_view bytes);

@@ -1,8 +1,11 @@
+// Without OpenSSL's providers, which would make a function 3 MB larger than the digest itself.
+#define OPENSSL_SUPPRESS_DEPRECATED
+
+#include <algorithm>
 #include <array>
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <openssl/sha.h>
 
 #include <fmt/format.h>
 
@@ -29,6 +32,22 @@ constexpr auto kValues = [] {
   return values;
 }();
 
+class Digest {
+ public:
+  Digest() { check(::SHA256_Init(&context_) == 1, "SHA-256 is not to be had"); }
+  void add(const void* bytes, std::size_t size) {
+    check(::SHA256_Update(&context_, bytes, size) == 1, "SHA-256 is not to be had");
+  }
+  [[nodiscard]] Sha256 end() {
+    Sha256 digest{};
+    check(::SHA256_Final(digest.data(), &context_) == 1, "SHA-256 is not to be had");
+    return digest;
+  }
+
+ private:
+  SHA256_CTX context_{};
+};
+
 [[noreturn]] void refuse_base64(std::string_view why) {
   throw Error(ErrorKind::kBadData, fmt::format("not base64: {}", why),
               "encode it with the standard alphabet (A-Z a-z 0-9 + /) and = at the end, without line breaks");
@@ -37,22 +56,33 @@ constexpr auto kValues = [] {
 }  // namespace
 
 Sha256 sha256(std::string_view bytes) {
-  Sha256 digest{};
-  unsigned size = 0;
-  check(::EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, ::EVP_sha256(), nullptr) == 1 &&
-            size == digest.size(),
-        "SHA-256 is not to be had");
-  return digest;
+  Digest digest;
+  digest.add(bytes.data(), bytes.size());
+  return digest.end();
 }
 
 Sha256 hmac_sha256(std::span<const unsigned char> key, std::string_view bytes) {
-  Sha256 digest{};
-  unsigned size = 0;
-  check(::HMAC(::EVP_sha256(), key.data(), static_cast<int>(key.size()), bytes_of(bytes), bytes.size(), digest.data(),
-               &size) != nullptr &&
-            size == digest.size(),
-        "HMAC-SHA-256 is not to be had");
-  return digest;
+  std::array<unsigned char, SHA256_CBLOCK> block{};  // RFC 2104
+  if (key.size() > block.size()) {
+    const auto shorter = sha256({reinterpret_cast<const char*>(key.data()), key.size()});
+    std::ranges::copy(shorter, block.begin());
+  } else {
+    std::ranges::copy(key, block.begin());
+  }
+  const auto padded = [&](unsigned char with) {
+    auto pad = block;
+    for (auto& byte : pad) byte ^= with;
+    return pad;
+  };
+  constexpr unsigned char kInner = 0x36, kOuter = 0x5c;
+  Digest inner, outer;
+  inner.add(padded(kInner).data(), block.size());
+  inner.add(bytes.data(), bytes.size());
+  const auto of_inner = inner.end();
+  outer.add(padded(kOuter).data(), block.size());
+  outer.add(of_inner.data(), of_inner.size());
+  ::OPENSSL_cleanse(block.data(), block.size());
+  return outer.end();
 }
 
 std::string hex(std::span<const unsigned char> bytes) {
@@ -67,6 +97,12 @@ bool equal_in_constant_time(std::string_view a, std::string_view b) noexcept {
 }
 
 std::string sha256_hex(std::string_view bytes) { return hex(sha256(bytes)); }
+
+std::string sha256_hex(std::span<const ByteView> parts) {
+  Digest digest;
+  for (const auto part : parts) digest.add(part.data(), part.size());
+  return hex(digest.end());
+}
 
 std::string sha256_base64(std::string_view bytes) {
   const auto digest = sha256(bytes);

@@ -1,9 +1,12 @@
 #include "virga/net/socket.h"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <memory>
 #include <system_error>
+#include <vector>
 
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -46,7 +49,8 @@ SocketAddress unix_address(const std::string& path) {
   return address;
 }
 
-SocketAddress resolve(const Address& address, ErrorKind kind_of_failure) {
+/// In the order in which they are to be tried, at least one: IPv4 first, as many a network knows nothing else.
+std::vector<SocketAddress> resolve(const Address& address, ErrorKind kind_of_failure) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
@@ -57,10 +61,20 @@ SocketAddress resolve(const Address& address, ErrorKind kind_of_failure) {
                 "check the name of the host");
   }
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(found, &::freeaddrinfo);
-  SocketAddress first;
-  std::memcpy(&first.storage, found->ai_addr, found->ai_addrlen);
-  first.size = found->ai_addrlen;
-  return first;
+  std::vector<SocketAddress> names;
+  for (const auto* one = found; one != nullptr; one = one->ai_next) {
+    auto& name = names.emplace_back();
+    std::memcpy(&name.storage, one->ai_addr, one->ai_addrlen);
+    name.size = one->ai_addrlen;
+  }
+  std::ranges::stable_partition(names, [](const auto& name) { return name.family() == AF_INET; });
+  return names;
+}
+
+bool is_number(const std::string& host) {
+  std::array<std::byte, sizeof(in6_addr)> number{};
+  return ::inet_pton(AF_INET, host.c_str(), number.data()) == 1 ||
+         ::inet_pton(AF_INET6, host.c_str(), number.data()) == 1;
 }
 
 bool is_loopback(const SocketAddress& address) {
@@ -157,7 +171,7 @@ void Listener::listen_on_unix() {
 }
 
 void Listener::listen_on_tcp() {
-  const auto name = resolve(address_, ErrorKind::kUsage);
+  const auto name = resolve(address_, ErrorKind::kUsage)[0];
   is_local_ = is_loopback(name);
   const auto what = "cannot listen on " + to_string(address_);
   socket_ = Descriptor(::socket(name.family(), kSocketFlags, 0));
@@ -198,12 +212,15 @@ Woken wait_ready(int socket, short events, const WakeEvent* stop, Deadline deadl
   }
 }
 
-Descriptor connect_to(const Address& address, const WakeEvent* stop, Deadline deadline) {
-  const bool is_unix = address.kind == Address::Kind::kUnix;
-  const auto name = is_unix ? unix_address(address.path) : resolve(address, ErrorKind::kUnavailable);
+namespace {
+
+/// None, and why: 0 if there is no more time for it.
+Descriptor connect_to_name(const SocketAddress& name, Address::Kind kind, const WakeEvent* stop, Deadline deadline,
+                           int& error) {
+  error = 0;
   Descriptor socket(::socket(name.family(), kSocketFlags, 0));
   if (!socket) throw system_error("cannot create a socket", errno);
-  tune(socket.get(), address.kind);
+  tune(socket.get(), kind);
   while (::connect(socket.get(), name.get(), name.size) != 0) {
     if (errno == EAGAIN) {
       // The server's queue is full, and nothing tells when it no longer is.
@@ -211,16 +228,45 @@ Descriptor connect_to(const Address& address, const WakeEvent* stop, Deadline de
       if (woken == Woken::kStopped || deadline.passed()) return {};
     } else if (errno == EINPROGRESS) {
       if (wait_ready(socket.get(), POLLOUT, stop, deadline) != Woken::kReady) return {};
-      int error = 0;
       socklen_t size = sizeof(error);
       ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size);
-      if (error != 0) throw unavailable(address, error);
+      if (error != 0) return {};
       break;
     } else if (errno != EINTR) {
-      throw unavailable(address, errno);
+      error = errno;
+      return {};
     }
   }
   return socket;
+}
+
+}  // namespace
+
+Descriptor connect_to(const Address& address, const WakeEvent* stop, Deadline deadline) {
+  const bool is_unix = address.kind == Address::Kind::kUnix;
+  const auto names = is_unix ? std::vector{unix_address(address.path)} : resolve(address, ErrorKind::kUnavailable);
+  int error = 0;
+  for (const auto& name : names) {
+    auto socket = connect_to_name(name, address.kind, stop, deadline, error);
+    if (socket || error == 0) return socket;
+  }
+  throw unavailable(address, error);
+}
+
+Address numbered(const Address& address, Deadline deadline) {
+  if (address.kind == Address::Kind::kUnix || is_number(address.host)) return address;
+  const auto socket = connect_to(address, nullptr, deadline);
+  if (!socket) throw Error(ErrorKind::kDeadlineExceeded, to_string(address) + ": no connection in time");
+  SocketAddress peer;
+  peer.size = sizeof(peer.storage);
+  std::array<char, INET6_ADDRSTRLEN> host{};
+  if (::getpeername(socket.get(), reinterpret_cast<sockaddr*>(&peer.storage), &peer.size) != 0 ||
+      ::getnameinfo(peer.get(), peer.size, host.data(), host.size(), nullptr, 0, NI_NUMERICHOST) != 0) {
+    throw system_error("cannot learn the number of " + to_string(address), errno);
+  }
+  auto result = address;
+  result.host = host.data();
+  return result;
 }
 
 }  // namespace virga

@@ -54,12 +54,16 @@ class Listener {
 
 enum class Woken : std::uint8_t { kReady, kStopped, kDeadline };
 
+/// `address` with its host's number in place of its name: of several, one that answers, as connect_to() finds it.
+/// Does nothing for a number or a Unix socket.
+[[nodiscard]] Address numbered(const Address& address, Deadline deadline);
+
 /// Waits until `socket` is ready for `events` (POLLIN, POLLOUT; an end or an error is ready too), `stop` is notified
 /// (it may be null), or `deadline` has passed.
 [[nodiscard]] Woken wait_ready(int socket, short events, const WakeEvent* stop, Deadline deadline);
 
-/// A connection to `address`, tuned and not blocking; nothing if `deadline` has passed or `stop` was notified. Throws
-/// Error(kUnavailable), naming the address.
+/// A connection to `address`, tuned and not blocking; nothing if `deadline` has passed or `stop` was notified. Of a
+/// host with several numbers the first that answers. Throws Error(kUnavailable), naming the address.
 [[nodiscard]] Descriptor connect_to(const Address& address, const WakeEvent* stop, Deadline deadline);
 
 }  // namespace virga

@@ -72,6 +72,10 @@ bool can_be_behind(RuleKind kind, const TableSpec& table, const ElasticNet& pena
   return table.sparse && (has_memory || !penalty.empty());
 }
 
+bool fit(const RowStates& states, std::size_t count, std::size_t size) {
+  return (count < 1 || states.s1.size() == size) && (count < 2 || states.s2.size() == size);
+}
+
 std::size_t rows_in_memory(const TableSpec& table) { return table.sparse ? table.rows : 1; }
 std::size_t width_in_memory(const TableSpec& table) { return table.sparse ? table.width : table.size(); }
 
@@ -157,6 +161,22 @@ struct Worker {
     });
   }
 
+  /// `list` is `w` and `states` from now on, columns [first, last); both are compact.
+  template <bool kLazy, typename List>
+  void assign(PackedRows& rows, const List& list, std::size_t first, std::size_t last, std::uint32_t step,
+              const float* w, const RowStates& states) const {
+    Chunk chunk;
+    for_each_part(list.size(), first, last, [&](const Part& part) {
+      chunk.rows = part.rows;
+      chunk.columns = part.columns;
+      const auto at = part.first * (last - first) + (part.first_column - first);
+      std::copy_n(w + at, chunk.size(), chunk.w.data());
+      if constexpr (Rule::kStates > 0) std::copy_n(states.s1.data() + at, chunk.size(), chunk.s1.data());
+      if constexpr (Rule::kStates > 1) std::copy_n(states.s2.data() + at, chunk.size(), chunk.s2.data());
+      scatter<Rule::kStates, kLazy>(rows, list, part, step, chunk);
+    });
+  }
+
   void catch_up(PackedRows& rows, std::uint32_t step) const {
     Chunk chunk;
     const AllRows list{rows.rows()};
@@ -175,6 +195,17 @@ struct Worker {
 };
 
 }  // namespace
+
+Layout state_layout(const Layout& parameters, RuleKind kind) {
+  Layout states;
+  for (const auto& table : parameters) {
+    for (const auto& name : state_names(kind)) {
+      states.push_back(table);
+      states.back().name += "." + name;
+    }
+  }
+  return states;
+}
 
 struct UpdateRule::Access {
   static MomentumRule momentum(const UpdateRuleOptions& o, const Table& table) noexcept {
@@ -218,6 +249,26 @@ struct UpdateRule::Access {
     const auto number = step_number(step);
     visit_lazy(o, step, table,
                [&](const auto& worker, auto lazy) { worker.template read<lazy()>(table.rows, list, number, out); });
+  }
+
+  template <typename List>
+  static void read_own(const UpdateRuleOptions& o, std::uint64_t step, const Table& table, const List& list,
+                       std::span<float> out, RowStates& states) {
+    if (table.rows.states() > 0) states.s1.resize(out.size());
+    if (table.rows.states() > 1) states.s2.resize(out.size());
+    const auto number = step_number(step);
+    visit_lazy(o, step, table, [&](const auto& worker, auto lazy) {
+      worker.template read_own<lazy()>(table.rows, list, number, out.data(), states);
+    });
+  }
+
+  template <typename List>
+  static void assign(const UpdateRuleOptions& o, std::uint64_t step, Table& table, const List& list, std::size_t first,
+                     std::size_t last, const float* w, const RowStates& states) {
+    const auto number = step_number(step);
+    visit_lazy(o, step, table, [&](const auto& worker, auto lazy) {
+      worker.template assign<lazy()>(table.rows, list, first, last, number, w, states);
+    });
   }
 
   template <typename List>
@@ -277,20 +328,36 @@ void UpdateRule::read_own(std::uint64_t step, std::size_t table, std::span<const
   check(layout_[table].sparse && out.size() == keys.size() * rows.width(),
         "UpdateRule::read_own: the table is sparse, `out` is [keys x width]");
   check(keys.empty() || keys.back() < rows.rows(), "UpdateRule::read_own: keys are below the table's rows");
-  if (rows.states() > 0) states.s1.resize(out.size());
-  if (rows.states() > 1) states.s2.resize(out.size());
-  const auto number = step_number(step);
-  Access::visit_lazy(options_, step, tables_[table], [&](const auto& worker, auto lazy) {
-    worker.template read_own<lazy()>(rows, KeyedRows{keys}, number, out.data(), states);
-  });
+  Access::read_own(options_, step, tables_[table], KeyedRows{keys}, out, states);
+}
+
+void UpdateRule::read_whole_own(std::size_t table, std::span<float> out, RowStates& states) const {
+  check(!layout_[table].sparse && out.size() == tables_[table].rows.width(),
+        "UpdateRule::read_whole_own: the table is not sparse, `out` has its size");
+  Access::read_own(options_, 0, tables_[table], AllRows{1}, out, states);
+}
+
+void UpdateRule::assign(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,
+                        std::span<const float> w, const RowStates& states) {
+  const auto& rows = tables_[table].rows;
+  check(layout_[table].sparse && w.size() == keys.size() * rows.width() && fit(states, rows.states(), w.size()),
+        "UpdateRule::assign: the table is sparse, all is [keys x width]");
+  check(keys.empty() || keys.back() < rows.rows(), "UpdateRule::assign: keys are below the table's rows");
+  Access::assign(options_, step, tables_[table], KeyedRows{keys}, 0, rows.width(), w.data(), states);
+}
+
+void UpdateRule::assign_whole(std::size_t table, std::size_t first, std::span<const float> w, const RowStates& states) {
+  const auto& rows = tables_[table].rows;
+  check(!layout_[table].sparse && first + w.size() <= rows.width() && fit(states, rows.states(), w.size()),
+        "UpdateRule::assign_whole: the table is not sparse, the elements are within it");
+  Access::assign(options_, 0, tables_[table], AllRows{1}, first, first + w.size(), w.data(), states);
 }
 
 void UpdateRule::apply_own(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,
                            std::span<const float> w, const RowStates& states, std::span<const float> gradient) {
   auto& rows = tables_[table].rows;
   const auto size = keys.size() * rows.width();
-  check(layout_[table].sparse && gradient.size() == size && w.size() == size &&
-            (rows.states() < 1 || states.s1.size() == size) && (rows.states() < 2 || states.s2.size() == size),
+  check(layout_[table].sparse && gradient.size() == size && w.size() == size && fit(states, rows.states(), size),
         "UpdateRule::apply_own: the table is sparse, all is [keys x width]");
   check(keys.empty() || keys.back() < rows.rows(), "UpdateRule::apply_own: keys are below the table's rows");
   const auto number = step_number(step);
@@ -359,20 +426,9 @@ void UpdateRule::scale_accumulators(std::uint64_t step, double factor) {
   }
 }
 
-Layout UpdateRule::state_layout() const {
-  Layout states;
-  for (const auto& table : layout_) {
-    for (const auto& name : state_names(options_.kind)) {
-      states.push_back(table);
-      states.back().name += "." + name;
-    }
-  }
-  return states;
-}
-
 Tables UpdateRule::state(std::uint64_t step) {
   catch_up(step);
-  Tables result(state_layout());
+  Tables result(state_layout(layout_, options_.kind));
   std::size_t next = 0;
   for (const auto& table : tables_) {
     for (std::size_t s = 1; s <= table.rows.states(); ++s) save_array(table.rows, s, result.values[next++]);
@@ -381,7 +437,7 @@ Tables UpdateRule::state(std::uint64_t step) {
 }
 
 RuleState UpdateRule::save() const {
-  RuleState state{Tables(layout_), Tables(state_layout()), {}};
+  RuleState state{Tables(layout_), Tables(state_layout(layout_, options_.kind)), {}};
   std::size_t next = 0;
   for (std::size_t t = 0; t < tables_.size(); ++t) {
     const auto& rows = tables_[t].rows;
@@ -396,7 +452,7 @@ RuleState UpdateRule::save() const {
 
 void UpdateRule::load(std::uint64_t step, const RuleState& state) {
   const auto now = step_number(step);
-  bool fits = state.parameters.layout == layout_ && state.states.layout == state_layout() &&
+  bool fits = state.parameters.layout == layout_ && state.states.layout == state_layout(layout_, options_.kind) &&
               state.steps.size() == tables_.size();
   for (std::size_t t = 0; fits && t < tables_.size(); ++t) {
     fits = state.steps[t].size() == (tables_[t].rows.lazy() ? tables_[t].rows.rows() : 0) &&

@@ -34,6 +34,10 @@ struct RowStates {
   std::vector<float> s2;
 };
 
+/// The tables of a rule's states: "<table>.velocity", ".accumulator", ".first_moment", ".second_moment"; those of each
+/// table of `parameters` one after the other, s1 first.
+[[nodiscard]] Layout state_layout(const Layout& parameters, RuleKind kind);
+
 /// All that an update rule holds, as it lies in memory: rows may be behind, each up to the step that is noted for it.
 struct RuleState {
   Tables parameters;
@@ -79,6 +83,18 @@ class UpdateRule {
   /// Step `step` for the elements [first, first + gradient.size()) of a table that is not sparse.
   void apply_whole(std::uint64_t step, std::size_t table, std::size_t first, std::span<const float> gradient);
 
+  /// read_own() of a table that is not sparse: all of it, [rows x width].
+  void read_whole_own(std::size_t table, std::span<float> out, RowStates& states) const;
+
+  /// Rows `keys` (ascending, unique) of a sparse table are `w`, with `states`, before `step`, whatever they were.
+  void assign(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys, std::span<const float> w,
+              const RowStates& states);
+  /// The same for the elements [first, first + w.size()) of a table that is not sparse.
+  void assign_whole(std::size_t table, std::size_t first, std::span<const float> w, const RowStates& states);
+
+  /// How many states each parameter has: 0 to 2.
+  [[nodiscard]] std::size_t states() const noexcept { return tables_.empty() ? 0 : tables_[0].rows.states(); }
+
   /// Brings all rows to what they are before `step`.
   void catch_up(std::uint64_t step);
   /// The rate from `step` on. Throws as the constructor does.
@@ -86,8 +102,7 @@ class UpdateRule {
   /// AdaGrad: multiplies the accumulators before `step`. No effect on other rules.
   void scale_accumulators(std::uint64_t step, double factor);
 
-  /// Catches up and copies the rule's own state: tables "<table>.velocity", ".accumulator", ".first_moment" or
-  /// ".second_moment".
+  /// Catches up and copies the rule's own state: the tables of state_layout().
   [[nodiscard]] Tables state(std::uint64_t step);
 
   /// Everything, for a checkpoint. Nothing is caught up: the bits of a run do not depend on how often it is saved.
@@ -107,7 +122,6 @@ class UpdateRule {
   };
   struct Access;  // what the members do with the rule of one table, in update_rule.cc
   void prepare_powers();
-  [[nodiscard]] Layout state_layout() const;
 
   Layout layout_;
   UpdateRuleOptions options_;

@@ -300,6 +300,36 @@ TEST_P(UpdateRuleTest, GoesOnFromRowsThatItsReaderKept) {
   EXPECT_EQ(shared.state(100), own.state(100));
 }
 
+TEST_P(UpdateRuleTest, TakesOverTheRowsOfAnother) {
+  UpdateRule leader(start, options), follower(start, options);
+  RowStates states;
+  for (std::uint64_t step = 0; step < 100; ++step) {
+    const auto keys = touched_rows(step, width);
+    apply(leader, step);
+    std::vector<float> rows(keys.size() * width), whole(width);
+    leader.read_own(step + 1, 0, keys, rows, states);
+    follower.assign(step + 1, 0, keys, rows, states);
+    leader.read_whole_own(1, whole, states);
+    const auto half = width / 2;
+    const auto part = [&](std::size_t first, std::size_t last) {
+      const auto cut = [&](const std::vector<float>& all) {
+        return all.empty() ? all
+                           : std::vector(all.begin() + static_cast<std::ptrdiff_t>(first),
+                                         all.begin() + static_cast<std::ptrdiff_t>(last));
+      };
+      follower.assign_whole(1, first, cut(whole), {cut(states.s1), cut(states.s2)});
+    };
+    part(0, half);
+    part(half, width);
+  }
+  EXPECT_EQ(follower.states(), state_layout(layout, options.kind).size() / 2);
+  Tables of_leader(layout), of_follower(layout);
+  leader.copy_parameters(100, of_leader);
+  follower.copy_parameters(100, of_follower);
+  EXPECT_EQ(of_follower, of_leader);
+  EXPECT_EQ(follower.state(100), leader.state(100));
+}
+
 TEST_P(UpdateRuleTest, GoesOnFromItsStateWithTheSameBits) {
   constexpr std::uint64_t kHalf = 100;
   UpdateRule first(start, options);

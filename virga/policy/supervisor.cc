@@ -41,7 +41,7 @@ std::vector<SupervisorCommand> Supervisor::handle(const SupervisorEvent& event) 
 void Supervisor::on(const Begin&, Commands& out) {
   if (trained() || end_) {
     over_ = true;  // a resumed run that had nothing left to do but to end
-    out.emplace_back(Finish{end_.value_or(EndReason::kEpochs)});
+    out.emplace_back(Finish{end_.value_or(natural_end_)});
     return;
   }
   open_view(out);
@@ -154,6 +154,10 @@ void Supervisor::on(const SnapshotSeen& event, Commands& out) {
     if (event.epoch <= epochs_seen_) return;
   } else {
     epochs_seen_ = event.epoch;
+    if (event.converged) {
+      options_.epochs = event.epoch;
+      natural_end_ = EndReason::kConverged;
+    }
   }
   if (chosen(end_)) return;
   if (!options_.validates) {
@@ -255,7 +259,7 @@ void Supervisor::finish_if_over(Commands& out) {
   if (!trained() || !alive_.empty()) return;
   if (options_.validates && !chosen(end_) && evaluations_decided_ < evaluations_wanted_) return;
   over_ = true;
-  out.emplace_back(Finish{end_.value_or(EndReason::kEpochs)});
+  out.emplace_back(Finish{end_.value_or(natural_end_)});
 }
 
 }  // namespace virga

@@ -35,6 +35,7 @@ struct SnapshotSeen {
   std::uint32_t epoch = 0;
   bool stopped = false;  ///< in the middle of that epoch
   double train_loss = 0;
+  bool converged = false;  ///< the workers end with it, though there are epochs left
 };
 struct EvaluationEnded {
   std::uint32_t epoch = 0;
@@ -148,7 +149,7 @@ class Supervisor {
   void fail(ErrorKind kind, const std::string& text, const std::string& remedy, Commands& out);
   [[nodiscard]] bool trained() const noexcept;
 
-  const Options options_;
+  Options options_;
   View view_;
   std::set<WorkerId> alive_;
   std::set<WorkerId> done_;
@@ -158,6 +159,7 @@ class Supervisor {
   std::uint64_t start_round_;
   std::uint32_t restarts_ = 0;
   std::uint32_t epochs_seen_ = 0;
+  EndReason natural_end_ = EndReason::kEpochs;
   bool stopped_seen_ = false;
   std::optional<EndReason> end_;  // decided, though workers may still be at it
   bool stop_written_ = false;

@@ -43,6 +43,8 @@ std::string text(const Finish& command) {
       return "finish target";
     case EndReason::kPatience:
       return "finish patience";
+    case EndReason::kConverged:
+      return "finish converged";
     case EndReason::kSeconds:
       return "finish seconds";
     case EndReason::kBudget:
@@ -389,6 +391,17 @@ TEST(Supervisor, NeedsNoRestartOnceTheLastSnapshotIsThere) {
   EXPECT_EQ(run.tell(ended(0, 1, How::kCrashed)), "");
   EXPECT_EQ(run.tell(failed(2, 1, ErrorKind::kInternal)), "");
   EXPECT_EQ(run.tell(loss(1, 0.5)), "1: 0.5 best, finish epochs");
+}
+
+TEST(Supervisor, EndsWithTheSnapshotThatHasConverged) {
+  Trace run(options_of(2, 9));
+  (void)run.tell(Begin{});
+  (void)run.tell(snapshot(1));
+  (void)run.tell(loss(1, 0.5));
+  EXPECT_EQ(run.tell(SnapshotSeen{.epoch = 2, .stopped = false, .train_loss = 0.4, .converged = true}), "evaluate 2");
+  EXPECT_EQ(run.tell(ended(1, 1, How::kCrashed)), "kill 0.1") << "nobody need go on";
+  EXPECT_EQ(run.tell(ended(0, 1, How::kCrashed)), "");
+  EXPECT_EQ(run.tell(loss(2, 0.45)), "2: 0.45 best, finish converged");
 }
 
 TEST(Supervisor, RunsAgainWithAllWhenOneHadFinishedAndAnotherDiedBeforeTheSnapshot) {

@@ -58,7 +58,7 @@ template <typename Exchange>
 auto PsClient::call(const Wait& wait, Repeat repeat, const Exchange& exchange) {
   if (wait.stop.stop_requested()) throw Error(ErrorKind::kInterrupted, options_.address + ": the call was given up");
   const auto run = [&](std::unique_ptr<PsConnection>& connection) {
-    const PsConnection::Turn turn(*connection, wait);
+    const auto turn = connection->turn(wait);
     return exchange(*connection);
   };
   auto connection = take_idle();

@@ -1,18 +1,12 @@
 #pragma once
 
 #include <array>
-#include <functional>
-#include <optional>
 #include <span>
-#include <stop_token>
 #include <string>
-#include <vector>
-
-#include <sys/uio.h>
 
 #include "virga/base/deadline.h"
 #include "virga/base/shared_bytes.h"
-#include "virga/net/socket.h"
+#include "virga/net/client_socket.h"
 #include "virga/ps/frame_reader.h"
 #include "virga/ps/protocol.h"
 
@@ -28,18 +22,7 @@ class PsConnection {
   PsConnection& operator=(const PsConnection&) = delete;
 
   /// While it lives, the waits of the connection end with `wait`, shortly after its deadline.
-  class Turn {
-   public:
-    Turn(PsConnection& connection, const Wait& wait);
-    ~Turn();
-    Turn(const Turn&) = delete;
-    Turn& operator=(const Turn&) = delete;
-
-   private:
-    PsConnection& connection_;
-    const std::stop_token stop_;
-    std::stop_callback<std::function<void()>> on_stop_;
-  };
+  [[nodiscard]] ClientSocket::Turn turn(const Wait& wait) { return {socket_, wait}; }
 
   /// Sends `parts`, one after the other, as one request.
   void send(std::span<const ByteView> parts);
@@ -70,28 +53,19 @@ class PsConnection {
   /// Is the last reply to the last request here?
   [[nodiscard]] bool is_in_step() const noexcept { return in_step_; }
   /// Has anything come back since the last request?
-  [[nodiscard]] bool has_heard() const noexcept { return heard_; }
+  [[nodiscard]] bool has_heard() const noexcept { return socket_.has_heard(); }
   /// Has the store ended an idle connection?
-  [[nodiscard]] bool is_stale() const noexcept;
+  [[nodiscard]] bool is_stale() const noexcept { return socket_.is_stale(); }
 
  private:
-  void wait_for(short events);
   void receive_more();
-  [[noreturn]] void fail(ErrorKind kind, std::string_view what) const;
-  [[noreturn]] void fail_lost(int error_number) const;
 
   const std::string address_;
-  WakeEvent stop_;
-  Descriptor socket_;
-  Deadline deadline_ = Deadline::in({});
-  bool stoppable_ = false;
+  ClientSocket socket_;
   FrameReader reader_;
   std::array<std::byte, 16384> buffer_;
   ByteView buffered_;  // of buffer_: what was received, but not read
-  std::vector<iovec> vectors_;
-  bool more_is_there_ = false;  // the last receive was not the end of what has come
   bool in_step_ = true;
-  bool heard_ = false;
 };
 
 }  // namespace virga

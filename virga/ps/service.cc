@@ -5,24 +5,11 @@
 #include <fmt/format.h>
 
 #include "virga/base/error.h"
+#include "virga/base/secret.h"
 #include "virga/base/units.h"
 #include "virga/ps/session.h"
 
 namespace virga {
-namespace {
-
-/// Takes a time that does not depend on where the texts differ.
-bool same_secret(std::string_view ours, std::string_view theirs) {
-  if (ours.empty()) return theirs.empty();
-  unsigned different = ours.size() == theirs.size() ? 0 : 1;
-  for (std::size_t i = 0; i < theirs.size(); ++i) {
-    different |= static_cast<unsigned>(ours[i % ours.size()]) ^ static_cast<unsigned>(theirs[i]);
-  }
-  return different == 0;
-}
-
-}  // namespace
-
 PsJob& PsService::enter(const PsHello& hello) {
   if (!same_secret(token_, hello.token)) {
     throw Error(ErrorKind::kUnauthorized,

@@ -31,10 +31,7 @@ void sync_directory(const fs::path& path) {
 DirectoryObjectStore::DirectoryObjectStore(fs::path root) : root_(std::move(root)), uri_(root_.string()) {}
 
 fs::path DirectoryObjectStore::path_of(std::string_view name) const {
-  if (!is_object_name(name)) {
-    throw Error(ErrorKind::kUsage, fmt::format("{}: not a name for an object: \"{}\"", uri_, name.substr(0, 200)),
-                "use parts of 1 to 200 characters between single '/', none of which begins with '.'");
-  }
+  if (!is_object_name(name)) throw bad_object_name(uri_, name);
   return root_ / name;
 }
 

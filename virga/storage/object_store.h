@@ -1,13 +1,17 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "virga/base/bytes.h"
+#include "virga/base/environment.h"
+#include "virga/base/error.h"
 
 namespace virga {
 
@@ -58,9 +62,17 @@ class ObjectStore {
 /// no control characters. So no name leads out of a directory.
 [[nodiscard]] bool is_object_name(std::string_view name) noexcept;
 
-/// Opens the store at `uri`: a path, or file:// and an absolute path (taken as it stands, no %-escapes). Nothing is
-/// touched or created before the first put. Throws Error(kUsage) for an empty or malformed uri, kUnsupported for a kind
-/// of store that is not built.
-[[nodiscard]] std::unique_ptr<ObjectStore> open_object_store(std::string_view uri);
+/// The directory that `uri` names, for a store that is one; nothing for one that is elsewhere.
+[[nodiscard]] std::optional<std::filesystem::path> store_directory(std::string_view uri);
+
+/// For a name that is_object_name() refuses.
+[[nodiscard]] Error bad_object_name(const std::string& uri, std::string_view name);
+
+/// Opens the store at `uri`: a path, file:// and an absolute path (taken as it stands, no %-escapes), or
+/// s3://bucket/prefix (s3_place.h), whose credentials come from `environment`. Nothing is touched, created or asked
+/// before the first call. Throws Error(kUsage) for an empty or malformed uri, kUnsupported for a kind of store that is
+/// not built.
+[[nodiscard]] std::unique_ptr<ObjectStore> open_object_store(std::string_view uri,
+                                                             const Environment& environment = process_environment());
 
 }  // namespace virga

@@ -13,6 +13,7 @@
 
 #include "virga/base/file.h"
 #include "virga/storage/directory_object_store.h"
+#include "virga/storage/swift_testing.h"
 
 namespace virga {
 namespace {
@@ -183,8 +184,14 @@ Place directory_place() {
   auto store = open_object_store((directory->path() / "set").string());
   return {.keep = std::move(directory), .store = std::move(store)};
 }
+Place s3_place() {
+  auto& swift = Swift::shared();
+  return {.keep = {},
+          .store = open_object_store(fmt::format("s3://{}/sets/a", swift.make_bucket()), swift.environment())};
+}
 INSTANTIATE_TEST_SUITE_P(Stores, ObjectStoreTest,
-                         testing::Values(std::pair<const char*, Place (*)()>("Directory", &directory_place)),
+                         testing::Values(std::pair<const char*, Place (*)()>("Directory", &directory_place),
+                                         std::pair<const char*, Place (*)()>("S3", &s3_place)),
                          [](const auto& test) { return test.param.first; });
 
 TEST(OpenObjectStore, TakesPathsAndFileUris) {
@@ -203,9 +210,9 @@ TEST(OpenObjectStore, CreatesNothingBeforeTheFirstPut) {
 }
 
 TEST(OpenObjectStore, RefusesByNameWhatIsNotBuilt) {
-  const auto error = error_of([] { std::ignore = open_object_store("s3://bucket/set"); });
+  const auto error = error_of([] { std::ignore = open_object_store("gs://bucket/set"); });
   EXPECT_EQ(error.kind(), ErrorKind::kUnsupported);
-  EXPECT_THAT(error.what(), testing::HasSubstr("s3://bucket/set"));
+  EXPECT_THAT(error.what(), testing::HasSubstr("gs://bucket/set"));
   EXPECT_THAT(error.remedy(), testing::HasSubstr("directory"));
   EXPECT_EQ(error_of([] { std::ignore = open_object_store(""); }).kind(), ErrorKind::kUsage);
   EXPECT_EQ(error_of([] { std::ignore = open_object_store("file://host/set"); }).kind(), ErrorKind::kUsage);

@@ -8,4 +8,9 @@ const Contribution& GradientAveraging::local_step(const CompactParameters& param
   return contribution_;
 }
 
+const Contribution& Expectation::local_step(const CompactParameters& parameters, const MiniBatch& batch) {
+  model_->gradient(batch, parameters, contribution_);
+  return contribution_;
+}
+
 }  // namespace virga

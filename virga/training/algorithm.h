@@ -39,4 +39,15 @@ class GradientAveraging final : public Algorithm {
   Contribution contribution_;
 };
 
+/// Expectation maximisation: the sufficient statistics of the examples, as the model sums them.
+class Expectation final : public Algorithm {
+ public:
+  explicit Expectation(std::unique_ptr<Model> model) : model_(std::move(model)) {}
+  [[nodiscard]] const Contribution& local_step(const CompactParameters& parameters, const MiniBatch& batch) override;
+
+ private:
+  std::unique_ptr<Model> model_;
+  Contribution contribution_;
+};
+
 }  // namespace virga

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 namespace virga {
 
@@ -20,6 +21,11 @@ double default_adagrad_epsilon(std::uint64_t batch_size) noexcept {
 double default_adagrad_decay(std::uint32_t epoch) noexcept {
   const double ratio = (epoch + 1.0) / (epoch + 2.0);
   return ratio * ratio * ratio;
+}
+
+double default_admm_rho(double l2) noexcept {
+  constexpr double kLeast = 1e-6;
+  return 0.1 * std::sqrt(std::max(l2, kLeast));
 }
 
 }  // namespace virga

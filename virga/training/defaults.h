@@ -20,4 +20,8 @@ namespace virga {
 /// the squares of epoch k weigh (k + 1)^3. Plain AdaGrad remembers the large first gradients for good.
 [[nodiscard]] double default_adagrad_decay(std::uint32_t epoch) noexcept;
 
+/// ADMM's rho, by the penalty: 0.1 sqrt(l2), with an l2 of at least 1e-6. A gradient method's best step goes by the
+/// root of strongest times weakest curvature; the weakest is about l2.
+[[nodiscard]] double default_admm_rho(double l2) noexcept;
+
 }  // namespace virga

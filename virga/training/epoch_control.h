@@ -15,7 +15,7 @@
 namespace virga {
 
 /// Why a run ended.
-enum class EndReason : std::uint8_t { kEpochs, kTargetLoss, kPatience, kSeconds, kBudget, kStopped };
+enum class EndReason : std::uint8_t { kEpochs, kTargetLoss, kPatience, kConverged, kSeconds, kBudget, kStopped };
 /// Is there something left to do for whoever resumes it?
 [[nodiscard]] constexpr bool leaves_work(EndReason reason) noexcept { return reason >= EndReason::kSeconds; }
 

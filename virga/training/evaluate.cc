@@ -17,11 +17,13 @@ namespace virga {
 namespace {
 
 std::uint32_t metric_classes(const ModelFile& model) noexcept {
+  if (model.spec.kind == ModelKind::kKMeans) return model.spec.clusters;
   return model.encoding.task == Task::kRegression ? 0 : model.spec.classes;
 }
 
 MetricsPart score_group(const ModelFile& model, Scorer& scorer, unsigned thread, const RowGroup& group,
                         std::span<const float> labels) {
+  if (!has_labels(model.spec)) return cluster_part(model.spec.clusters, scorer.scores(thread, group), group);
   return metrics_part(loss_kind(model.spec.kind), metric_classes(model), scorer.scores(thread, group), labels,
                       group.weights);
 }
@@ -82,7 +84,12 @@ std::string difference(const Encoding& model, const Encoding& set) {
 }  // namespace
 
 Manifest manifest_for(const ModelFile& model, Manifest set, std::string_view set_name) {
-  const auto what = difference(model.encoding, set.encoding);
+  auto known = model.encoding;
+  if (!has_labels(model.spec)) {
+    known.task = set.encoding.task;
+    known.classes = set.encoding.classes;
+  }
+  const auto what = difference(known, set.encoding);
   if (!what.empty()) {
     throw Error(ErrorKind::kUsage, fmt::format("the imported set {} does not fit the model: {}", set_name, what),
                 "evaluate on the raw file: it is then encoded as the model's own data was");
@@ -120,7 +127,7 @@ Evaluation evaluate(const ModelFile& model, const GroupStream& next, unsigned th
 Evaluation evaluate(const ModelFile& model, GroupCache& cache, SplitName split, unsigned threads) {
   Scorer scorer(model, threads);
   Metrics metrics(loss_kind(model.spec.kind), metric_classes(model));
-  const auto map = class_map(model.encoding, cache.manifest().encoding);
+  const auto map = has_labels(model.spec) ? class_map(model.encoding, cache.manifest().encoding) : std::vector<float>();
   const auto runs = cache.runs(split);
   ordered_parallel(
       threads,

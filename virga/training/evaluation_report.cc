@@ -116,6 +116,16 @@ void add_confusions(std::string& out, const ClassificationReport& report, const 
   }
 }
 
+void add_clusters(std::string& out, const std::vector<ClusterMetrics>& clusters) {
+  out += fmt::format("\n{:<20} {:>12} {:>22}\n", "cluster", "weight", "mean squared distance");
+  for (std::size_t c = 0; c < std::min(clusters.size(), kMostTableRows); ++c) {
+    out += fmt::format("{:<20} {:>12} {:>22.6g}\n", c, weight_text(clusters[c].weight), clusters[c].distance);
+  }
+  if (clusters.size() > kMostTableRows) {
+    out += fmt::format("... and {} more clusters\n", clusters.size() - kMostTableRows);
+  }
+}
+
 std::string_view title(LossKind loss) noexcept {
   switch (loss) {
     case LossKind::kLogistic:
@@ -127,6 +137,8 @@ std::string_view title(LossKind loss) noexcept {
       return "squared hinge loss";
     case LossKind::kSquaredError:
       return "squared error";
+    case LossKind::kSquaredDistance:
+      return "mean squared distance";
   }
   return "loss";
 }
@@ -145,6 +157,12 @@ json evaluation_json(const Evaluation& evaluation, const std::vector<std::string
     out["average_precision"] = number(ranking->average_precision);
     out["average_precision_error"] = ranking->average_precision_error;
   }
+  for (const auto& bin : evaluation.calibration) {
+    const bool empty = bin.weight == 0;
+    out["calibration"].push_back({{"weight", bin.weight},
+                                  {"predicted", empty ? json(nullptr) : json(bin.predicted)},
+                                  {"observed", empty ? json(nullptr) : json(bin.observed)}});
+  }
   if (evaluation.classification) add_classification(out, *evaluation.classification, class_names);
   if (const auto& regression = evaluation.regression) {
     out["rmse"] = number(regression->rmse);
@@ -152,12 +170,19 @@ json evaluation_json(const Evaluation& evaluation, const std::vector<std::string
     out["base_rmse"] = number(regression->base_rmse);
     out["r2"] = number(regression->r2);
   }
+  for (const auto& cluster : evaluation.clusters) {
+    out["clusters"].push_back({{"weight", cluster.weight}, {"loss", cluster.distance}});
+  }
   return out;
 }
 
 std::string evaluation_line(const Evaluation& evaluation) {
   if (const auto& regression = evaluation.regression) {
     return fmt::format("RMSE {:.6g} (the mean label alone {:.6g})", regression->rmse, regression->base_rmse);
+  }
+  if (!evaluation.clusters.empty()) {
+    return fmt::format("{} {:.6g} (of the mean row {:.6g}), {} clusters", title(evaluation.loss_kind), evaluation.loss,
+                       evaluation.base_loss, evaluation.clusters.size());
   }
   auto line = fmt::format("{} {:.4f} (base rate {:.4f}), accuracy {:.4f}", title(evaluation.loss_kind), evaluation.loss,
                           evaluation.base_loss, evaluation.classification->accuracy);
@@ -175,6 +200,12 @@ std::string evaluation_table(const Evaluation& evaluation, const std::vector<std
              fmt::format("{:.6g}   (the mean label alone: {:.6g})", regression->rmse, regression->base_rmse));
     add_line(out, "MAE", fmt::format("{:.6g}", regression->mae));
     add_line(out, "R2", regression->r2 ? fmt::format("{:.4f}", *regression->r2) : "- (all labels are equal)");
+    return out;
+  }
+  if (!evaluation.clusters.empty()) {
+    out += fmt::format("{}  {:.6g}   (of the mean row: {:.6g})\n", title(evaluation.loss_kind), evaluation.loss,
+                       evaluation.base_loss);
+    add_clusters(out, evaluation.clusters);
     return out;
   }
   add_line(out, title(evaluation.loss_kind),

@@ -88,6 +88,15 @@ TEST(EvaluationJson, HoldsEveryFigure) {
   out.erase("base_loss");
   out["macro_f1"] = 0;
   out["classes"].erase(0);
+  double rows = 0;
+  for (const auto& bin : out.at("calibration")) {
+    rows += bin["weight"].get<double>();
+    EXPECT_EQ(bin["predicted"].is_null(), bin["weight"] == 0);
+    EXPECT_EQ(bin["observed"].is_null(), bin["weight"] == 0);
+  }
+  EXPECT_EQ(out["calibration"].size(), 10U);
+  EXPECT_EQ(rows, 4);
+  out.erase("calibration");
   out["classes"][0].erase("f1");
   EXPECT_EQ(out, json::parse(R"({"rows": 4, "weight": 4.0, "loss_name": "log_loss", "accuracy": 0.75, "macro_f1": 0,
     "auc": 1.0, "auc_error": 0.0, "average_precision": 1.0, "average_precision_error": 0.0,

@@ -7,7 +7,7 @@
 
 #include "virga/base/error.h"
 #include "virga/base/units.h"
-#include "virga/model/model.h"
+#include "virga/model/kmeans.h"
 #include "virga/optimizer/packed_rows.h"
 
 namespace virga {
@@ -85,12 +85,13 @@ struct ModelSizes {
   std::uint64_t parameters = 0;  // bytes
   std::uint64_t replica = 0;     // with the rule's state, as it lies in memory
   std::uint64_t file = 0;        // the same in a checkpoint
+  std::uint64_t states = 0;      // of the rule, for each parameter
 };
 
 ModelSizes sizes_of(const TrainingPlan& plan) {
   const auto kind = plan.rule.kind;
   const std::uint64_t states = kind == RuleKind::kSgd ? 0 : kind == RuleKind::kAdam ? 2 : 1;
-  ModelSizes sizes;
+  ModelSizes sizes{.states = states};
   for (const auto& table : layout_of(plan.model)) {
     sizes.parameters += table.size() * sizeof(float);
     sizes.replica += table.rows * PackedRows::stride_of(table.width, states, true) * sizeof(float);
@@ -108,15 +109,36 @@ std::uint64_t contribution_bytes(const ModelSpec& model, std::uint64_t keys) {
   return bytes * sizeof(float);
 }
 
-std::uint64_t outputs_of(const ModelSpec& model) {
+/// Floats of scratch memory for each key and row; k-means has doubles.
+std::uint64_t scratch_width(const ModelSpec& model) {
   constexpr std::uint64_t kPadding = 16;
-  return model.kind == ModelKind::kSoftmax ? (model.classes + kPadding - 1) / kPadding * kPadding : 1;
+  const std::uint64_t outputs = virga::outputs_of(model);
+  const auto padded = outputs == 1 ? 1 : (outputs + kPadding - 1) / kPadding * kPadding;
+  return model.kind == ModelKind::kKMeans ? 2 * padded : padded;
+}
+
+/// k-means: centres as the kernels want them, and their sums, in doubles.
+std::uint64_t centre_bytes(const ModelSpec& model) {
+  if (model.kind != ModelKind::kKMeans) return 0;
+  constexpr std::uint64_t kPadding = 16;
+  const auto padded = (model.features + kPadding - 1) / kPadding * kPadding;
+  return model.dense ? padded * model.clusters * (2 * sizeof(double) + sizeof(float)) : 0;
+}
+
+/// Of the tables that ranks add up in expectation maximisation, with `keys` rows in the sparse ones.
+std::uint64_t statistics_bytes(const ModelSpec& model, std::uint64_t keys) {
+  std::uint64_t bytes = 0;
+  for (const auto& table : statistics_layout(model)) {
+    const auto rows = table.sparse ? std::min<std::uint64_t>(keys, table.rows) : table.rows;
+    bytes += rows * (table.width * sizeof(double) + sizeof(std::uint32_t));
+  }
+  return bytes;
 }
 
 /// What a group takes while it is read: its encoded run, twice itself, and the model's scratch memory.
 std::uint64_t reading_bytes(const GroupSizes& groups, const ModelSpec& model) {
-  const auto scratch = (2 * groups.keys + groups.rows) * outputs_of(model) * sizeof(float);
-  return 2 * std::max(kRunBytes, groups.encoded) + 2 * groups.bytes + scratch;
+  const auto scratch = (2 * groups.keys + groups.rows) * scratch_width(model) * sizeof(float);
+  return 2 * std::max(kRunBytes, groups.encoded) + 2 * groups.bytes + scratch + centre_bytes(model);
 }
 
 FunctionMemory divide(std::uint64_t limit, std::uint64_t needed, std::uint64_t least_rest, std::string_view who,
@@ -138,13 +160,27 @@ FunctionMemory divide(std::uint64_t limit, std::uint64_t needed, std::uint64_t l
 }  // namespace
 
 FunctionMemory worker_memory(const TrainingPlan& plan, Pattern pattern, const Manifest& manifest,
-                             std::uint64_t limit_bytes) {
+                             std::uint64_t limit_bytes, bool keeps_messages) {
   const auto groups = sizes_of(manifest, SplitName::kTrain);
   const auto model = sizes_of(plan);
   const std::uint64_t workers = std::max(1U, plan.workers);
 
-  // At the largest, a checkpoint: the replica, a copy of its tables, and those as bytes.
-  const auto state = model.replica + 2 * model.file;
+  // At the largest, a checkpoint: the replica, a copy of its tables, and those as bytes. With it what an algorithm of
+  // workers that step by themselves keeps: the last mean and its states, or z and u (and which rows were touched); or
+  // statistics.
+  const auto kind = plan.algorithm.kind;
+  const bool em = kind == AlgorithmKind::kExpectationMaximisation;
+  const std::uint64_t all_keys = manifest.encoding.features;  // that may be touched in a period
+  const auto kept = em                                       ? 2 * statistics_bytes(plan.model, all_keys)
+                    : kind == AlgorithmKind::kModelAveraging ? model.replica
+                    : kind == AlgorithmKind::kAdmm           ? 3 * model.parameters
+                                                             : 0;
+  // With SSP a replica of what is ahead; with ASP the whole model as it travels, and the numbers of its rows.
+  const auto protocol = plan.algorithm.protocol;
+  const auto apart = protocol == ProtocolKind::kSsp   ? model.replica
+                     : protocol == ProtocolKind::kAsp ? (4 + model.states) * model.parameters
+                                                      : 0;
+  const auto state = model.replica + 2 * model.file + (kind == AlgorithmKind::kAdmm ? 3 : 1) * kept + apart;
 
   // A mini-batch may begin and end within a group. One is computed on, one is being made, one is ready beyond what may
   // be.
@@ -154,13 +190,28 @@ FunctionMemory worker_memory(const TrainingPlan& plan, Pattern pattern, const Ma
   const auto entries = static_cast<std::uint64_t>(groups.entries_per_row * static_cast<double>(rows));
   const auto keys = std::min<std::uint64_t>(entries + groups.keys, manifest.encoding.features);
   const auto batches = 3 * (groups_of_batch * (groups.bytes + 2 * groups.keys * sizeof(std::uint32_t)) +
-                            keys * sizeof(std::uint32_t) + rows * outputs_of(plan.model) * sizeof(float));
+                            keys * sizeof(std::uint32_t) + rows * scratch_width(plan.model) * sizeof(float));
 
   // Parameters read, gradient, its bytes, mean; then what comes from others, and sums.
-  const auto own = contribution_bytes(plan.model, keys);
-  const auto sum = contribution_bytes(plan.model, keys * workers);
-  const auto received = workers == 1 ? 0 : pattern == Pattern::kScatterReduce ? own : workers * own;
-  const auto exchange = 4 * own + received + (workers == 1 ? 0 : 3 * sum);
+  const bool alone = kind != AlgorithmKind::kGradientAveraging;
+  const std::uint64_t summed = kind == AlgorithmKind::kModelAveraging ? 1 + model.states : 1;
+  const auto own = em ? statistics_bytes(plan.model, all_keys) + statistics_bytes(plan.model, keys)
+                      : summed * contribution_bytes(plan.model, alone ? all_keys : keys);
+  const auto sum = em ? statistics_bytes(plan.model, all_keys)
+                      : summed * contribution_bytes(plan.model, alone ? all_keys : keys * workers);
+  const bool in_ranges = pattern == Pattern::kScatterReduce || pattern == Pattern::kPipelined;
+  const auto received = workers == 1 ? 0 : in_ranges ? own : workers * own;
+  // Where workers keep messages: what has come in the last two rounds and is coming in this one, what each of the
+  // others retires later (see AllReduce), and a copy of what is put.
+  constexpr std::uint64_t kMostUnretiredBytes = 4 * kMebi;
+  constexpr std::uint64_t kMostUnretiredRounds = 16;
+  const auto unretired = std::min(kMostUnretiredBytes, kMostUnretiredRounds * (own + sum));
+  const auto mail = keeps_messages && workers > 1 ? 3 * (received + sum) + (workers - 1) * unretired + own + sum : 0;
+  // With SSP all contributions of the rounds that may be open, and their sums; with ASP nothing but the gradient.
+  const std::uint64_t open_rounds = std::uint64_t{1} + plan.algorithm.staleness;
+  const auto exchange = protocol == ProtocolKind::kAsp   ? 4 * own
+                        : protocol == ProtocolKind::kSsp ? 4 * own + open_rounds * (workers * own + 3 * sum)
+                                                         : 4 * own + received + (workers == 1 ? 0 : 3 * sum) + mail;
 
   const auto base = kProgramBytes + manifest_bytes(manifest) + reading_bytes(groups, plan.model);
   return divide(limit_bytes, base + state + exchange + batches, kLeastCachedGroups * groups.bytes,

@@ -18,9 +18,10 @@ struct FunctionMemory {
 
 /// Divides `limit_bytes` of a worker. An upper bound of what it needs is known before it starts: program, manifest,
 /// parameters and state with their copies on the way to a checkpoint, what a round exchanges, mini-batches. A pure
-/// function. Throws Error(kTooLarge), which says what would be enough.
+/// function. `keeps_messages`: workers themselves hold messages until they are retired. Throws Error(kTooLarge), which
+/// says what would be enough.
 [[nodiscard]] FunctionMemory worker_memory(const TrainingPlan& plan, Pattern pattern, const Manifest& manifest,
-                                           std::uint64_t limit_bytes);
+                                           std::uint64_t limit_bytes, bool keeps_messages = false);
 
 /// The same for a function that evaluates snapshots on a split.
 [[nodiscard]] FunctionMemory evaluation_memory(const TrainingPlan& plan, const Manifest& manifest, SplitName split,

@@ -69,6 +69,20 @@ TEST(FunctionMemory, GrowsWithModelStateBatchAndWorkers) {
   EXPECT_GE(needed(adam, manifest), plain + 2 * (1U << 20) * 4) << "one more state";
 }
 
+TEST(FunctionMemory, HoldsMessagesWhereThereIsNoStore) {
+  const auto manifest = set_of(1000);
+  const auto limit = 100'000 * kMegabyte;
+  auto plan = plan_of(4, 1000);
+  plan.algorithm.kind = AlgorithmKind::kModelAveraging;  // sends all parameters and states: 8 MB
+  const auto model = std::uint64_t{2} << 22;
+  const auto through_a_store = worker_memory(plan, Pattern::kAllToAll, manifest, limit).needed_bytes;
+  const auto direct = worker_memory(plan, Pattern::kAllToAll, manifest, limit, /*keeps_messages=*/true).needed_bytes;
+  EXPECT_GE(direct, through_a_store + 2 * 3 * model) << "two rounds of the three others";
+  plan.workers = 1;
+  EXPECT_EQ(worker_memory(plan, Pattern::kAllToAll, manifest, limit, true).needed_bytes,
+            worker_memory(plan, Pattern::kAllToAll, manifest, limit).needed_bytes);
+}
+
 TEST(FunctionMemory, RefusesTooLittleAndSaysWhatIsEnough) {
   const auto manifest = set_of(1000);
   const auto plan = plan_of(2, 4000);

@@ -12,15 +12,18 @@
 
 #include "virga/base/crash_point.h"
 #include "virga/base/error.h"
+#include "virga/channel/direct_channel.h"
+#include "virga/collective/collectives.h"
 #include "virga/control/run_folder.h"
 #include "virga/data/group_cache.h"
 #include "virga/data/loader.h"
 #include "virga/data/manifest.h"
-#include "virga/exchange/bsp_exchange.h"
+#include "virga/exchange/replica_exchange.h"
 #include "virga/optimizer/schedule.h"
 #include "virga/training/algorithm.h"
 #include "virga/training/defaults.h"
 #include "virga/training/function_memory.h"
+#include "virga/training/make_exchange.h"
 #include "virga/training/state_file.h"
 #include "virga/training/worker.h"
 
@@ -33,6 +36,7 @@ using Clock = Deadline::Clock;
 constexpr auto kRequestTime = 30s;     // for one request to the run's URI
 constexpr auto kLookInterval = 250ms;  // for news at the run's URI, where waits cannot be pushed
 constexpr auto kReportInterval = 100ms;
+constexpr Phase kBarrierPhase = 2;  // AllReduce has 0 and 1
 
 Wait request_time() { return {Deadline::in(kRequestTime)}; }
 
@@ -172,27 +176,33 @@ class InView final : public Control, public Reporter, public Checkpoint {
         work_(work) {
     auto rule = plan_.rule;
     rule.learning_rate = rate_of(0);
-    BspExchange::Options options;
-    options.group = {
-        .view = view_.number, .id = 0, .rank = rank, .size = view_.size(), .generation = place.me.generation};
+    ReplicaExchange::Options options;
+    options.group =
+        group_ = {.view = view_.number, .id = 0, .rank = rank, .size = view_.size(), .generation = place.me.generation};
     options.all_reduce.pattern = place.job.pattern;
+    options.all_reduce.pieces = place.job.pieces;
     options.patience = place.job.patience;
     options.stop = over_;
     options.clock = options.all_reduce.clock = &place.clock;
     std::optional<WorkerCheckpoint> from;
     if (record.start_round > 0) {
-      from = decode_checkpoint(place.run.get(checkpoint_object(record.start_round)));
+      const bool own = has_own_states(plan_) && rank > 0;
+      from = decode_checkpoint(
+          place.run.get(own ? own_state_object(record.start_round, rank) : checkpoint_object(record.start_round)));
       rule.learning_rate = from->learning_rate;
     }
-    exchange_ = std::make_unique<BspExchange>(
-        place.channel, options, from ? from->rule.parameters : start_parameters(), rule,
-        cut_tables(layout_of(plan_.model), view_.size(), manifest.key_quantiles), from ? from->position : Position());
+    exchange_ = make_exchange(plan_, manifest, schedule.rounds_per_epoch(), place.channel, place.models, options,
+                              from ? Tables(layout_of(plan_.model)) : start_parameters(), rule,
+                              from ? from->position : Position());
     if (!from) return;
-    exchange_->rule().load(from->position.step, from->rule);
+    exchange_->load({std::move(from->rule), std::move(from->own)});
     sums_ = from->sums;
   }
 
-  ~InView() override { work_.traffic += exchange_->traffic(); }
+  ~InView() override {
+    work_.traffic += exchange_->traffic();
+    work_.staleness += exchange_->staleness();
+  }
   InView(const InView&) = delete;
   InView& operator=(const InView&) = delete;
 
@@ -212,29 +222,40 @@ class InView final : public Control, public Reporter, public Checkpoint {
     if (over_.stop_requested()) throw Error(ErrorKind::kInterrupted, "the view is over");
     const auto total = schedule_.rounds_per_epoch() * plan_.epochs;
     if (round >= total) return false;
-    if (exchange_->decree() == kLeave) {
-      save();
-      end_ = lookout_.orphaned() ? WorkerEnd::kOrphaned : WorkerEnd::kContinue;
-      return false;
-    }
-    if (exchange_->decree() > 0) {  // every control record is one to stop
-      save();
-      if (schedule_.step_of(round) > 0) publish(std::string(kStoppedObject), schedule_.epoch_of(round) + 1, true);
-      return false;
+    if (exchange_->synchronised()) {
+      if (exchange_->converged()) return false;
+      if (exchange_->decree() == kLeave) {
+        save();
+        end_ = lookout_.orphaned() ? WorkerEnd::kOrphaned : WorkerEnd::kContinue;
+        return false;
+      }
+      if (exchange_->decree() > 0) {  // every control record is one to stop
+        save();
+        const auto agreed = exchange_->position().round;
+        if (schedule_.step_of(agreed) > 0) publish(std::string(kStoppedObject), schedule_.epoch_of(agreed) + 1, true);
+        return false;
+      }
+      period_began_ = Clock::now();
     }
     place_.clock.lap(WorkPhase::kKeep);
-    exchange_->set_decree(place_.end_of_life.passed() || lookout_.orphaned() ? kLeave : lookout_.control());
+    exchange_->set_decree(time_is_up() || lookout_.orphaned() ? kLeave : lookout_.control());
     return true;
   }
 
   void round(Round round) override {
     crash_point("round_done");
     ++work_.rounds;
-    const auto& totals = exchange_->totals();
-    sums_.loss += totals.loss;
-    sums_.weight += totals.weight;
-    sums_.examples += totals.examples;
     const auto now = Clock::now();
+    if (exchange_->synchronised()) {
+      const auto& totals = exchange_->totals();
+      sums_.loss += totals.loss;
+      sums_.weight += totals.weight;
+      sums_.examples += totals.examples;
+      const auto updates = exchange_->updates();
+      sums_.updates += updates.written;
+      sums_.lost_updates += updates.lost;
+      longest_period_ = std::max(longest_period_, now - period_began_);
+    }
     if (now - reported_ >= kReportInterval) {
       reported_ = now;
       crash_point("before_report");
@@ -250,16 +271,27 @@ class InView final : public Control, public Reporter, public Checkpoint {
       }
       crash_point("after_report");
     }
-    if (schedule_.step_of(round + 1) == 0) end_epoch(schedule_.epoch_of(round));
+    const bool agreed = exchange_->position().round == round + 1;  // else the ranks leave after a round before it
+    if (agreed && schedule_.step_of(round + 1) == 0) end_epoch(schedule_.epoch_of(round));
   }
 
   void if_due(Round) override {
-    if (rank_ != 0 || Clock::now() - saved_ < place_.job.checkpoint_interval) return;
+    if (!exchange_->synchronised()) return;
+    // Where each rank has a state of its own, all must save it, or none: so all do, each time.
+    const bool due =
+        exchange_->has_own_state() || (rank_ == 0 && Clock::now() - saved_ >= place_.job.checkpoint_interval);
+    if (!due) return;
     save();
     saved_ = Clock::now();
   }
 
  private:
+  /// Is there too little time left for another period as long as the longest?
+  bool time_is_up() const {
+    const auto period = std::max(longest_period_, Clock::now() - period_began_);
+    return place_.end_of_life.remaining() <= period;
+  }
+
   void give_sign_of_life() {
     if (life_.sign(view_.number, exchange_->position().round)) return;
     throw Error(ErrorKind::kInterrupted, "the next generation is at work");
@@ -289,13 +321,12 @@ class InView final : public Control, public Reporter, public Checkpoint {
   }
 
   void end_epoch(std::uint32_t epoch) {
-    const bool last = epoch + 1 == plan_.epochs;
+    const bool last = epoch + 1 == plan_.epochs || exchange_->converged();
     publish(snapshot_object(epoch + 1), epoch + 1, last);
-    sums_.loss = sums_.weight = 0;
+    sums_ = {.examples = sums_.examples};
     if (last) return;
-    const auto step = exchange_->position().step;
-    if (plan_.forget) exchange_->rule().scale_accumulators(step, default_adagrad_decay(epoch));
-    exchange_->rule().set_learning_rate(step, rate_of(epoch + 1));
+    if (plan_.forget) exchange_->scale_accumulators(default_adagrad_decay(epoch));
+    exchange_->set_learning_rate(rate_of(epoch + 1));
   }
 
   void publish(const std::string& object, std::uint32_t epoch, bool last) {
@@ -303,22 +334,27 @@ class InView final : public Control, public Reporter, public Checkpoint {
     Snapshot snapshot{.round = exchange_->position().round,
                       .epoch = epoch,
                       .last = last,
-                      .learning_rate = exchange_->rule().options().learning_rate,
+                      .learning_rate = exchange_->learning_rate(),
                       .sums = sums_,
-                      .parameters = Tables(exchange_->rule().layout())};
-    exchange_->rule().copy_parameters(exchange_->position().step, snapshot.parameters);
+                      .parameters = Tables(layout_of(plan_.model))};
+    exchange_->copy_parameters(snapshot.parameters);
     crash_point("before_snapshot");
     place_.run.put(object, encode_snapshot(snapshot));
     crash_point("after_snapshot");
   }
 
   void save() {
-    if (rank_ != 0) return;
+    const bool all = exchange_->has_own_state();
+    if (rank_ != 0 && !all) return;
     const auto position = exchange_->position();
+    auto state = exchange_->save();
+    const auto bytes =
+        encode_checkpoint({position, exchange_->learning_rate(), sums_, std::move(state.rule), std::move(state.own)});
     crash_point("before_checkpoint");
-    place_.run.put(
-        checkpoint_object(position.round),
-        encode_checkpoint({position, exchange_->rule().options().learning_rate, sums_, exchange_->rule().save()}));
+    if (rank_ != 0) place_.run.put(own_state_object(position.round, rank_), bytes);
+    // The checkpoint is there when the states of all ranks are.
+    if (all) barrier(place_.channel, group_, position.round, kBarrierPhase, {Deadline::in(place_.job.patience), over_});
+    if (rank_ == 0) place_.run.put(checkpoint_object(position.round), bytes);
     crash_point("after_checkpoint");
   }
 
@@ -331,10 +367,13 @@ class InView final : public Control, public Reporter, public Checkpoint {
   const Rank rank_;
   const std::stop_token over_;
   WorkerWork& work_;
-  std::unique_ptr<BspExchange> exchange_;
+  Group group_;
+  std::unique_ptr<ReplicaExchange> exchange_;
   EpochSums sums_;
   WorkerEnd end_ = WorkerEnd::kDone;
   Clock::time_point reported_{};
+  Clock::time_point period_began_ = Clock::now();
+  Clock::duration longest_period_{};
   Clock::time_point saved_ = Clock::now();
 };
 
@@ -368,9 +407,9 @@ WorkerWork run_function_worker(const WorkerPlace& place) {
     throw Error(ErrorKind::kBadData, fmt::format("{}: not the data that the job was started on", job.data),
                 "start the job anew");
   }
-  const auto memory = worker_memory(job.plan, job.pattern, manifest, job.memory_bytes);
+  const auto memory = worker_memory(job.plan, job.pattern, manifest, job.memory_bytes, is_direct_uri(job.channel));
   GroupCache cache(*store, manifest, std::min(memory.cache_bytes, job.cache_bytes));
-  const Schedule schedule(manifest.train, manifest.rows_per_group, job.seed, job.plan.batch_size);
+  const auto schedule = make_schedule(job.plan, manifest, job.seed);
   Lookout lookout(place.registers, job.orphan_timeout);
   for (std::uint32_t known = 0;;) {
     const auto record = lookout.wait_for_view(known);
@@ -389,8 +428,8 @@ WorkerWork run_function_worker(const WorkerPlace& place) {
       InView in_view(place, life, schedule, manifest, lookout, *record, *rank, work);
       BatchSource data(cache, schedule,
                        {.rank = *rank, .world_size = record->view.size(), .prefetch_bytes = memory.prefetch_bytes});
-      GradientAveraging algorithm(make_model(job.plan.model, place.kernels), job.plan.mean_weight);
-      work.end = in_view.run(data, algorithm);
+      const auto algorithm = make_algorithm(job.plan, place.kernels);
+      work.end = in_view.run(data, *algorithm);
       return work;
     } catch (const Error& error) {
       // What a view could not do for want of its members is no error once it is over.

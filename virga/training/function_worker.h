@@ -9,6 +9,7 @@
 #include "virga/channel/channel.h"
 #include "virga/channel/register.h"
 #include "virga/collective/all_reduce.h"
+#include "virga/exchange/staleness.h"
 #include "virga/math/kernels.h"
 #include "virga/storage/object_store.h"
 #include "virga/training/worker_job.h"
@@ -30,6 +31,7 @@ struct WorkerWork {
   std::uint32_t view = 0;    ///< the last in which it worked; 0: none
   std::uint64_t rounds = 0;  ///< completed, over all views
   Traffic traffic;
+  StalenessCounts staleness;  ///< over all views
 };
 
 /// What an invocation works with; everything is borrowed.
@@ -39,6 +41,7 @@ struct WorkerPlace {
   ObjectStore& run;     ///< the run's URI
   Register& registers;  ///< at the run's URI
   Channel& channel;
+  Register* models;  ///< in the channel's store: of protocol ASP, else null
   const Kernels& kernels;
   Deadline end_of_life;  ///< leave before
   PhaseClock& clock;     ///< told what the time goes to
@@ -46,7 +49,8 @@ struct WorkerPlace {
 
 /// The life of one invocation: takes its place in the newest view, trains from where that view starts, and takes its
 /// place in the next one when the view changes under it. Rank 0 of a view writes checkpoints and, at the end of each
-/// epoch, a snapshot. Whatever is interrupted where, the bits of the snapshots are those of an undisturbed run.
+/// epoch, a snapshot. Whatever is interrupted where, the bits of the snapshots are those of an undisturbed run, but
+/// with protocols SSP and ASP, whose bits are those of no other run.
 ///
 /// Throws Error: kDiverged, and what reading data, the channel or the run's URI throw; kDeadlineExceeded names who was
 /// waited for and their last signs of life.

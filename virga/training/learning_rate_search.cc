@@ -5,12 +5,12 @@
 #include <limits>
 
 #include "virga/base/error.h"
-#include "virga/base/random.h"
 #include "virga/base/threads.h"
 #include "virga/exchange/memory_exchange.h"
 #include "virga/training/algorithm.h"
 #include "virga/training/defaults.h"
 #include "virga/training/plan.h"
+#include "virga/training/sample.h"
 
 namespace virga {
 namespace {
@@ -34,29 +34,6 @@ double largest_rate(RuleKind kind) {
       return 0.125;
   }
   return 1;
-}
-
-/// Whole groups in seeded random order, the last cut, until the sample is full.
-std::vector<RowRange> draw_sample(const RateSearch& search, GroupCache& cache) {
-  const auto& train = cache.manifest().train;
-  std::vector<GroupId> groups;
-  for (std::uint32_t block = 0; block < train.blocks.size(); ++block) {
-    for (std::uint32_t group = 0; group < train.blocks[block].group_bytes.size(); ++group) {
-      groups.push_back({SplitName::kTrain, block, group});
-    }
-  }
-  const auto wanted = std::min(train.rows, std::clamp<std::uint64_t>(train.rows / 8, 2048, 16384));
-  std::vector<RowRange> sample;
-  std::uint64_t rows = 0;
-  for (const auto index :
-       permutation(static_cast<std::uint32_t>(groups.size()), Random(search.seed, Purpose::kSample), 0)) {
-    if (rows == wanted) break;
-    const auto group = cache.get(groups[index]);
-    const auto take = static_cast<std::uint32_t>(std::min<std::uint64_t>(group->rows, wanted - rows));
-    sample.push_back({group, 0, take});
-    rows += take;
-  }
-  return sample;
 }
 
 /// The sample in mini-batches; made once, as all trials use the same.
@@ -100,7 +77,8 @@ double trial(const RateSearch& search, const std::vector<MiniBatch>& batches, do
 
 std::vector<RateTrial> search_learning_rate(const RateSearch& search, GroupCache& cache, const Kernels& kernels,
                                             const std::stop_token& stop) {
-  const auto sample = draw_sample(search, cache);
+  const auto wanted = std::clamp<std::uint64_t>(cache.manifest().train.rows / 8, 2048, 16384);
+  const auto sample = draw_sample(cache, search.seed, wanted);
   const auto batches = cut(sample, search.model.features);
   std::vector<RateTrial> trials(kRates);
   parallel_for(search.threads, trials.size(), [&](std::size_t i) {

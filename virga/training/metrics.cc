@@ -40,14 +40,19 @@ std::uint32_t class_of(float label, std::uint32_t classes) {
   return static_cast<std::uint32_t>(label);
 }
 
+/// A bin holds its upper end, as scikit-learn's do: half of them belong to each predicted class.
+std::size_t calibration_bin(double p) noexcept {
+  return static_cast<std::size_t>(std::max(0.0, std::ceil(p * kCalibrationBins) - 1));
+}
+
 /// -p log p, 0 for p = 0.
 double surprise(double p) noexcept { return p > 0 ? -p * math::log(p) : 0; }
 
 }  // namespace
 
 std::string_view to_string(LossKind loss) noexcept {
-  constexpr std::array<std::string_view, 5> kNames = {"log_loss", "hinge_loss", "squared_hinge_loss", "log_loss",
-                                                      "squared_error"};
+  constexpr std::array<std::string_view, 6> kNames = {"log_loss", "hinge_loss",    "squared_hinge_loss",
+                                                      "log_loss", "squared_error", "squared_distance"};
   return kNames[static_cast<std::size_t>(loss)];
 }
 
@@ -64,6 +69,8 @@ double row_loss(LossKind loss, std::span<const float> scores, float label) noexc
       return softmax_loss(scores, static_cast<std::size_t>(label));
     case LossKind::kSquaredError:
       return squared(score - static_cast<double>(label));
+    case LossKind::kSquaredDistance:
+      return double{*std::ranges::min_element(scores)};
   }
   return std::numeric_limits<double>::infinity();
 }
@@ -71,6 +78,10 @@ double row_loss(LossKind loss, std::span<const float> scores, float label) noexc
 std::uint32_t predicted_class(std::span<const float> scores) noexcept {
   if (scores.size() == 1) return scores.front() > 0 ? 1 : 0;
   return static_cast<std::uint32_t>(std::ranges::max_element(scores) - scores.begin());
+}
+
+std::uint32_t nearest_cluster(std::span<const float> squares) noexcept {
+  return static_cast<std::uint32_t>(std::ranges::min_element(squares) - squares.begin());
 }
 
 void check_scores(std::span<const float> scores) {
@@ -98,6 +109,13 @@ MetricsPart metrics_part(LossKind loss, std::uint32_t classes, std::span<const f
     const auto w = static_cast<double>(weight);
     part.weight += w;
     part.loss += w * row_loss(loss, row_scores, labels[row]);
+    if (loss == LossKind::kLogistic) {
+      const double p = math::sigmoid(static_cast<double>(row_scores.front()));
+      auto& bin = part.calibration[calibration_bin(p)];
+      bin.weight += w;
+      bin.predicted += w * p;
+      bin.observed += labels[row] > 0.5F ? w : 0;
+    }
     if (loss != LossKind::kSquaredError) continue;
     part.absolute_error += w * std::abs(static_cast<double>(row_scores.front()) - static_cast<double>(labels[row]));
     const double distance = static_cast<double>(labels[row]) - part.label_mean;  // Welford's recurrence
@@ -107,18 +125,60 @@ MetricsPart metrics_part(LossKind loss, std::uint32_t classes, std::span<const f
   return part;
 }
 
+MetricsPart cluster_part(std::uint32_t clusters, std::span<const float> scores, const RowGroup& group) {
+  check(scores.size() == std::size_t{group.rows} * clusters, "there is a distance to each cluster");
+  check_scores(scores);
+  MetricsPart part{.rows = group.rows};
+  part.clusters.resize(clusters);
+  part.features = group.keys;
+  part.sums.resize(group.dense ? group.columns : group.keys.size());
+  for (std::size_t row = 0; row < group.rows; ++row) {
+    const double w = group.weights.empty() ? 1 : double{group.weights[row]};
+    if (w == 0) continue;
+    const auto squares = scores.subspan(row * clusters, clusters);
+    auto& cluster = part.clusters[nearest_cluster(squares)];
+    const double loss = row_loss(LossKind::kSquaredDistance, squares, 0);
+    cluster.weight += w;
+    cluster.distance += w * loss;
+    part.weight += w;
+    part.loss += w * loss;
+    const auto add = [&](std::size_t index, double x) {
+      part.sums[index] += w * x;
+      part.squares += w * x * x;
+    };
+    if (group.dense) {
+      for (std::size_t f = 0; f < group.columns; ++f) add(f, double{group.matrix[row * group.columns + f]});
+    } else {
+      for (auto entry = group.row_begin[row]; entry < group.row_begin[row + 1]; ++entry) {
+        add(group.index(entry), group.values.empty() ? 1 : double{group.values[entry]});
+      }
+    }
+  }
+  return part;
+}
+
 Metrics::Metrics(LossKind loss, std::uint32_t classes, std::size_t exact_rows)
     : loss_kind_(loss), classes_(classes), ranking_(exact_rows), sums_(classes) {
+  if (loss == LossKind::kSquaredDistance) {
+    clusters_.resize(classes);
+    return;
+  }
   check((loss == LossKind::kSquaredError) == (classes == 0), "regression, and only it, has no classes");
   if (classes <= kMostConfusionClasses) matrix_.resize(std::size_t{classes} * classes);
 }
 
 void Metrics::add(const MetricsPart& part) {
   if (loss_kind_ == LossKind::kSquaredError) add_labels(part);
+  if (loss_kind_ == LossKind::kSquaredDistance) add_clusters(part);
   rows_ += part.rows;
   weight_ += part.weight;
   loss_ += part.loss;
   absolute_error_ += part.absolute_error;
+  for (std::size_t i = 0; i < kCalibrationBins; ++i) {
+    calibration_[i].weight += part.calibration[i].weight;
+    calibration_[i].predicted += part.calibration[i].predicted;
+    calibration_[i].observed += part.calibration[i].observed;
+  }
   for (const auto& outcome : part.outcomes) add_outcome(outcome);
   ranking_.add(part.ranked);
 }
@@ -139,6 +199,24 @@ void Metrics::add_labels(const MetricsPart& part) {
   const double distance = part.label_mean - label_mean_;
   label_squares_ += part.label_squares + distance * distance * (weight_ * (part.weight / together));
   label_mean_ += distance * (part.weight / together);
+}
+
+void Metrics::add_clusters(const MetricsPart& part) {
+  for (std::size_t c = 0; c < clusters_.size(); ++c) {
+    clusters_[c].weight += part.clusters[c].weight;
+    clusters_[c].distance += part.clusters[c].distance;
+  }
+  const bool sparse = !part.features.empty();
+  const std::size_t size = sparse ? std::size_t{part.features.back()} + 1 : part.sums.size();
+  if (feature_sums_.size() < size) feature_sums_.resize(size);
+  for (std::size_t i = 0; i < part.sums.size(); ++i) feature_sums_[sparse ? part.features[i] : i] += part.sums[i];
+  squares_ += part.squares;
+}
+
+std::vector<ClusterMetrics> Metrics::cluster_report() const {
+  auto report = clusters_;
+  for (auto& cluster : report) cluster.distance = ratio(cluster.distance, cluster.weight);
+  return report;
 }
 
 ClassificationReport Metrics::classification() const {
@@ -180,6 +258,11 @@ RegressionReport Metrics::regression() const {
 
 double Metrics::base_loss() const {
   if (loss_kind_ == LossKind::kSquaredError) return label_squares_ / weight_;
+  if (loss_kind_ == LossKind::kSquaredDistance) {
+    double of_mean = 0;
+    for (const auto sum : feature_sums_) of_mean += squared(sum / weight_);
+    return std::max(0.0, squares_ / weight_ - of_mean);
+  }
   if (loss_kind_ == LossKind::kLogistic || loss_kind_ == LossKind::kSoftmax) {
     double entropy = 0;
     for (const auto& sums : sums_) entropy += surprise(sums.truth / weight_);
@@ -198,9 +281,16 @@ Evaluation Metrics::finish() {
       .loss_kind = loss_kind_, .rows = rows_, .weight = weight_, .loss = loss_ / weight_, .base_loss = base_loss()};
   if (loss_kind_ == LossKind::kSquaredError) {
     evaluation.regression = regression();
+  } else if (loss_kind_ == LossKind::kSquaredDistance) {
+    evaluation.clusters = cluster_report();
   } else {
     evaluation.classification = classification();
     if (loss_kind_ != LossKind::kSoftmax) evaluation.ranking = ranking_.finish();
+    if (loss_kind_ == LossKind::kLogistic) {
+      for (const auto& [w, predicted, observed] : calibration_) {
+        evaluation.calibration.push_back({w, ratio(predicted, w), ratio(observed, w)});
+      }
+    }
   }
   return evaluation;
 }

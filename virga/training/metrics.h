@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -7,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "virga/batch/row_group.h"
 #include "virga/training/ranking.h"
 
 namespace virga {
@@ -17,13 +19,14 @@ namespace virga {
 
 /// Which loss is averaged; it also says what the scores of a row are.
 enum class LossKind : std::uint8_t {
-  kLogistic,      ///< one score z: log(1 + e^-yz), y = -1 or 1
-  kHinge,         ///< max(0, 1 - yz)
-  kSquaredHinge,  ///< max(0, 1 - yz)^2
-  kSoftmax,       ///< a score for each class
-  kSquaredError,  ///< one score, the prediction: (z - y)^2
+  kLogistic,         ///< one score z: log(1 + e^-yz), y = -1 or 1
+  kHinge,            ///< max(0, 1 - yz)
+  kSquaredHinge,     ///< max(0, 1 - yz)^2
+  kSoftmax,          ///< a score for each class
+  kSquaredError,     ///< one score, the prediction: (z - y)^2
+  kSquaredDistance,  ///< a score for each cluster, its squared distance: the lowest; no labels
 };
-/// "log_loss", "hinge_loss", "squared_hinge_loss", "log_loss", "squared_error".
+/// "log_loss", "hinge_loss", "squared_hinge_loss", "log_loss", "squared_error", "squared_distance".
 [[nodiscard]] std::string_view to_string(LossKind loss) noexcept;
 
 /// A row's loss, 0 ... infinity. `scores`: [1], for kSoftmax [classes], none of them NaN; `label`: 0 or 1, class number
@@ -31,6 +34,9 @@ enum class LossKind : std::uint8_t {
 [[nodiscard]] double row_loss(LossKind loss, std::span<const float> scores, float label) noexcept;
 /// The class that is predicted: of one score, 1 if it is above 0; of several, the first of the highest.
 [[nodiscard]] std::uint32_t predicted_class(std::span<const float> scores) noexcept;
+
+/// Of squared distances: the first of the lowest.
+[[nodiscard]] std::uint32_t nearest_cluster(std::span<const float> squares) noexcept;
 
 /// Throws Error(kDiverged) if one of them is NaN.
 void check_scores(std::span<const float> scores);
@@ -69,15 +75,34 @@ struct RegressionReport {
   bool operator==(const RegressionReport&) const = default;
 };
 
+/// The rows that are nearest to one centre.
+struct ClusterMetrics {
+  double weight = 0;
+  double distance = 0;  ///< mean of their squared distances; 0 if the weight is
+  bool operator==(const ClusterMetrics&) const = default;
+};
+
+/// The rows whose predicted probability of the second class lies in one tenth of [0, 1], its
+/// upper end included; 0 lies in the first.
+struct CalibrationBin {
+  double weight = 0;
+  double predicted = 0;  ///< weighted mean of the probability; 0 if the weight is
+  double observed = 0;   ///< weighted share of the second class; 0 if the weight is
+  bool operator==(const CalibrationBin&) const = default;
+};
+inline constexpr std::size_t kCalibrationBins = 10;
+
 struct Evaluation {
   LossKind loss_kind = LossKind::kLogistic;
   std::uint64_t rows = 0;
   double weight = 0;
   double loss = 0;       ///< weighted mean
-  double base_loss = 0;  ///< the lowest mean loss that one and the same score for all rows has
-  std::optional<ClassificationReport> classification;  ///< all but kSquaredError
+  double base_loss = 0;  ///< the lowest mean loss that one and the same score (or centre) for all rows has
+  std::optional<ClassificationReport> classification;  ///< all but kSquaredError, kSquaredDistance
   std::optional<Ranking> ranking;                      ///< two classes
-  std::optional<RegressionReport> regression;          ///< kSquaredError
+  std::vector<CalibrationBin> calibration;     ///< kLogistic, whose scores are probabilities: [kCalibrationBins]
+  std::optional<RegressionReport> regression;  ///< kSquaredError
+  std::vector<ClusterMetrics> clusters = {};   ///< kSquaredDistance: [clusters]
   bool operator==(const Evaluation&) const = default;
 };
 
@@ -90,12 +115,17 @@ struct MetricsPart {
   };
   std::uint64_t rows = 0;
   double weight = 0;
-  double loss = 0;                ///< weighted sum
-  std::vector<Outcome> outcomes;  ///< classification: [rows]
-  std::vector<RankedRow> ranked;  ///< two classes: [rows]
-  double absolute_error = 0;      ///< regression: weighted sum
-  double label_mean = 0;          ///< regression
-  double label_squares = 0;       ///< regression: weighted sum of squared distances from label_mean
+  double loss = 0;                                           ///< weighted sum
+  std::vector<Outcome> outcomes;                             ///< classification: [rows]
+  std::vector<RankedRow> ranked;                             ///< two classes: [rows]
+  std::array<CalibrationBin, kCalibrationBins> calibration;  ///< kLogistic: weighted sums
+  double absolute_error = 0;                                 ///< regression: weighted sum
+  double label_mean = 0;                                     ///< regression
+  double label_squares = 0;                   ///< regression: weighted sum of squared distances from label_mean
+  std::vector<ClusterMetrics> clusters = {};  ///< clusters: weights, and weighted sums of distances
+  std::vector<std::uint32_t> features = {};   ///< clusters, sparse rows: those of `sums`
+  std::vector<double> sums = {};              ///< clusters: weighted sums of the rows' features
+  double squares = 0;                         ///< clusters: weighted sum of the rows' |x|^2
 };
 
 /// `scores`: [rows x outputs], outputs = `classes` for kSoftmax, else 1; `labels`: [rows]; `weights`: [rows], or empty
@@ -103,11 +133,14 @@ struct MetricsPart {
 [[nodiscard]] MetricsPart metrics_part(LossKind loss, std::uint32_t classes, std::span<const float> scores,
                                        std::span<const float> labels, std::span<const float> weights);
 
+/// Of clusters. `scores`: [rows x clusters] squared distances; `group`: the rows. Throws Error(kDiverged) as above.
+[[nodiscard]] MetricsPart cluster_part(std::uint32_t clusters, std::span<const float> scores, const RowGroup& group);
+
 /// Adds up the parts of all groups, one thread at a time, in the order of the groups. Memory: that of RankingCurve for
 /// two classes; 8 bytes x classes^2 up to 1,000 classes.
 class Metrics {
  public:
-  /// `classes`: 0 for regression.
+  /// `classes`: 0 for regression; the number of clusters.
   Metrics(LossKind loss, std::uint32_t classes, std::size_t exact_rows = RankingCurve::kExactRows);
   void add(const MetricsPart& part);
   /// Throws Error(kBadData) if there were no rows, or none of a weight above 0.
@@ -121,6 +154,8 @@ class Metrics {
   };
   void add_outcome(const MetricsPart::Outcome& outcome);
   void add_labels(const MetricsPart& part);
+  void add_clusters(const MetricsPart& part);
+  [[nodiscard]] std::vector<ClusterMetrics> cluster_report() const;
   [[nodiscard]] ClassificationReport classification() const;
   [[nodiscard]] RegressionReport regression() const;
   [[nodiscard]] double base_loss() const;
@@ -131,9 +166,13 @@ class Metrics {
   double weight_ = 0;
   double loss_ = 0;
   RankingCurve ranking_;
-  std::vector<ClassSums> sums_;  // [classes]
-  std::vector<double> matrix_;   // [classes x classes], or empty
+  std::vector<ClassSums> sums_;                               // [classes]
+  std::vector<double> matrix_;                                // [classes x classes], or empty
+  std::array<CalibrationBin, kCalibrationBins> calibration_;  // sums
   double absolute_error_ = 0;
+  std::vector<ClusterMetrics> clusters_;  // [clusters] sums
+  std::vector<double> feature_sums_;      // [features] of rows in clusters
+  double squares_ = 0;
   double label_mean_ = 0;
   double label_squares_ = 0;
 };

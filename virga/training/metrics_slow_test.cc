@@ -68,6 +68,19 @@ void expect_near(const json& theirs, double ours, const std::string& what) {
   EXPECT_NEAR(theirs.get<double>(), ours, 1e-9 * (1 + std::abs(ours))) << what;
 }
 
+/// Bins without rows are missing in theirs, and so are weights.
+void expect_same_calibration(const json& theirs, Case made) {
+  made.weights.clear();
+  std::size_t bins = 0;
+  for (const auto& bin : evaluate(made).calibration) {
+    if (bin.weight == 0) continue;
+    ASSERT_LT(bins, theirs["observed"].size());
+    expect_near(theirs["observed"][bins], bin.observed, "observed");
+    expect_near(theirs["predicted"][bins++], bin.predicted, "predicted");
+  }
+  EXPECT_EQ(bins, theirs["observed"].size());
+}
+
 void expect_same(const json& theirs, const Evaluation& ours, const std::string& what) {
   if (theirs.contains("log_loss") && to_string(ours.loss_kind) == "log_loss") {
     expect_near(theirs["log_loss"], ours.loss, what + ": log_loss");
@@ -118,6 +131,7 @@ TEST(Metrics, AgreeWithScikitLearn) {
   ASSERT_EQ(theirs.size(), cases.size());
   for (std::size_t i = 0; i < cases.size(); ++i) {
     expect_same(theirs[i], evaluate(cases[i]), std::string(kind(cases[i])) + " " + std::to_string(i));
+    if (cases[i].loss == LossKind::kLogistic) expect_same_calibration(theirs[i]["calibration"], cases[i]);
   }
 }
 

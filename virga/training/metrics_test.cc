@@ -158,6 +158,35 @@ TEST(Metrics, CountClassesByTheirDefinitions) {
   EXPECT_TRUE(std::ranges::is_sorted(report.confusions, std::ranges::greater(), &Confusion::weight));
 }
 
+TEST(Metrics, SayHowOftenWhatWasPredictedCameTrue) {
+  const auto rows = random_rows(1000, 1, 2, 7);
+  std::vector<CalibrationBin> expected(kCalibrationBins);
+  for (std::size_t i = 0; i < rows.labels.size(); ++i) {
+    const double p = 1 / (1 + std::exp(-static_cast<double>(rows.scores[i])));
+    const auto w = static_cast<double>(rows.weights[i]);
+    for (std::size_t bin = 0; bin < kCalibrationBins; ++bin) {
+      if (p <= static_cast<double>(bin) / 10 || p > static_cast<double>(bin + 1) / 10) continue;
+      expected[bin].weight += w;
+      expected[bin].predicted += w * p;
+      expected[bin].observed += w * static_cast<double>(rows.labels[i]);
+    }
+  }
+
+  const auto calibration = evaluate(LossKind::kLogistic, 2, rows).calibration;
+
+  ASSERT_EQ(calibration.size(), kCalibrationBins);
+  for (std::size_t bin = 0; bin < kCalibrationBins; ++bin) {  // sums of 1,000 numbers, in another order
+    EXPECT_NEAR(calibration[bin].weight, expected[bin].weight, 1e-9);
+    EXPECT_NEAR(calibration[bin].predicted * calibration[bin].weight, expected[bin].predicted, 1e-9);
+    EXPECT_NEAR(calibration[bin].observed * calibration[bin].weight, expected[bin].observed, 1e-9);
+  }
+  const auto sure = evaluate(LossKind::kLogistic, 2, {{kInfinity, -kInfinity}, {1, 1}, {}}).calibration;
+  EXPECT_EQ(sure[9], (CalibrationBin{1, 1, 1}));
+  EXPECT_EQ(sure[0], (CalibrationBin{1, 0, 1}));
+  EXPECT_EQ(sure[5], CalibrationBin());
+  EXPECT_TRUE(evaluate(LossKind::kHinge, 2, rows).calibration.empty()) << "its scores are no probabilities";
+}
+
 TEST(Metrics, LeaveClassesThatNeverOccurOutOfTheMacroAverage) {
   const Rows rows{.scores = {1, 0, 0, 0, 1, 0}, .labels = {0, 1}, .weights = {}};
   const auto report = evaluate(LossKind::kSoftmax, 3, rows).classification.value();

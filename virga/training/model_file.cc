@@ -22,8 +22,8 @@ using nlohmann::json;
 
 constexpr std::string_view kFormat = "virga-model";
 constexpr std::uint64_t kVersion = 1;
-constexpr std::array kKinds = {ModelKind::kLogistic, ModelKind::kSvm, ModelKind::kSvmSquared, ModelKind::kSoftmax,
-                               ModelKind::kLeastSquares};
+constexpr std::array kKinds = {ModelKind::kLogistic, ModelKind::kSvm,          ModelKind::kSvmSquared,
+                               ModelKind::kSoftmax,  ModelKind::kLeastSquares, ModelKind::kKMeans};
 
 [[noreturn]] void corrupt(std::string_view what, std::string_view reason) {
   throw Error(ErrorKind::kCorrupt, fmt::format("{} is damaged: {}", what, reason),
@@ -37,8 +37,10 @@ json optional_number(const std::optional<double>& number) {
 }
 
 json to_json(const ModelSpec& spec) {
-  return {{"kind", to_string(spec.kind)}, {"features", spec.features}, {"classes", spec.classes},
-          {"dense", spec.dense},          {"fit_bias", spec.fit_bias}, {"class_weights", spec.class_weights}};
+  json object = {{"kind", to_string(spec.kind)}, {"features", spec.features}, {"classes", spec.classes},
+                 {"dense", spec.dense},          {"fit_bias", spec.fit_bias}, {"class_weights", spec.class_weights}};
+  if (spec.kind == ModelKind::kKMeans) object["clusters"] = spec.clusters;
+  return object;
 }
 
 json to_json(const TrainingSummary& training) {
@@ -116,8 +118,12 @@ void check_format(const Safetensors& content, std::string_view what) {
 }
 
 ModelSpec read_spec(const json& object, std::string_view what) {
-  const JsonFields fields(object, fmt::format("{}: model", what),
-                          {"kind", "features", "classes", "dense", "fit_bias", "class_weights"});
+  const auto path = fmt::format("{}: model", what);
+  const bool clusters = object.is_object() && object.contains("clusters");
+  const auto fields =
+      clusters
+          ? JsonFields(object, path, {"kind", "features", "classes", "dense", "fit_bias", "class_weights", "clusters"})
+          : JsonFields(object, path, {"kind", "features", "classes", "dense", "fit_bias", "class_weights"});
   const auto* kind = std::ranges::find(kKinds, fields.text("kind"), [](ModelKind k) { return to_string(k); });
   if (kind == kKinds.end()) {
     throw Error(ErrorKind::kUnsupported,
@@ -129,6 +135,7 @@ ModelSpec read_spec(const json& object, std::string_view what) {
   spec.classes = fields.number<std::uint32_t>("classes");
   spec.dense = fields.flag("dense");
   spec.fit_bias = fields.flag("fit_bias");
+  if (clusters) spec.clusters = fields.number<std::uint32_t>("clusters");
   for (const auto weight : fields.reals("class_weights")) spec.class_weights.push_back(static_cast<float>(weight));
   return spec;
 }
@@ -245,10 +252,14 @@ Encoding read_encoding(const json& small, TensorReader& tensors, std::string_vie
 /// Does the model's kind fit what the encoding says of features and labels?
 bool fits(const ModelSpec& spec, const Encoding& encoding) {
   const auto classes = encoding.classes.size();
+  if (spec.kind == ModelKind::kKMeans) {
+    return spec.clusters > 0 && spec.features == encoding.features && spec.dense == encoding.dense &&
+           spec.class_weights.empty();
+  }
   const bool labels = spec.kind == ModelKind::kLeastSquares ? encoding.task == Task::kRegression
                       : spec.kind == ModelKind::kSoftmax    ? classes >= 2
                                                             : classes == 2;
-  return labels && spec.features == encoding.features && spec.dense == encoding.dense &&
+  return labels && spec.clusters == 0 && spec.features == encoding.features && spec.dense == encoding.dense &&
          (encoding.task == Task::kRegression || spec.classes == classes) &&
          (spec.class_weights.empty() || spec.class_weights.size() == classes);
 }

@@ -10,6 +10,7 @@
 
 #include "virga/base/error.h"
 #include "virga/base/units.h"
+#include "virga/collective/all_reduce.h"
 #include "virga/math/elementary.h"
 #include "virga/training/defaults.h"
 #include "virga/training/function_size.h"
@@ -20,11 +21,14 @@ namespace {
 /// Multiplications of a rank in a step, some microseconds' worth, below which another rank makes the step no faster.
 constexpr double kLeastWork = 4096;
 
-constexpr std::pair<std::string_view, ModelKind> kKinds[] = {{"logistic", ModelKind::kLogistic},
-                                                             {"svm", ModelKind::kSvm},
-                                                             {"svm-squared", ModelKind::kSvmSquared},
-                                                             {"softmax", ModelKind::kSoftmax},
-                                                             {"least-squares", ModelKind::kLeastSquares}};
+constexpr std::pair<std::string_view, ModelKind> kKinds[] = {
+    {"logistic", ModelKind::kLogistic},          {"svm", ModelKind::kSvm},
+    {"svm-squared", ModelKind::kSvmSquared},     {"softmax", ModelKind::kSoftmax},
+    {"least-squares", ModelKind::kLeastSquares}, {"kmeans", ModelKind::kKMeans}};
+
+/// Rows of a step of k-means, over all workers: enough that what a step costs beside its rows does not show.
+constexpr std::uint64_t kRowsOfExpectation = 16384;
+constexpr std::uint32_t kClusters = 8;
 
 ModelKind default_kind(Task task) {
   switch (task) {
@@ -44,7 +48,8 @@ ModelKind choose_kind(const std::string& wanted, const Encoding& encoding) {
   const auto* found = std::ranges::find(kKinds, wanted, [](const auto& entry) { return entry.first; });
   check(found != std::end(kKinds), "model kinds are those of the option's declaration");
   const auto kind = found->second;
-  const bool fits = encoding.task == Task::kBinary       ? true
+  const bool fits = kind == ModelKind::kKMeans           ? true
+                    : encoding.task == Task::kBinary     ? true
                     : encoding.task == Task::kMulticlass ? kind == ModelKind::kSoftmax
                                                          : kind == ModelKind::kLeastSquares;
   if (!fits) {
@@ -97,6 +102,42 @@ double mean_weight(const Split& train, const std::vector<float>& class_weight) {
   return sum / static_cast<double>(train.rows);
 }
 
+/// Options that k-means has no use for must be as they are by default, and those of clusters are for it alone.
+void check_fits_kmeans(const Job& job, ModelKind kind) {
+  const Job usual;
+  const auto refuse = [](std::string_view option, std::string_view why) {
+    throw Error(ErrorKind::kUsage, fmt::format("{} is given, but {}", option, why),
+                fmt::format("leave {} out", option));
+  };
+  if (kind != ModelKind::kKMeans) {
+    const auto why = fmt::format("a model of kind {} has no clusters", to_string(kind));
+    if (job.model.clusters) refuse("model.clusters", why);
+    if (job.model.seeding != usual.model.seeding) refuse("model.seeding", why);
+    if (job.stop.improvement != usual.stop.improvement) refuse("stop.improvement", why);
+    return;
+  }
+  const std::pair<std::string_view, bool> given[] = {
+      {"model.l1", job.model.l1 != usual.model.l1},
+      {"model.l2", job.model.l2 != usual.model.l2},
+      {"model.fit_bias", job.model.fit_bias != usual.model.fit_bias},
+      {"model.class_weight", job.model.class_weight_balanced || !job.model.class_weight.empty()},
+      {"optimizer.name", job.optimizer.name != usual.optimizer.name},
+      {"optimizer.learning_rate", job.optimizer.learning_rate.has_value()},
+      {"optimizer.schedule", job.optimizer.schedule != usual.optimizer.schedule},
+      {"optimizer.momentum", job.optimizer.momentum != usual.optimizer.momentum},
+      {"optimizer.beta1", job.optimizer.beta1 != usual.optimizer.beta1},
+      {"optimizer.beta2", job.optimizer.beta2 != usual.optimizer.beta2},
+      {"optimizer.epsilon", job.optimizer.epsilon.has_value()},
+      {"exchange.algorithm", job.exchange.algorithm != usual.exchange.algorithm},
+      {"exchange.every", job.exchange.every.has_value()},
+      {"exchange.passes", job.exchange.passes != usual.exchange.passes},
+      {"exchange.rho", job.exchange.rho.has_value()},
+      {"exchange.tolerance", job.exchange.tolerance != usual.exchange.tolerance}};
+  for (const auto& [option, is_given] : given) {
+    if (is_given) refuse(option, "k-means has no use for it: its centres are means of rows");
+  }
+}
+
 UpdateRuleOptions rule_of(const Job& job) {
   static constexpr std::pair<std::string_view, RuleKind> kRules[] = {{"sgd", RuleKind::kSgd},
                                                                      {"momentum", RuleKind::kMomentum},
@@ -115,11 +156,79 @@ UpdateRuleOptions rule_of(const Job& job) {
   return rule;
 }
 
+/// What protocols of workers that are rounds apart do not go with.
+void check_protocol(const Job& job, const AlgorithmPlan& plan) {
+  const auto& protocol = job.exchange.protocol;
+  if (job.functions.engine == "single") {
+    throw Error(
+        ErrorKind::kUnsupported,
+        fmt::format("protocol \"{}\" is one of workers that are apart, and engine \"single\" is one process", protocol),
+        "use --engine local, or --protocol bsp");
+  }
+  if (plan.kind != AlgorithmKind::kGradientAveraging) {
+    throw Error(ErrorKind::kUnsupported,
+                fmt::format("protocol \"{}\" is for gradients of each step, and algorithm \"{}\" agrees now and then",
+                            protocol, to_string(plan.kind)),
+                "use --protocol bsp, or --algorithm gradient-averaging");
+  }
+  if (job.exchange.channel == "direct" || job.exchange.channel.starts_with("direct:")) {
+    throw Error(
+        ErrorKind::kUnsupported,
+        fmt::format("protocol \"{}\" needs a store that keeps what workers say, and channel \"direct\" has none",
+                    protocol),
+        "use --channel ps, or --protocol bsp");
+  }
+  const auto& pattern = job.exchange.pattern;
+  if (plan.protocol == ProtocolKind::kSsp && pattern != "auto" && pattern != "default" &&
+      pattern != to_string(Pattern::kAllToAll)) {
+    throw Error(ErrorKind::kUnsupported,
+                fmt::format("pattern \"{}\" sums before anybody has a sum, and with protocol \"ssp\" workers go on "
+                            "before all have come",
+                            job.exchange.pattern),
+                "use --pattern all-to-all, or --protocol bsp");
+  }
+}
+
+AlgorithmPlan algorithm_of(const Job& job, ModelKind model) {
+  AlgorithmPlan plan;
+  if (model == ModelKind::kKMeans) {
+    plan.kind = AlgorithmKind::kExpectationMaximisation;
+    if (job.exchange.protocol != "bsp") check_protocol(job, plan);
+    plan.tolerance = job.stop.improvement;
+    plan.seed = job.seed;
+    return plan;
+  }
+  for (const auto kind : {AlgorithmKind::kModelAveraging, AlgorithmKind::kAdmm}) {
+    if (job.exchange.algorithm == to_string(kind)) plan.kind = kind;
+  }
+  for (const auto protocol : {ProtocolKind::kSsp, ProtocolKind::kAsp}) {
+    if (job.exchange.protocol == to_string(protocol)) plan.protocol = protocol;
+  }
+  if (plan.protocol != ProtocolKind::kBsp) check_protocol(job, plan);
+  if (plan.protocol == ProtocolKind::kSsp) plan.staleness = job.exchange.staleness;
+  if (plan.protocol == ProtocolKind::kAsp) plan.every = job.exchange.every.value_or(0);
+  if (plan.kind == AlgorithmKind::kGradientAveraging) return plan;
+  if (job.functions.engine == "single") {
+    throw Error(ErrorKind::kUnsupported,
+                fmt::format("algorithm \"{}\" is one of workers that are apart, and engine \"single\" is one process",
+                            job.exchange.algorithm),
+                "use --engine local, or --algorithm gradient-averaging");
+  }
+  if (plan.kind == AlgorithmKind::kModelAveraging) {
+    plan.every = job.exchange.every.value_or(0);
+  } else {
+    plan.passes = job.exchange.passes;
+    plan.rho = job.exchange.rho.value_or(default_admm_rho(job.model.l2));
+    plan.tolerance = job.exchange.tolerance;
+  }
+  return plan;
+}
+
 /// As many ranks as cores (for sparse rows half of them: the other half prepares mini-batches, whose keys are to be
 /// merged, and rows of parameters wander less between cores), as long as a rank's share of a step outweighs what it
 /// costs to meet the others.
 unsigned default_workers(const TrainingPlan& plan, const Split& train, unsigned cores) {
-  const auto outputs = plan.model.kind == ModelKind::kSoftmax ? plan.model.classes : 1;
+  const auto outputs = outputs_of(plan.model);
   const double work = static_cast<double>(plan.batch_size) * static_cast<double>(train.nonzeros) /
                       static_cast<double>(train.rows) * outputs;
   const unsigned most = plan.model.dense ? cores : (cores + 1) / 2;
@@ -129,6 +238,7 @@ unsigned default_workers(const TrainingPlan& plan, const Split& train, unsigned 
 /// Of the best constant score, by the loss that the model trains on; see docs/metrics.md.
 double constant_loss(const ModelSpec& model, const Split& train) {
   if (model.kind == ModelKind::kLeastSquares) return train.label_variance;
+  if (model.kind == ModelKind::kKMeans) return 0;
   std::vector<double> weight = train.class_weight_sums;
   for (std::size_t c = 0; c < model.class_weights.size(); ++c) weight[c] *= double{model.class_weights[c]};
   double total = 0;
@@ -157,12 +267,102 @@ double start_loss(const ModelSpec& model) {
     case ModelKind::kSvmSquared:
       return 1;
     case ModelKind::kLeastSquares:
+    case ModelKind::kKMeans:
       return 0;
   }
   return 0;
 }
 
+/// Of k-means: no labels, no update rule.
+void plan_clusters(const Job& job, const Split& train, TrainingPlan& plan) {
+  plan.model.clusters = job.model.clusters.value_or(kClusters);
+  if (plan.model.clusters > train.rows) {
+    throw Error(
+        ErrorKind::kUsage,
+        fmt::format("model.clusters is {}, but there are only {} training rows", plan.model.clusters, train.rows),
+        "ask for fewer --clusters");
+  }
+  plan.model.classes = 0;
+  plan.model.fit_bias = false;
+  plan.rule = {.kind = RuleKind::kSgd, .learning_rate = 0};
+  plan.learning_rate = 0;
+  plan.schedule = ScheduleKind::kConstant;
+  plan.batch_size = std::min(job.optimizer.batch_size.value_or(kRowsOfExpectation), train.rows);
+}
+
 }  // namespace
+
+std::string_view to_string(AlgorithmKind kind) noexcept {
+  switch (kind) {
+    case AlgorithmKind::kGradientAveraging:
+      return "gradient-averaging";
+    case AlgorithmKind::kModelAveraging:
+      return "model-averaging";
+    case AlgorithmKind::kAdmm:
+      return "admm";
+    case AlgorithmKind::kExpectationMaximisation:
+      return "expectation-maximisation";
+  }
+  return "";
+}
+
+std::string_view to_string(ProtocolKind kind) noexcept {
+  switch (kind) {
+    case ProtocolKind::kBsp:
+      return "bsp";
+    case ProtocolKind::kSsp:
+      return "ssp";
+    case ProtocolKind::kAsp:
+      return "asp";
+  }
+  return "";
+}
+
+bool has_own_states(const TrainingPlan& plan) noexcept {
+  if (plan.algorithm.kind == AlgorithmKind::kAdmm) return true;
+  return plan.algorithm.protocol == ProtocolKind::kAsp && plan.rule.kind != RuleKind::kSgd && plan.workers > 1;
+}
+
+Schedule make_schedule(const TrainingPlan& plan, const Manifest& manifest, std::uint64_t seed) {
+  const auto kind = plan.algorithm.kind;
+  if (kind != AlgorithmKind::kAdmm && kind != AlgorithmKind::kExpectationMaximisation) {
+    return {manifest.train, manifest.rows_per_group, seed, plan.batch_size};
+  }
+  return {manifest.train, manifest.rows_per_group, seed, plan.batch_size, plan.algorithm.passes};
+}
+
+std::uint64_t exchanges_after(const TrainingPlan& plan, std::uint64_t rounds, std::uint64_t rounds_per_epoch) noexcept {
+  const auto& algorithm = plan.algorithm;
+  if (algorithm.kind == AlgorithmKind::kGradientAveraging) return rounds;
+  const auto epochs = rounds / rounds_per_epoch;
+  if (algorithm.every == 0) return epochs;
+  const auto of_epoch = (rounds_per_epoch + algorithm.every - 1) / algorithm.every;
+  return epochs * of_epoch + rounds % rounds_per_epoch / algorithm.every;
+}
+
+std::string algorithm_text(const AlgorithmPlan& plan) {
+  switch (plan.kind) {
+    case AlgorithmKind::kGradientAveraging:
+      if (plan.protocol == ProtocolKind::kSsp) {
+        return fmt::format("gradient averaging, at most {} round{} stale", plan.staleness,
+                           plan.staleness == 1 ? "" : "s");
+      }
+      if (plan.protocol == ProtocolKind::kAsp) {
+        return plan.every == 0
+                   ? "asynchronous steps on one global model; workers meet once an epoch"
+                   : fmt::format("asynchronous steps on one global model; workers meet every {} rounds", plan.every);
+      }
+      return "gradient averaging in each round";
+    case AlgorithmKind::kModelAveraging:
+      return plan.every == 0 ? "model averaging once an epoch"
+                             : fmt::format("model averaging every {} rounds", plan.every);
+    case AlgorithmKind::kAdmm:
+      return fmt::format("ADMM, rho {:.2g}, {} pass{} an epoch", plan.rho, plan.passes, plan.passes == 1 ? "" : "es");
+    case AlgorithmKind::kExpectationMaximisation:
+      return "expectation maximisation, a step an epoch";
+  }
+  return "";
+}
 
 Tables initial_parameters(const ModelSpec& model, double label_mean) {
   Tables tables(layout_of(model));
@@ -177,6 +377,7 @@ TrainingPlan plan_training(const Job& job, const Manifest& manifest, unsigned co
     throw Error(ErrorKind::kBadData, "the set has no training rows", "import it with a smaller --validation-fraction");
   TrainingPlan plan;
   plan.model.kind = choose_kind(job.model.kind, manifest.encoding);
+  check_fits_kmeans(job, plan.model.kind);
   plan.model.features = manifest.encoding.features;
   plan.model.classes = static_cast<std::uint32_t>(manifest.encoding.classes.size());
   plan.model.dense = manifest.encoding.dense;
@@ -188,14 +389,17 @@ TrainingPlan plan_training(const Job& job, const Manifest& manifest, unsigned co
     plan.label_scale = train.label_variance > 0 ? std::sqrt(train.label_variance) : 1;
   }
 
+  plan.algorithm = algorithm_of(job, plan.model.kind);
   plan.rule = rule_of(job);
   plan.epochs = job.stop.epochs;
   plan.batch_size = std::min(job.optimizer.batch_size.value_or(default_batch_size(train.rows)), train.rows);
   plan.threads = cores;
+  if (plan.model.kind == ModelKind::kKMeans) plan_clusters(job, train, plan);
   const auto said = function_size(job.functions, cores).workers;
   plan.workers = said != 0 ? said : default_workers(plan, train, cores);
   plan.constant_loss = constant_loss(plan.model, train);
   plan.start_loss = start_loss(plan.model);
+  if (plan.model.kind == ModelKind::kKMeans) return plan;
   plan.learning_rate = job.optimizer.learning_rate;
   plan.schedule = schedule_kind(job.optimizer.schedule);
   const bool falls = plan.schedule != ScheduleKind::kConstant && plan.schedule != ScheduleKind::kInverseSqrt;

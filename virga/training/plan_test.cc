@@ -116,11 +116,119 @@ TEST(Plan, UsesAllCoresOnlyWhereAStepIsWorthIt) {
   EXPECT_EQ(plan_training(job, set, 4).workers, 7U);
 }
 
+TEST(Plan, TakesTheAlgorithmOfWorkersThatAreApart) {
+  Job job;
+  job.functions.workers = 4;
+  EXPECT_EQ(plan_training(job, binary_set(), 2).algorithm, AlgorithmPlan());
+  job.exchange.algorithm = "model-averaging";
+  job.exchange.every = 30;
+  EXPECT_EQ(plan_training(job, binary_set(), 2).algorithm,
+            (AlgorithmPlan{.kind = AlgorithmKind::kModelAveraging, .every = 30}));
+  job.exchange.algorithm = "admm";
+  job.model.l2 = 1e-4;
+  EXPECT_EQ(plan_training(job, binary_set(), 2).algorithm,
+            (AlgorithmPlan{.kind = AlgorithmKind::kAdmm, .passes = 4, .rho = 1e-3}));
+  job.exchange.rho = 0.5;
+  EXPECT_EQ(plan_training(job, binary_set(), 2).algorithm.rho, 0.5);
+  job.functions.engine = "single";
+  EXPECT_THAT(refusal([&] { static_cast<void>(plan_training(job, binary_set(), 1)); }),
+              HasSubstr("algorithm \"admm\" is one of workers that are apart"));
+}
+
+TEST(Plan, TakesTheProtocolAndRefusesWhatItDoesNotGoWith) {
+  Job job;
+  job.exchange.protocol = "ssp";
+  job.exchange.staleness = 3;
+  job.exchange.every = 7;
+  EXPECT_EQ(plan_training(job, binary_set(), 2).algorithm,
+            (AlgorithmPlan{.protocol = ProtocolKind::kSsp, .staleness = 3}));
+  EXPECT_EQ(algorithm_text(plan_training(job, binary_set(), 2).algorithm),
+            "gradient averaging, at most 3 rounds stale");
+  job.exchange.protocol = "asp";
+  auto plan = plan_training(job, binary_set(), 2);
+  EXPECT_EQ(plan.algorithm, (AlgorithmPlan{.every = 7, .protocol = ProtocolKind::kAsp}));
+  plan.workers = 2;
+  EXPECT_TRUE(has_own_states(plan));
+  plan.rule.kind = RuleKind::kSgd;
+  EXPECT_FALSE(has_own_states(plan)) << "it has none";
+
+  const auto refused = [&](const auto& change) {
+    auto changed = job;
+    change(changed);
+    return refusal([&] { static_cast<void>(plan_training(changed, binary_set(), 1)); });
+  };
+  EXPECT_THAT(refused([](Job& j) { j.functions.engine = "single"; }), HasSubstr("engine \"single\" is one process"));
+  EXPECT_THAT(refused([](Job& j) { j.exchange.algorithm = "admm"; }),
+              HasSubstr("algorithm \"admm\" agrees now and then"));
+  EXPECT_THAT(refused([](Job& j) {
+                j.exchange.protocol = "ssp";
+                j.exchange.pattern = "tree";
+              }),
+              HasSubstr("pattern \"tree\" sums before"));
+}
+
+TEST(Plan, CountsExchanges) {
+  TrainingPlan plan;
+  EXPECT_EQ(exchanges_after(plan, 57, 10), 57U);
+  plan.algorithm.kind = AlgorithmKind::kModelAveraging;
+  EXPECT_EQ(exchanges_after(plan, 57, 10), 5U);
+  plan.algorithm.every = 3;
+  EXPECT_EQ(exchanges_after(plan, 57, 10), 5U * 4 + 2);
+  plan.algorithm = {.kind = AlgorithmKind::kAdmm};
+  EXPECT_EQ(exchanges_after(plan, 57, 10), 5U);
+}
+
 TEST(Plan, CutsTheBatchToTheSet) {
   Job job;
   job.functions.engine = "single";
   job.optimizer.batch_size = 1'000'000;
   EXPECT_EQ(plan_training(job, binary_set(), 1).batch_size, 1000U);
+}
+
+TEST(Plan, TakesAnyLabelsForKMeansAndRefusesWhatItHasNoUseFor) {
+  auto set = binary_set();
+  set.encoding.task = Task::kRegression;
+  set.encoding.classes = {};
+  set.train.class_weight_sums = {};
+  const auto kmeans = [] {
+    Job job;
+    job.model.kind = "kmeans";
+    return job;
+  };
+  auto job = kmeans();
+  job.seed = 7;
+  const auto plan = plan_training(job, set, 2);
+  EXPECT_EQ(plan.model.clusters, 8U);
+  EXPECT_EQ(plan.algorithm.kind, AlgorithmKind::kExpectationMaximisation);
+  EXPECT_EQ(plan.algorithm.seed, 7U);
+  EXPECT_EQ(plan.algorithm.tolerance, 1e-4);
+  EXPECT_TRUE(plan.learning_rate.has_value()) << "none is searched";
+  EXPECT_EQ(exchanges_after(plan, 12, 4), 3U);
+
+  const auto refused = [&](const auto& change) {
+    auto other = kmeans();
+    change(other);
+    return refusal([&] { static_cast<void>(plan_training(other, binary_set(), 1)); });
+  };
+  EXPECT_EQ(refused([](Job&) {}), "");
+  EXPECT_THAT(refused([](Job& j) { j.model.l1 = 1; }), HasSubstr("model.l1 is given, but k-means"));
+  EXPECT_THAT(refused([](Job& j) { j.model.fit_bias = false; }), HasSubstr("leave model.fit_bias out"));
+  EXPECT_THAT(refused([](Job& j) { j.model.class_weight_balanced = true; }), HasSubstr("model.class_weight is given"));
+  EXPECT_THAT(refused([](Job& j) { j.optimizer.name = "adam"; }), HasSubstr("optimizer.name is given"));
+  EXPECT_THAT(refused([](Job& j) { j.optimizer.learning_rate = 1; }), HasSubstr("optimizer.learning_rate is given"));
+  EXPECT_THAT(refused([](Job& j) { j.exchange.algorithm = "admm"; }), HasSubstr("exchange.algorithm is given"));
+  EXPECT_THAT(refused([](Job& j) { j.exchange.rho = 1; }), HasSubstr("exchange.rho is given"));
+  EXPECT_THAT(refused([](Job& j) { j.model.clusters = 1001; }), HasSubstr("only 1000 training rows"));
+  EXPECT_THAT(refused([](Job& j) {
+                j.model.kind = "svm";
+                j.model.seeding = "random";
+              }),
+              HasSubstr("model.seeding is given, but a model of kind svm has no clusters"));
+  EXPECT_THAT(refused([](Job& j) {
+                j.model.kind = "auto";
+                j.stop.improvement = 0.1;
+              }),
+              HasSubstr("stop.improvement is given, but a model of kind logistic"));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <optional>
 #include <vector>
 
@@ -49,12 +50,17 @@ void softmax(std::span<const float> scores, std::vector<double>& out) {
 
 class RowWriter {
  public:
-  RowWriter(const ModelFile& model, PredictionKind kind) : regression_(model.encoding.classes.empty()), kind_(kind) {
+  RowWriter(const ModelFile& model, PredictionKind kind)
+      : clusters_(model.spec.kind == ModelKind::kKMeans),
+        regression_(!clusters_ && model.encoding.classes.empty()),
+        kind_(kind) {
     for (const auto& name : model.encoding.classes) labels_.push_back(csv_field(name));
   }
 
   void append(std::string& text, std::span<const float> scores, std::vector<double>& scratch) const {
-    if (kind_ == PredictionKind::kLabel && !regression_) {
+    if (clusters_) {
+      append_distances(text, scores, scratch);
+    } else if (kind_ == PredictionKind::kLabel && !regression_) {
       text += labels_[predicted_class(scores)];
     } else if (kind_ == PredictionKind::kProbability && scores.size() == 1) {
       append_number(text, static_cast<float>(math::sigmoid(static_cast<double>(scores.front()))));
@@ -68,6 +74,18 @@ class RowWriter {
   }
 
  private:
+  /// Of squared distances to all clusters: the nearest and how far it is, or how far all are.
+  void append_distances(std::string& text, std::span<const float> squares, std::vector<double>& scratch) const {
+    scratch.clear();
+    if (kind_ == PredictionKind::kLabel) {
+      const auto nearest = nearest_cluster(squares);
+      text += fmt::format("{},", nearest);
+      squares = squares.subspan(nearest, 1);
+    }
+    for (const auto square : squares) scratch.push_back(std::sqrt(double{square}));
+    append_columns(text, scratch);
+  }
+
   template <typename Values>
   static void append_columns(std::string& text, const Values& values) {
     for (std::size_t i = 0; i < values.size(); ++i) {
@@ -76,6 +94,7 @@ class RowWriter {
     }
   }
 
+  const bool clusters_;
   const bool regression_;
   const PredictionKind kind_;
   std::vector<std::string> labels_;  // as fields
@@ -103,7 +122,14 @@ PredictionKind parse_prediction_kind(std::string_view word) {
 }
 
 std::string prediction_header(const ModelFile& model, PredictionKind kind) {
-  if (kind == PredictionKind::kLabel || outputs(model.spec) == 1) return {};
+  if (model.spec.kind == ModelKind::kKMeans) {
+    if (kind == PredictionKind::kLabel) return "cluster,distance\n";
+    std::string line;
+    for (std::uint32_t c = 0; c < model.spec.clusters; ++c) line += fmt::format("{},", c);
+    line.back() = '\n';
+    return line;
+  }
+  if (kind == PredictionKind::kLabel || outputs_of(model.spec) == 1) return {};
   std::string line;
   for (const auto& name : model.encoding.classes) line += csv_field(name) + ',';
   line.back() = '\n';
@@ -129,7 +155,7 @@ std::uint64_t predict(const ModelFile& model, const GroupStream& next, Predictio
         check_scores(scores);
         Lines lines{.rows = group->rows};
         std::vector<double> scratch;
-        const std::size_t width = outputs(model.spec);
+        const std::size_t width = outputs_of(model.spec);
         for (std::size_t row = 0; row < group->rows; ++row) {
           writer.append(lines.text, scores.subspan(row * width, width), scratch);
         }

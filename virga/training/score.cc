@@ -16,21 +16,24 @@ LossKind loss_kind(ModelKind kind) noexcept {
       return LossKind::kSoftmax;
     case ModelKind::kLeastSquares:
       return LossKind::kSquaredError;
+    case ModelKind::kKMeans:
+      return LossKind::kSquaredDistance;
   }
   return LossKind::kLogistic;
 }
 
-std::uint32_t outputs(const ModelSpec& spec) noexcept { return spec.kind == ModelKind::kSoftmax ? spec.classes : 1; }
-
 Scorer::Scorer(const ModelFile& model, unsigned threads) : model_(model), threads_(threads) {
-  for (auto& thread : threads_) thread.model = make_model(model.spec, kernels(best_simd_level()));
+  for (auto& thread : threads_) {
+    thread.model = make_model(model.spec, kernels(best_simd_level()));
+    thread.model->prepare(model.parameters);
+  }
 }
 
 Scorer::~Scorer() = default;
 
 std::span<const float> Scorer::scores(unsigned thread, const RowGroup& group) {
   auto& mine = threads_[thread];
-  mine.scores.resize(std::size_t{group.rows} * outputs(model_.spec));
+  mine.scores.resize(std::size_t{group.rows} * outputs_of(model_.spec));
   mine.model->scores(group, model_.parameters, mine.scores);
   return mine.scores;
 }

@@ -13,9 +13,6 @@ namespace virga {
 
 /// How a model of that kind is judged.
 [[nodiscard]] LossKind loss_kind(ModelKind kind) noexcept;
-/// Scores of a row: one for each class of a softmax model, else one.
-[[nodiscard]] std::uint32_t outputs(const ModelSpec& spec) noexcept;
-
 /// The scores of a model, on several threads at once.
 class Scorer {
  public:

@@ -7,6 +7,13 @@ import sys
 
 import numpy as np
 from sklearn import metrics
+from sklearn.calibration import calibration_curve
+
+
+def calibration(y, p):
+    """Without weights: scikit-learn's has none."""
+    observed, predicted = calibration_curve(y, p, n_bins=10, strategy="uniform")
+    return {"observed": observed.tolist(), "predicted": predicted.tolist()}
 
 
 def binary(y, z, w):
@@ -18,6 +25,7 @@ def binary(y, z, w):
         "hinge_loss": metrics.hinge_loss(signed, z, sample_weight=w),
         "auc": metrics.roc_auc_score(y, z, sample_weight=w),
         "average_precision": metrics.average_precision_score(y, z, sample_weight=w),
+        "calibration": calibration(y, p),
         **classification(y, (z > 0).astype(int), w),
     }
 

@@ -13,11 +13,13 @@ namespace {
 /// Models are for one thread each: hands them out and takes them back.
 class ModelPool {
  public:
-  ModelPool(const ModelSpec& spec, const Kernels& kernels) : spec_(spec), kernels_(kernels) {}
+  /// `parameters` are borrowed.
+  ModelPool(const ModelSpec& spec, const Tables& parameters, const Kernels& kernels)
+      : spec_(spec), parameters_(parameters), kernels_(kernels) {}
 
-  [[nodiscard]] LossSums losses(const RowGroup& group, const Tables& parameters) {
+  [[nodiscard]] LossSums losses(const RowGroup& group) {
     auto model = take();
-    const auto sums = model->losses(group, parameters);
+    const auto sums = model->losses(group, parameters_);
     const std::lock_guard lock(mutex_);
     idle_.push_back(std::move(model));
     return sums;
@@ -26,13 +28,18 @@ class ModelPool {
  private:
   std::unique_ptr<Model> take() {
     const std::lock_guard lock(mutex_);
-    if (idle_.empty()) return make_model(spec_, kernels_);
+    if (idle_.empty()) {
+      auto model = make_model(spec_, kernels_);
+      model->prepare(parameters_);
+      return model;
+    }
     auto model = std::move(idle_.back());
     idle_.pop_back();
     return model;
   }
 
   const ModelSpec& spec_;
+  const Tables& parameters_;
   const Kernels& kernels_;
   std::mutex mutex_;  // guards idle_
   std::vector<std::unique_ptr<Model>> idle_;
@@ -45,9 +52,9 @@ double split_loss(GroupCache& cache, SplitName split, const ModelSpec& model, co
   std::size_t groups = 0;
   for (const auto& block : split_of(cache.manifest(), split).blocks) groups += block.group_bytes.size();
   std::vector<LossSums> parts(groups);
-  ModelPool pool(model, kernels);
+  ModelPool pool(model, parameters, kernels);
   for_each_group(cache, split, threads,
-                 [&](std::size_t index, const RowGroupPtr& group) { parts[index] = pool.losses(*group, parameters); });
+                 [&](std::size_t index, const RowGroupPtr& group) { parts[index] = pool.losses(*group); });
   double loss = 0;
   double weight = 0;
   for (const auto& part : parts) {

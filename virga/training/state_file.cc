@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::uint32_t kCheckpointMagic = 0x504b4356;  // "VCKP"
 constexpr std::uint32_t kSnapshotMagic = 0x504e5356;    // "VSNP"
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kCheckpointVersion = 3;
+constexpr std::uint32_t kSnapshotVersion = 2;
 constexpr std::uint32_t kMostTables = 64;
 constexpr std::uint32_t kMostName = 200;
 
@@ -55,6 +56,8 @@ void put(const EpochSums& sums, ByteWriter& out) {
   out.put(sums.loss);
   out.put(sums.weight);
   out.put(sums.examples);
+  out.put(sums.updates);
+  out.put(sums.lost_updates);
 }
 
 EpochSums get_sums(ByteReader& in) {
@@ -62,6 +65,8 @@ EpochSums get_sums(ByteReader& in) {
   sums.loss = in.get<double>();
   sums.weight = in.get<double>();
   sums.examples = in.get<std::uint64_t>();
+  sums.updates = in.get<std::uint64_t>();
+  sums.lost_updates = in.get<std::uint64_t>();
   return sums;
 }
 
@@ -74,23 +79,23 @@ std::size_t bytes_of(const Tables& tables) {
 
 /// `body`: about how many bytes `fill` writes, so that they are not copied while they grow.
 template <typename Fill>
-Bytes sealed(std::uint32_t magic, std::size_t body, const Fill& fill) {
+Bytes sealed(std::uint32_t magic, std::uint32_t version, std::size_t body, const Fill& fill) {
   constexpr std::size_t kFrame = 128;
   Bytes bytes;
   bytes.reserve(kFrame + body);
   ByteWriter out(bytes);
   out.put(magic);
-  out.put(kVersion);
+  out.put(version);
   fill(out);
   out.put(crc32c(bytes));
   return bytes;
 }
 
 template <typename Read>
-auto opened(ByteView bytes, std::uint32_t magic, std::string_view what, const Read& read) {
+auto opened(ByteView bytes, std::uint32_t magic, std::uint32_t version, std::string_view what, const Read& read) {
   constexpr std::size_t kLeast = 3 * sizeof(std::uint32_t);
   ByteReader in(bytes, what);
-  if (bytes.size() < kLeast || in.get<std::uint32_t>() != magic || in.get<std::uint32_t>() != kVersion) {
+  if (bytes.size() < kLeast || in.get<std::uint32_t>() != magic || in.get<std::uint32_t>() != version) {
     throw Error(ErrorKind::kCorrupt, std::string(what) + ": not one, or of another version");
   }
   const auto body = bytes.first(bytes.size() - sizeof(std::uint32_t));
@@ -106,9 +111,9 @@ auto opened(ByteView bytes, std::uint32_t magic, std::string_view what, const Re
 }  // namespace
 
 Bytes encode_checkpoint(const WorkerCheckpoint& checkpoint) {
-  auto body = bytes_of(checkpoint.rule.parameters) + bytes_of(checkpoint.rule.states);
+  auto body = bytes_of(checkpoint.rule.parameters) + bytes_of(checkpoint.rule.states) + bytes_of(checkpoint.own);
   for (const auto& steps : checkpoint.rule.steps) body += (1 + steps.size()) * sizeof(std::uint32_t);
-  return sealed(kCheckpointMagic, body, [&](ByteWriter& out) {
+  return sealed(kCheckpointMagic, kCheckpointVersion, body, [&](ByteWriter& out) {
     out.put(checkpoint.position.round);
     out.put(checkpoint.position.step);
     out.put(checkpoint.learning_rate);
@@ -119,11 +124,12 @@ Bytes encode_checkpoint(const WorkerCheckpoint& checkpoint) {
       out.put(static_cast<std::uint32_t>(steps.size()));
       out.put_span(std::span<const std::uint32_t>(steps));
     }
+    put(checkpoint.own, out);
   });
 }
 
 WorkerCheckpoint decode_checkpoint(ByteView bytes) {
-  return opened(bytes, kCheckpointMagic, "a checkpoint", [](ByteReader& in) {
+  return opened(bytes, kCheckpointMagic, kCheckpointVersion, "a checkpoint", [](ByteReader& in) {
     WorkerCheckpoint checkpoint;
     checkpoint.position.round = in.get<std::uint64_t>();
     checkpoint.position.step = in.get<std::uint64_t>();
@@ -139,12 +145,13 @@ WorkerCheckpoint decode_checkpoint(ByteView bytes) {
       auto& steps = checkpoint.rule.steps.emplace_back(count);
       in.get_span(std::span<std::uint32_t>(steps));
     }
+    checkpoint.own = get_tables(in);
     return checkpoint;
   });
 }
 
 Bytes encode_snapshot(const Snapshot& snapshot) {
-  return sealed(kSnapshotMagic, bytes_of(snapshot.parameters), [&](ByteWriter& out) {
+  return sealed(kSnapshotMagic, kSnapshotVersion, bytes_of(snapshot.parameters), [&](ByteWriter& out) {
     out.put(snapshot.round);
     out.put(snapshot.epoch);
     out.put(static_cast<std::uint32_t>(snapshot.last ? 1 : 0));
@@ -155,7 +162,7 @@ Bytes encode_snapshot(const Snapshot& snapshot) {
 }
 
 Snapshot decode_snapshot(ByteView bytes) {
-  return opened(bytes, kSnapshotMagic, "a snapshot", [](ByteReader& in) {
+  return opened(bytes, kSnapshotMagic, kSnapshotVersion, "a snapshot", [](ByteReader& in) {
     Snapshot snapshot;
     snapshot.round = in.get<std::uint64_t>();
     snapshot.epoch = in.get<std::uint32_t>();

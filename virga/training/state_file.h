@@ -12,7 +12,9 @@ namespace virga {
 struct EpochSums {
   double loss = 0;
   double weight = 0;
-  std::uint64_t examples = 0;  ///< since the start of the run
+  std::uint64_t examples = 0;      ///< since the start of the run
+  std::uint64_t updates = 0;       ///< ASP: written to the global model
+  std::uint64_t lost_updates = 0;  ///< ASP: of these
   bool operator==(const EpochSums&) const = default;
 };
 
@@ -22,6 +24,7 @@ struct WorkerCheckpoint {
   double learning_rate = 0;  ///< the rule's, at that round
   EpochSums sums;
   RuleState rule;
+  Tables own;  ///< ReplicaState::own
   bool operator==(const WorkerCheckpoint&) const = default;
 };
 

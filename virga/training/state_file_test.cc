@@ -36,7 +36,11 @@ WorkerCheckpoint some_checkpoint() {
   WorkerCheckpoint checkpoint;
   checkpoint.position = {.round = 1'000'000'000'007, .step = 999'999'999'999};
   checkpoint.learning_rate = 0.1;
-  checkpoint.sums = {.loss = std::bit_cast<double>(std::uint64_t{0x7ff8000000001234}), .weight = -0.0, .examples = 77};
+  checkpoint.sums = {.loss = std::bit_cast<double>(std::uint64_t{0x7ff8000000001234}),
+                     .weight = -0.0,
+                     .examples = 77,
+                     .updates = ~std::uint64_t{0},
+                     .lost_updates = 5};
   checkpoint.rule.parameters = odd_tables("");
   checkpoint.rule.states = odd_tables(".accumulator");
   checkpoint.rule.steps = {{1, 2, 3, ~0U}, {}, {}};
@@ -48,7 +52,7 @@ Snapshot some_snapshot() {
   snapshot.epoch = 2;
   snapshot.last = true;
   snapshot.learning_rate = 0.5;
-  snapshot.sums = {.loss = 0.25, .weight = 2, .examples = 3};
+  snapshot.sums = {.loss = 0.25, .weight = 2, .examples = 3, .updates = 4, .lost_updates = 1};
   snapshot.parameters = Tables({{.name = "bias", .rows = 1, .width = 1, .regularised = false, .sparse = false}});
   snapshot.parameters.values[0][0] = -1;
   return snapshot;
@@ -66,6 +70,8 @@ void expect_same(const EpochSums& actual, const EpochSums& expected) {
   EXPECT_EQ(std::bit_cast<std::uint64_t>(actual.loss), std::bit_cast<std::uint64_t>(expected.loss));
   EXPECT_EQ(std::bit_cast<std::uint64_t>(actual.weight), std::bit_cast<std::uint64_t>(expected.weight));
   EXPECT_EQ(actual.examples, expected.examples);
+  EXPECT_EQ(actual.updates, expected.updates);
+  EXPECT_EQ(actual.lost_updates, expected.lost_updates);
 }
 
 TEST(StateFile, GivesACheckpointBackBitForBit) {
@@ -90,7 +96,7 @@ TEST(StateFile, GivesASnapshotBackBitForBit) {
 TEST(StateFile, HoldsTheBytesOfASnapshot) {
   EXPECT_EQ(hex(encode_snapshot(some_snapshot())),
             "56534e50"          // VSNP
-            "01000000"          // version
+            "02000000"          // version
             "3000000000000000"  // round 48
             "02000000"          // epoch 2
             "01000000"          // the last
@@ -98,32 +104,38 @@ TEST(StateFile, HoldsTheBytesOfASnapshot) {
             "000000000000d03f"  // loss 0.25
             "0000000000000040"  // weight 2
             "0300000000000000"  // 3 examples
+            "0400000000000000"  // 4 updates
+            "0100000000000000"  // 1 of them lost
             "01000000"          // 1 table
             "0400000062696173"  // "bias"
             "01000000"          // 1 row
             "01000000"          // of width 1
             "00"                // neither regularised nor sparse
             "000080bf"          // -1
-            "76961b2e");
+            "96445d6c");
 }
 
 TEST(StateFile, HoldsTheBytesOfACheckpoint) {
   WorkerCheckpoint checkpoint;
   checkpoint.position = {.round = 48, .step = 47};
   checkpoint.learning_rate = 0.5;
-  checkpoint.sums = {.loss = 0.25, .weight = 2, .examples = 3};
+  checkpoint.sums = {.loss = 0.25, .weight = 2, .examples = 3, .updates = 4, .lost_updates = 1};
   checkpoint.rule.parameters = Tables({{.name = "w", .rows = 2, .width = 1, .regularised = true, .sparse = true}});
   checkpoint.rule.parameters.values[0] = {1, 2};
   checkpoint.rule.steps = {{47, 12}};
+  checkpoint.own = Tables({{.name = "u", .rows = 1, .width = 1, .regularised = false, .sparse = false}});
+  checkpoint.own.values[0] = {2};
   EXPECT_EQ(hex(encode_checkpoint(checkpoint)),
             "56434b50"                  // VCKP
-            "01000000"                  // version
+            "03000000"                  // version
             "3000000000000000"          // round 48
             "2f00000000000000"          // step 47
             "000000000000e03f"          // learning rate 0.5
             "000000000000d03f"          // loss 0.25
             "0000000000000040"          // weight 2
             "0300000000000000"          // 3 examples
+            "0400000000000000"          // 4 updates
+            "0100000000000000"          // 1 of them lost
             "01000000"                  // parameters: 1 table
             "0100000077"                // "w"
             "02000000"                  // 2 rows
@@ -132,7 +144,13 @@ TEST(StateFile, HoldsTheBytesOfACheckpoint) {
             "0000803f00000040"          // 1, 2
             "00000000"                  // states: no table
             "020000002f0000000c000000"  // 2 rows, at steps 47 and 12
-            "9cd8372f");
+            "01000000"                  // own: 1 table
+            "0100000075"                // "u"
+            "01000000"                  // 1 row
+            "01000000"                  // of width 1
+            "00"                        // neither regularised nor sparse
+            "00000040"                  // 2
+            "4e845619");
 }
 
 template <typename Decode>
@@ -176,13 +194,13 @@ Bytes with(Bytes bytes, std::size_t offset, T value) {
 TEST(StateFile, RefusesWhatCannotBeThoughTheChecksumIsRight) {
   const auto snapshot = encode_snapshot(some_snapshot());
   ASSERT_NO_THROW((void)decode_snapshot(with(snapshot, 8, std::uint64_t{5})));
-  expect_refused(decode_snapshot, with(snapshot, 4, 2U), "another version");
-  expect_refused(decode_snapshot, with(snapshot, 56, 0U), "bytes after its end");
-  expect_refused(decode_snapshot, with(snapshot, 56, 2U), "a table that is not there");
-  expect_refused(decode_snapshot, with(snapshot, 56, 65U), "too many tables");
-  expect_refused(decode_snapshot, with(snapshot, 60, 201U), "a name that is too long");
-  expect_refused(decode_snapshot, with(snapshot, 68, ~0U), "more rows than bytes");
-  expect_refused(decode_snapshot, with(snapshot, 76, std::uint8_t{4}), "an unknown flag");
+  expect_refused(decode_snapshot, with(snapshot, 4, 1U), "another version");
+  expect_refused(decode_snapshot, with(snapshot, 72, 0U), "bytes after its end");
+  expect_refused(decode_snapshot, with(snapshot, 72, 2U), "a table that is not there");
+  expect_refused(decode_snapshot, with(snapshot, 72, 65U), "too many tables");
+  expect_refused(decode_snapshot, with(snapshot, 76, 201U), "a name that is too long");
+  expect_refused(decode_snapshot, with(snapshot, 84, ~0U), "more rows than bytes");
+  expect_refused(decode_snapshot, with(snapshot, 92, std::uint8_t{4}), "an unknown flag");
   expect_refused(decode_checkpoint, snapshot, "a snapshot");
   expect_refused(decode_snapshot, encode_checkpoint(some_checkpoint()), "a checkpoint");
 }

@@ -11,7 +11,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kVersion = 2;
+constexpr int kVersion = 4;
 
 // Enumerators by number: both ends are one build (the version says so).
 template <typename T>
@@ -27,15 +27,17 @@ T enumerator(const json& value, T last) {
 
 json model_json(const ModelSpec& spec) {
   return {{"kind", number(spec.kind)}, {"features", spec.features}, {"classes", spec.classes},
-          {"dense", spec.dense},       {"fit_bias", spec.fit_bias}, {"class_weights", spec.class_weights}};
+          {"dense", spec.dense},       {"fit_bias", spec.fit_bias}, {"class_weights", spec.class_weights},
+          {"clusters", spec.clusters}};
 }
 ModelSpec model_of(const json& j) {
-  return {.kind = enumerator(j.at("kind"), ModelKind::kLeastSquares),
+  return {.kind = enumerator(j.at("kind"), ModelKind::kKMeans),
           .features = j.at("features"),
           .classes = j.at("classes"),
           .dense = j.at("dense"),
           .fit_bias = j.at("fit_bias"),
-          .class_weights = j.at("class_weights").get<std::vector<float>>()};
+          .class_weights = j.at("class_weights").get<std::vector<float>>(),
+          .clusters = j.at("clusters")};
 }
 
 json rule_json(const UpdateRuleOptions& o) {
@@ -61,8 +63,30 @@ UpdateRuleOptions rule_of(const json& j) {
           .initial_accumulator = j.at("initial_accumulator")};
 }
 
+json algorithm_json(const AlgorithmPlan& a) {
+  return {{"kind", number(a.kind)},
+          {"every", a.every},
+          {"passes", a.passes},
+          {"rho", a.rho},
+          {"tolerance", a.tolerance},
+          {"seed", a.seed},
+          {"protocol", number(a.protocol)},
+          {"staleness", a.staleness}};
+}
+AlgorithmPlan algorithm_of(const json& j) {
+  return {.kind = enumerator(j.at("kind"), AlgorithmKind::kExpectationMaximisation),
+          .every = j.at("every"),
+          .passes = j.at("passes"),
+          .rho = j.at("rho"),
+          .tolerance = j.at("tolerance"),
+          .seed = j.at("seed"),
+          .protocol = enumerator(j.at("protocol"), ProtocolKind::kAsp),
+          .staleness = j.at("staleness")};
+}
+
 json plan_json(const TrainingPlan& p) {
   return {{"model", model_json(p.model)},
+          {"algorithm", algorithm_json(p.algorithm)},
           {"rule", rule_json(p.rule)},
           {"schedule", number(p.schedule)},
           {"forget", p.forget},
@@ -79,6 +103,7 @@ json plan_json(const TrainingPlan& p) {
 TrainingPlan plan_of(const json& j) {
   TrainingPlan p;
   p.model = model_of(j.at("model"));
+  p.algorithm = algorithm_of(j.at("algorithm"));
   p.rule = rule_of(j.at("rule"));
   p.schedule = enumerator(j.at("schedule"), ScheduleKind::kStep);
   p.forget = j.at("forget");
@@ -102,7 +127,9 @@ std::string encode_worker_job(const WorkerJob& job) {
                   {"data", job.data},
                   {"data_checksum", job.data_checksum},
                   {"channel", job.channel},
+                  {"emulate", job.emulate ? json(*job.emulate) : json(nullptr)},
                   {"pattern", number(job.pattern)},
+                  {"pieces", job.pieces},
                   {"plan", plan_json(job.plan)},
                   {"seed", job.seed},
                   {"has_start", job.has_start},
@@ -132,7 +159,10 @@ WorkerJob decode_worker_job(std::string_view text) {
     job.data = j.at("data");
     job.data_checksum = j.at("data_checksum");
     job.channel = j.at("channel");
-    job.pattern = enumerator(j.at("pattern"), Pattern::kAllToAll);
+    if (!j.at("emulate").is_null()) job.emulate = j.at("emulate").get<std::string>();
+    job.pattern = enumerator(j.at("pattern"), Pattern::kPipelined);
+    job.pieces = j.at("pieces");
+    if (job.pieces == 0 || job.pieces > AllReduce::kMostPieces) throw Error(ErrorKind::kCorrupt, "ranges of no pieces");
     job.plan = plan_of(j.at("plan"));
     job.seed = j.at("seed");
     job.has_start = j.at("has_start");

@@ -18,9 +18,11 @@ struct WorkerJob {
   std::string run;   ///< id
   std::string data;  ///< URI of the imported training set
   std::uint32_t data_checksum = 0;
-  std::string channel;  ///< see open_channel()
+  std::string channel;                 ///< see open_channel()
+  std::optional<std::string> emulate;  ///< as slow as which service: find_service_profile()
   Pattern pattern = Pattern::kScatterReduce;
-  TrainingPlan plan;  ///< with its learning rate
+  std::uint32_t pieces = 1;  ///< pipelined: AllReduce::Options::pieces
+  TrainingPlan plan;         ///< with its learning rate
   std::uint64_t seed = 1;
   bool has_start = false;                               ///< the object "start" has the first parameters
   std::optional<std::string> validation;                ///< URI of a set of its own

@@ -20,13 +20,24 @@ WorkerJob odd_job() {
   job.data = "/data \"x\"/set";
   job.data_checksum = 0xfedcba98;
   job.channel = "ps:unix:/run/ps.socket";
+  job.emulate = "aws-2021:s3";
   job.pattern = Pattern::kLeader;
+  job.pieces = 5;
   job.plan.model = {.kind = ModelKind::kSoftmax,
                     .features = 784,
                     .classes = 10,
                     .dense = true,
                     .fit_bias = false,
-                    .class_weights = {0.1F, 1e-40F, 3.4028235e38F}};
+                    .class_weights = {0.1F, 1e-40F, 3.4028235e38F},
+                    .clusters = 3};
+  job.plan.algorithm = {.kind = AlgorithmKind::kAdmm,
+                        .every = 9,
+                        .passes = 3,
+                        .rho = std::nextafter(0.3, 1),
+                        .tolerance = 1e-9,
+                        .seed = 77,
+                        .protocol = ProtocolKind::kAsp,
+                        .staleness = 5};
   job.plan.rule = {.kind = RuleKind::kAdam,
                    .learning_rate = 1.0 / 3,
                    .l1 = 1e-7,
@@ -66,8 +77,11 @@ TEST(WorkerJob, ComesBackAsItWas) {
   EXPECT_EQ(again.data, job.data);
   EXPECT_EQ(again.data_checksum, job.data_checksum);
   EXPECT_EQ(again.channel, job.channel);
+  EXPECT_EQ(again.emulate, job.emulate);
   EXPECT_EQ(again.pattern, job.pattern);
+  EXPECT_EQ(again.pieces, job.pieces);
   EXPECT_EQ(again.plan.model, job.plan.model);
+  EXPECT_EQ(again.plan.algorithm, job.plan.algorithm);
   EXPECT_EQ(again.plan.rule.kind, job.plan.rule.kind);
   EXPECT_EQ(again.plan.rule.learning_rate, job.plan.rule.learning_rate);
   EXPECT_EQ(again.plan.rule.l1, job.plan.rule.l1);
@@ -122,7 +136,7 @@ void expect_refused(const std::string& text) {
 TEST(WorkerJob, IsRefusedWithoutAnyOfItsMembers) {
   const auto whole = json::parse(encode_worker_job(odd_job()));
   for (const auto& path : {json::json_pointer(""), json::json_pointer("/plan"), json::json_pointer("/plan/model"),
-                           json::json_pointer("/plan/rule")}) {
+                           json::json_pointer("/plan/algorithm"), json::json_pointer("/plan/rule")}) {
     for (const auto& [name, value] : whole.at(path).items()) {
       auto part = whole;
       part.at(path).erase(name);
@@ -137,7 +151,8 @@ TEST(WorkerJob, IsRefusedInAnotherVersionOrWithUnknownKinds) {
   auto job = json::parse(encode_worker_job(odd_job()));
   job["version"] = 1;
   expect_refused(job.dump());
-  for (const auto* path : {"/pattern", "/plan/schedule", "/plan/model/kind", "/plan/rule/kind"}) {
+  for (const auto* path :
+       {"/pattern", "/plan/schedule", "/plan/model/kind", "/plan/rule/kind", "/plan/algorithm/protocol"}) {
     job = json::parse(encode_worker_job(odd_job()));
     job[json::json_pointer(path)] = 200;
     expect_refused(job.dump());

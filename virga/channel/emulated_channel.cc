@@ -1,0 +1,200 @@
+#include "virga/channel/emulated_channel.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <thread>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "virga/base/error.h"
+#include "virga/channel/pause.h"
+
+namespace virga {
+
+using namespace std::chrono_literals;
+
+std::span<const ServiceProfile> service_profiles() {
+  constexpr double kMegabyte = 1e6;
+  static constexpr ServiceProfile kProfiles[] = {
+      {"aws-2021:s3", "S3: 80 ms a request, 65 MB/s, asked again and again", 80ms, 65 * kMegabyte, true,
+       "object-store"},
+      {"aws-2021:cache.t3.medium", "ElastiCache on a cache.t3.medium: 10 ms, 630 MB/s", 10ms, 630 * kMegabyte, false,
+       "redis"},
+      {"aws-2021:cache.m5.large", "ElastiCache on a cache.m5.large: 10 ms, 1260 MB/s", 10ms, 1260 * kMegabyte, false,
+       "redis"},
+      {"aws-2021:t2.medium", "between virtual machines of type t2.medium: 0.5 ms, 120 MB/s", 500us, 120 * kMegabyte,
+       false},
+      {"aws-2021:c5.large", "between virtual machines of type c5.large: 0.15 ms, 225 MB/s", 150us, 225 * kMegabyte,
+       false},
+  };
+  return kProfiles;
+}
+
+const ServiceProfile& find_service_profile(std::string_view name) {
+  const auto profiles = service_profiles();
+  const auto found = std::ranges::find(profiles, name, &ServiceProfile::name);
+  if (found != profiles.end()) return *found;
+  std::string all;
+  for (const auto& profile : profiles) all += fmt::format("{}{}", all.empty() ? "" : ", ", profile.name);
+  throw Error(ErrorKind::kUsage, fmt::format("there is no profile \"{}\" of a service", name), "there are " + all);
+}
+
+bool is_profile_set(std::string_view name) noexcept {
+  return std::ranges::any_of(service_profiles(), [name](const ServiceProfile& profile) {
+    return profile.name.substr(0, profile.name.find(':')) == name;
+  });
+}
+
+const ServiceProfile* profile_in_set(std::string_view set, std::string_view service) noexcept {
+  // Both caches ran on the same machines.
+  const std::string_view found = service == "redis" || service == "memcached" ? "cache.t3.medium" : service;
+  for (const auto& profile : service_profiles()) {
+    const auto colon = profile.name.find(':');
+    if (profile.name.substr(0, colon) == set && profile.name.substr(colon + 1) == found) return &profile;
+  }
+  return nullptr;
+}
+
+/// Waits for messages on a thread of its own, and notes when each came.
+class EmulatedChannel::Arrivals {
+ public:
+  struct Arrival {
+    Clock::time_point at;
+    MessageKey key;
+    SharedBytes bytes;
+  };
+
+  Arrivals(Channel& channel, std::span<const MessageKey> keys, const Wait& wait)
+      : over_(wait.stop, [this] { stop_.request_stop(); }), thread_([this, &channel, keys, &wait] {
+          std::exception_ptr error;
+          try {
+            const auto note = [this](const MessageKey& key, const SharedBytes& bytes) {
+              const std::lock_guard lock(mutex_);
+              arrivals_.push_back({Clock::now(), key, bytes});
+              changed_.notify_one();
+            };
+            channel.get(keys, note, {wait.deadline, stop_.get_token()});
+          } catch (...) {
+            error = std::current_exception();
+          }
+          const std::lock_guard lock(mutex_);
+          error_ = error;
+          ended_ = true;
+          changed_.notify_one();
+        }) {}
+  ~Arrivals() { stop_.request_stop(); }
+  Arrivals(const Arrivals&) = delete;
+  Arrivals& operator=(const Arrivals&) = delete;
+
+  /// The next one. Throws what the wait threw, when all that came before has been given.
+  [[nodiscard]] Arrival next() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return ended_ || !arrivals_.empty(); });
+    if (arrivals_.empty()) {
+      check(error_ != nullptr, "a wait ends with all messages or with an error");
+      std::rethrow_exception(error_);
+    }
+    auto arrival = std::move(arrivals_.front());
+    arrivals_.pop_front();
+    return arrival;
+  }
+
+ private:
+  std::mutex mutex_;  // guards the next four
+  std::condition_variable changed_;
+  std::deque<Arrival> arrivals_;
+  std::exception_ptr error_;
+  bool ended_ = false;
+  std::stop_source stop_;
+  std::stop_callback<std::function<void()>> over_;
+  std::jthread thread_;  // last: ends before what it uses
+};
+
+EmulatedService::Clock::time_point EmulatedService::pass(Line& line, Clock::time_point from, std::size_t bytes) const {
+  const std::chrono::duration<double> time(static_cast<double>(bytes) / profile_.bytes_per_second);
+  const std::lock_guard lock(line.mutex);
+  return line.free = std::max(from, line.free) + std::chrono::duration_cast<Clock::duration>(time);
+}
+
+EmulatedService::Clock::time_point EmulatedService::known_at(Clock::time_point asked, Clock::time_point came) const {
+  if (came <= asked) return asked + profile_.latency;
+  if (!profile_.polled) return came + profile_.latency;
+  const auto requests = (came - asked + profile_.latency - 1ns) / profile_.latency;  // that ended in vain
+  return asked + (requests + 1) * profile_.latency;
+}
+
+void EmulatedService::sleep_until(Clock::time_point at, const std::string& uri, const char* what,
+                                  const Wait& wait) const {
+  const auto now = Clock::now();
+  const bool in_time = at <= now || at <= wait.deadline.at();
+  if (at > now) pause(at - now, wait);
+  throw_if_stopped(uri, wait);
+  if (in_time) return;
+  throw Error(ErrorKind::kDeadlineExceeded,
+              fmt::format("{}: as slow as {}, a {} takes longer than it may", uri, profile_.name, what));
+}
+
+void EmulatedChannel::put(std::span<const Outgoing> messages, const Wait& wait) {
+  std::size_t bytes = 0;
+  for (const auto& message : messages) bytes += message.bytes();
+  service_.sleep_until(service_.up(bytes), uri(), "put", wait);
+  inner_.put(messages, wait);
+}
+
+void EmulatedChannel::get(std::span<const MessageKey> keys, const OnMessage& on_message, const Wait& wait) {
+  if (keys.empty()) return;
+  const auto asked = Clock::now();
+  std::vector<MessageKey> missing(keys.begin(), keys.end());
+  // Of what is there, a service that is asked tells at once; the thread that waits would see it a moment later, after
+  // which the next request begins.
+  std::deque<Arrivals::Arrival> there;
+  std::vector<MessageKey> later;
+  for (const auto& key : keys) {
+    auto bytes = service_.profile().polled ? inner_.try_get(key, wait) : std::nullopt;
+    bytes ? there.push_back({asked, key, *std::move(bytes)}) : later.push_back(key);
+  }
+  std::optional<Arrivals> arrivals;
+  if (!later.empty()) arrivals.emplace(inner_, later, wait);
+  while (!missing.empty()) {
+    Arrivals::Arrival arrival;
+    if (there.empty()) {
+      arrival = arrivals->next();
+    } else {
+      arrival = std::move(there.front());
+      there.pop_front();
+    }
+    const auto at = service_.down(service_.known_at(asked, arrival.at), arrival.bytes.size());
+    const bool in_time = at <= wait.deadline.at();
+    if (const auto now = Clock::now(); at > now) pause(at - now, wait);
+    throw_if_stopped(uri(), wait);
+    if (!in_time) throw_missing(*this, missing);
+    std::erase(missing, arrival.key);
+    on_message(arrival.key, arrival.bytes);
+  }
+}
+
+std::optional<SharedBytes> EmulatedChannel::try_get(const MessageKey& key, const Wait& wait) {
+  const auto asked = Clock::now();
+  auto bytes = inner_.try_get(key, wait);
+  service_.sleep_until(service_.down(service_.known_at(asked, asked), bytes ? bytes->size() : 0), uri(), "look", wait);
+  return bytes;
+}
+
+void EmulatedChannel::retire(std::uint32_t view, std::uint32_t group, std::uint32_t source, std::uint64_t round,
+                             const Wait& wait) {
+  service_.sleep_until(Clock::now() + service_.profile().latency, uri(), "retirement", wait);
+  inner_.retire(view, group, source, round, wait);
+}
+
+void EmulatedChannel::sweep(std::uint32_t view, const Wait& wait) {
+  service_.sleep_until(Clock::now() + service_.profile().latency, uri(), "sweep", wait);
+  inner_.sweep(view, wait);
+}
+
+}  // namespace virga

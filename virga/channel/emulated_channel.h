@@ -1,0 +1,93 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "virga/channel/channel.h"
+
+namespace virga {
+
+/// What a service takes, as a published measurement says. None of these was verified against the service itself.
+struct ServiceProfile {
+  std::string_view name;  ///< "aws-2021:s3"
+  std::string_view help;
+  std::chrono::nanoseconds latency{0};  ///< of a request
+  double bytes_per_second = 0;          ///< of a function, in each direction
+  bool polled = false;                  ///< whoever waits asks again and again, else the service tells him
+  std::string_view paid_as = {};        ///< PriceTable::services; empty: nobody is paid
+};
+
+/// LambdaML's constants (Jiang et al., "Towards Demystifying Serverless Machine Learning Training", SIGMOD 2021). They
+/// live as long as the program.
+[[nodiscard]] std::span<const ServiceProfile> service_profiles();
+/// Throws Error(kUsage) with all that there are.
+[[nodiscard]] const ServiceProfile& find_service_profile(std::string_view name);
+
+/// A set of profiles, by the part of their names before the ':', says how slow each service is.
+[[nodiscard]] bool is_profile_set(std::string_view name) noexcept;
+/// That of "s3", "redis", "memcached" or "dynamodb" in a set; null if the set has no figures of it.
+[[nodiscard]] const ServiceProfile* profile_in_set(std::string_view set, std::string_view service) noexcept;
+/// The time that requests to a service take: a latency each, and for their bytes a line in each direction, which they
+/// pass one after the other. Several threads may call any member at once.
+class EmulatedService {
+ public:
+  using Clock = Deadline::Clock;
+  explicit EmulatedService(const ServiceProfile& profile) : profile_(profile) {}
+
+  /// When a request that sends `bytes` now has arrived with all of them.
+  [[nodiscard]] Clock::time_point up(std::size_t bytes) { return pass(up_, Clock::now() + profile_.latency, bytes); }
+  /// When `bytes` that could set off at `from` have come back.
+  [[nodiscard]] Clock::time_point down(Clock::time_point from, std::size_t bytes) { return pass(down_, from, bytes); }
+  /// When whoever asks from `asked` on is told of what came at `came`.
+  [[nodiscard]] Clock::time_point known_at(Clock::time_point asked, Clock::time_point came) const;
+  /// Throws Error(kInterrupted); and kDeadlineExceeded, naming `uri` and the request, if that comes first.
+  void sleep_until(Clock::time_point at, const std::string& uri, const char* what, const Wait& wait) const;
+  [[nodiscard]] const ServiceProfile& profile() const noexcept { return profile_; }
+
+ private:
+  /// A direction.
+  struct Line {
+    std::mutex mutex;
+    Clock::time_point free;
+  };
+  [[nodiscard]] Clock::time_point pass(Line& line, Clock::time_point from, std::size_t bytes) const;
+
+  const ServiceProfile profile_;
+  Line up_, down_;
+};
+
+/// Makes another channel, which must outlive it, as slow as a service would be; what it takes itself comes on top, so
+/// it should be a fast one. Requests of one call are under way at once: a call takes the latency once, and its bytes
+/// share the line of their direction with those of all other calls.
+///
+/// put() and the like: the latency and the bytes' time, then it takes place. get(): a message that was there is handed
+/// over after the latency and its bytes' time; one that comes later, after a latency from when it came, if the service
+/// tells; if it is polled, at the end of the first request that began when it was there, requests for it following each
+/// other without a pause. A call of get() has a thread of its own.
+class EmulatedChannel final : public Channel {
+ public:
+  EmulatedChannel(Channel& inner, const ServiceProfile& profile) : inner_(inner), service_(profile) {}
+
+  void put(std::span<const Outgoing> messages, const Wait& wait) override;
+  void get(std::span<const MessageKey> keys, const OnMessage& on_message, const Wait& wait) override;
+  [[nodiscard]] std::optional<SharedBytes> try_get(const MessageKey& key, const Wait& wait) override;
+  void retire(std::uint32_t view, std::uint32_t group, std::uint32_t source, std::uint64_t round,
+              const Wait& wait) override;
+  void sweep(std::uint32_t view, const Wait& wait) override;
+  [[nodiscard]] ChannelContents contents(const Wait& wait) override { return inner_.contents(wait); }
+  [[nodiscard]] std::size_t max_message_bytes() const noexcept override { return inner_.max_message_bytes(); }
+  [[nodiscard]] const std::string& uri() const noexcept override { return inner_.uri(); }
+
+ private:
+  using Clock = EmulatedService::Clock;
+  class Arrivals;
+
+  Channel& inner_;
+  EmulatedService service_;
+};
+
+}  // namespace virga
