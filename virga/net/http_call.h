@@ -69,6 +69,7 @@ class HttpClient::Pending : public std::enable_shared_from_this<Pending> {
           Done done);
   void start();
   void fail(Error error);
+  [[nodiscard]] bool is_over() const noexcept { return !done_; }
 
  private:
   using Endpoint = boost::asio::generic::stream_protocol::endpoint;

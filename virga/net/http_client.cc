@@ -62,6 +62,7 @@ class HttpClient::Impl : public HttpCallOwner, public std::enable_shared_from_th
       taken.swap(inbox_);
     }
     for (const auto& call : taken) {
+      if (call->is_over()) continue;  // cancelled before its turn
       if (is_stopped_) {
         call->fail(Error(ErrorKind::kUnavailable, "the client has ended"));
       } else {

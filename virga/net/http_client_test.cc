@@ -57,6 +57,10 @@ class ClientThread {
   void cancel(const HttpClient::Ticket& ticket) {
     loop_.perform([&] { HttpClient::cancel(ticket); });
   }
+  /// Both before the client can do anything.
+  void start_and_cancel(std::future<HttpClient::Outcome>& outcome) {
+    loop_.perform([&] { HttpClient::cancel(start({.target = "/given-up"}, outcome)); });
+  }
   std::future<HttpClient::Outcome> send(HttpRequest request, bool may_repeat = false,
                                         Deadline deadline = test_deadline()) {
     auto promise = std::make_shared<std::promise<HttpClient::Outcome>>();
@@ -143,6 +147,20 @@ TEST(HttpClient, GivesUpARequestThatIsNoLongerWanted) {
   EXPECT_EQ(outcome.get().error->kind(), ErrorKind::kInterrupted);
   EXPECT_EQ(peer.hear(), "");
   client.cancel(ticket);
+}
+
+TEST(HttpClient, SendsNothingOfARequestThatWasGivenUpBeforeItBegan) {
+  RawServer server;
+  ClientThread client(server.address());
+  std::future<HttpClient::Outcome> outcome;
+  client.start_and_cancel(outcome);
+  EXPECT_EQ(outcome.get().error->kind(), ErrorKind::kInterrupted);
+  auto next = client.send({.method = "GET", .target = "/next"});
+  auto peer = server.accept();
+  EXPECT_THAT(peer.hear("\r\n\r\n"), StartsWith("GET /next "));
+  peer.say(kOk);
+  EXPECT_EQ(next.get().response->body, "ok");
+  EXPECT_FALSE(server.is_called());
 }
 
 TEST(HttpClient, AsksAServerByItsNameOrOnAUnixSocket) {
