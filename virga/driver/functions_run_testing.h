@@ -60,6 +60,13 @@ class FunctionsFixture : public testing::Test {
     return run;
   }
 
+  /// `attempt` with `epochs`, and with four times as many as long as it says that they were over too soon for what it
+  /// tests: how many a machine trains in a time is its own affair.
+  template <class Attempt>
+  static void with_enough_epochs(std::uint32_t epochs, Attempt attempt) {
+    for (int tries = 1; !attempt(epochs) && tries < 5; ++tries) epochs *= 4;
+  }
+
   class Recorder : public TrainingObserver {
    public:
     void rate_found(double, const std::vector<RateTrial>&) override {}

@@ -21,11 +21,15 @@ class ProtocolsTest : public FunctionsFixture, public testing::WithParamInterfac
 };
 
 TEST_P(ProtocolsTest, TrainThroughGenerationsAndSayHowStaleStepsWere) {
-  const auto run = run_apart(20);
   place_.lifetime = 300ms;
-  const auto outcome = on_processes(run);
-  expect_as_good(outcome, run);
-  EXPECT_EQ(outcome.history.size(), 20U);
+  Outcome outcome;
+  with_enough_epochs(20, [&](std::uint32_t epochs) {
+    const auto run = run_apart(epochs);
+    outcome = on_processes(run);
+    expect_as_good(outcome, run);
+    EXPECT_EQ(outcome.history.size(), epochs);
+    return report_.views > 1;
+  });
   EXPECT_GT(report_.views, 1U);
   ASSERT_EQ(report_.staleness.size(), 3U);
   const bool asp = GetParam().protocol == ProtocolKind::kAsp;
@@ -47,14 +51,20 @@ TEST_P(ProtocolsTest, TrainThroughGenerationsAndSayHowStaleStepsWere) {
 }
 
 TEST_P(ProtocolsTest, GoOnAfterTheyWereStopped) {
-  const auto run = run_apart(40);
-  std::stop_source stop;
-  const auto stop_after_3 = [&](std::size_t evaluations) {
-    if (evaluations == 3) stop.request_stop();
-  };
-  const auto part = on_processes(run, stop_after_3, stop.get_token());
+  TrainingRun run;
+  Outcome part;
+  with_enough_epochs(40, [&](std::uint32_t epochs) {
+    run = run_apart(epochs);
+    std::stop_source stop;
+    const auto stop_after_3 = [&](std::size_t evaluations) {
+      if (evaluations == 3) stop.request_stop();
+    };
+    std::filesystem::remove_all(place_.folder);
+    part = on_processes(run, stop_after_3, stop.get_token());
+    return part.result.last.epoch < epochs;
+  });
   EXPECT_EQ(part.result.reason, EndReason::kStopped);
-  EXPECT_LT(part.result.last.epoch, 40U);
+  EXPECT_LT(part.result.last.epoch, run.plan.epochs);
   ASSERT_TRUE(std::filesystem::exists(place_.folder));
   place_.resume = true;
   const auto rest = on_processes(run);
