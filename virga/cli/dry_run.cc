@@ -25,6 +25,18 @@ namespace {
 
 using nlohmann::json;
 
+/// What it takes that functions leave after so many rounds; at most, as a run may end before its last epoch.
+struct Succession {
+  std::uint64_t generations = 0;  // of each worker
+  std::uint64_t invocations = 0;  // of all workers
+  std::uint64_t checkpoints_put = 0, checkpoints_got = 0;
+  double start_seconds = 0;  // until the workers are there again, all together
+  Usd start_usd;
+};
+
+// Until ten functions of AWS run: LambdaML (SIGMOD 2021). Not verified; functions that are used again are faster.
+constexpr auto kStartTime = std::chrono::milliseconds(1200);
+
 /// All that a run would decide before its first round.
 struct Outlook {
   const Job& job;
@@ -36,6 +48,7 @@ struct Outlook {
   std::optional<TrainingPlan> plan;
   std::uint64_t rows = 0, features = 0, rounds = 0;
   std::optional<FunctionMemory> worker, evaluation;
+  std::optional<Succession> succession;
   std::optional<CostEstimate> cost;
 };
 
@@ -54,6 +67,24 @@ std::chrono::milliseconds lifetime_of(const Outlook& outlook, bool validates) {
   return lease_run(place, outlook.size.workers, Usd()).lifetime();
 }
 
+Succession succession_of(const TrainingPlan& plan, std::uint64_t rounds_per_epoch, std::uint64_t rounds_per_invocation,
+                         std::uint64_t memory_bytes) {
+  const auto rounds = rounds_per_epoch * plan.epochs;
+  Succession all;
+  all.generations = std::min((rounds + rounds_per_invocation - 1) / rounds_per_invocation,
+                             std::max<std::uint64_t>(exchanges_after(plan, rounds, rounds_per_epoch), 1));
+  all.invocations = all.generations * plan.workers;
+  const auto successors = all.generations - 1;
+  all.checkpoints_put = successors * (has_own_states(plan) ? plan.workers : 1);
+  all.checkpoints_got = successors * plan.workers;
+  all.start_seconds = static_cast<double>(all.generations) * std::chrono::duration<double>(kStartTime).count();
+  const auto& prices = builtin_price_table().functions;
+  const auto billed = prices.bills_init ? kStartTime : std::chrono::milliseconds(0);
+  all.start_usd = bounded_usd(static_cast<double>(all.invocations) *
+                              invocation_price(prices, memory_bytes, billed_time(prices, billed)).dollars());
+  return all;
+}
+
 CostEstimate cost_of(const Outlook& outlook, bool validates) {
   const auto& job = outlook.job;
   const FunctionsPlace usual;
@@ -61,6 +92,7 @@ CostEstimate cost_of(const Outlook& outlook, bool validates) {
   RunOutline outline{.workers = outlook.size.workers,
                      .memory_bytes = outlook.size.memory_bytes,
                      .lifetime = outlook.lifetime,
+                     .early_ends = outlook.succession ? outlook.succession->generations : 0,
                      .restarts = supervision.most_restarts,
                      .evaluations = validates ? job.stop.epochs + 1 : 0,
                      .evaluations_at_once = validates ? 1U : 0U,
@@ -86,6 +118,9 @@ void look_at_data(Outlook& outlook, const JobData& data, const TrainRequest& req
   auto functions = request.job.functions;
   functions.workers = outlook.plan->workers;
   outlook.size = function_size(functions, request.cores);
+  if (const auto most = functions.rounds_per_invocation) {
+    outlook.succession = succession_of(*outlook.plan, outlook.rounds, *most, outlook.size.memory_bytes);
+  }
   const auto wanted = wanted_pattern(request.job, outlook.plan->workers);
   outlook.pattern = text_of(wanted);
   const auto limit = outlook.size.memory_bytes;
@@ -106,6 +141,7 @@ Outlook look(const TrainRequest& request) {
                   .plan = {},
                   .worker = {},
                   .evaluation = {},
+                  .succession = {},
                   .cost = {}};
   const auto data = find_job_data(job.data, job.seed, request.home);
   if (data) {
@@ -122,6 +158,13 @@ Outlook look(const TrainRequest& request) {
     outlook.cost = cost_of(outlook, validates);
   }
   return outlook;
+}
+
+json succession_json(const std::optional<Succession>& succession) {
+  if (!succession) return nullptr;
+  return {{"generations", succession->generations},         {"invocations", succession->invocations},
+          {"checkpoints_put", succession->checkpoints_put}, {"checkpoints_got", succession->checkpoints_got},
+          {"start_seconds", succession->start_seconds},     {"start_usd", succession->start_usd.dollars()}};
 }
 
 json report_of(const Outlook& outlook) {
@@ -149,6 +192,7 @@ json report_of(const Outlook& outlook) {
       {"vcpus", functions ? json(size.cpus) : json(nullptr)},
       {"oversubscribed", functions ? json(size.oversubscribed) : json(nullptr)},
       {"lifetime_seconds", functions ? json(std::chrono::duration<double>(outlook.lifetime).count()) : json(nullptr)},
+      {"succession", succession_json(outlook.succession)},
       {"protocol", outlook.job.exchange.protocol},
       {"pattern", functions ? json(outlook.pattern) : json(nullptr)},
       {"channel", functions ? json(outlook.job.exchange.channel) : json(nullptr)},
@@ -169,6 +213,16 @@ std::string memory_text(const Outlook& outlook) {
                           megabytes(outlook.size.memory_bytes));
   if (outlook.evaluation) text += fmt::format(", an evaluation {}", megabytes(outlook.evaluation->needed_bytes));
   return text + ": it fits";
+}
+
+std::string succession_text(const Succession& all) {
+  return fmt::format(
+      "at most {} generations: {} invocations of workers, {} checkpoints put and {} got; as long as ten functions of "
+      "AWS took to start (LambdaML), {} and {} for starts alone",
+      format_count(all.generations), format_count(all.invocations), format_count(all.checkpoints_put),
+      format_count(all.checkpoints_got),
+      format_duration(std::chrono::round<std::chrono::nanoseconds>(std::chrono::duration<double>(all.start_seconds))),
+      format_usd(all.start_usd));
 }
 
 std::string text_of(const Outlook& outlook) {
@@ -199,6 +253,10 @@ std::string text_of(const Outlook& outlook) {
                                 outlook.size.oversubscribed ? "; more than this machine has" : ""));
   if (outlook.lifetime < job.functions.lifetime) {
     line("", fmt::format("living {} each, so that the budget is kept", format_duration(outlook.lifetime)));
+  }
+  if (const auto most = job.functions.rounds_per_invocation) {
+    line("rounds", fmt::format("{} an invocation{}", format_count(*most),
+                               outlook.succession ? ": " + succession_text(*outlook.succession) : ""));
   }
   if (outlook.plan) line("algorithm", algorithm_text(outlook.plan->algorithm));
   const auto pattern = job.exchange.protocol == "asp" ? "one global model"

@@ -88,6 +88,17 @@ TEST_F(FunctionsTest, DryRunPlansWithoutARecordOrAnImport) {
   EXPECT_EQ(plan["pattern"], "all-to-all");
   EXPECT_THAT(virga({"train", "set", "--engine", "process", "--workers", "2", "--pattern", "auto", "--dry-run"}).out,
               HasSubstr("what a probe of 2 s at most says is fastest, through a data store"));
+  EXPECT_TRUE(plan["succession"].is_null());
+  const auto fresh = json::parse(virga({"train", "set", "--engine", "process", "--workers", "2", "--epochs", "3",
+                                        "--rounds-per-invocation", "2", "--dry-run", "--json"})
+                                     .out);
+  const auto rounds = 3 * fresh["rounds_per_epoch"].get<int>();
+  const auto generations = (rounds + 1) / 2;
+  EXPECT_EQ(fresh["succession"]["generations"], generations);
+  EXPECT_EQ(fresh["succession"]["invocations"], 2 * generations);
+  EXPECT_EQ(fresh["succession"]["checkpoints_put"], generations - 1);
+  EXPECT_EQ(fresh["succession"]["checkpoints_got"], 2 * (generations - 1));
+  EXPECT_GT(fresh["succession"]["start_usd"], 0);
   const auto tight = virga({"train", "set", "--engine", "process", "--memory", "1MB", "--dry-run"});
   EXPECT_NE(tight.exit_code, 0);
   EXPECT_THAT(tight.err, HasSubstr("remedy"));

@@ -105,6 +105,12 @@ std::string functions_text(const json& said, const RunCost& cost) {
     line("memory", fmt::format("at most {:.0f} MB of {:.0f} MB", static_cast<double>(all.peak_memory_bytes) / 1e6,
                                static_cast<double>(cost.ledger.invocations.front().memory_bytes) / 1e6));
   }
+  const auto workers = cost.summary.by_task.find("worker");
+  if (workers != cost.summary.by_task.end() && workers->second.invocations > 0) {
+    const auto& sums = workers->second;
+    line("rounds", fmt::format("{} of all workers, {:.1f} an invocation", format_count(sums.rounds),
+                               static_cast<double>(sums.rounds) / static_cast<double>(sums.invocations)));
+  }
   line("sent", fmt::format("{} in {} messages", format_bytes(all.bytes_put), format_count(all.messages_put)));
   line("time split", shares_text(all.groups));
   line("staleness", parse_functions_record(said).staleness);

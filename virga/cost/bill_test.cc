@@ -120,6 +120,19 @@ TEST(EstimateTest, ATimeLimitBoundsTheWhole) {
   EXPECT_EQ(estimate_cost(run, prices()).bound, "time limit");
 }
 
+TEST(EstimateTest, CountsInvocationsThatEndEarly) {
+  auto run = outline();
+  run.early_ends = 100;
+  const auto more = estimate_cost(run, prices()).per_hour.total() - estimate_cost(outline(), prices()).per_hour.total();
+  EXPECT_EQ(more, Usd::of(4 * 100 * 0.001));
+  run.time_limit = 3590s;
+  run.closing = 10s;
+  const auto estimate = estimate_cost(run, prices());
+  // 104 requests in the place of each worker, each rounded up by 1 ms.
+  EXPECT_EQ(estimate.at_most, Usd::of(4 * 0.01 * (3600 + 104 * 0.001) + 4 * 0.104 + 10 * 0.301 + 36))
+      << estimate.at_most->dollars();
+}
+
 TEST(EstimateTest, CountsRequestsToAStoreThatAsksForThem) {
   auto run = outline();
   run.request_service = "objects";

@@ -15,9 +15,10 @@ using std::chrono::nanoseconds;
 
 double seconds_of(nanoseconds time) { return std::chrono::duration<double>(time).count(); }
 
-/// Whole invocations of `lifetime` that fill `time`.
-std::uint64_t invocations_in(nanoseconds time, nanoseconds lifetime) {
-  return static_cast<std::uint64_t>((time.count() + lifetime.count() - 1) / lifetime.count());
+/// Most invocations of a worker in `time`: whole lifetimes that fill it, and those that end before theirs does.
+std::uint64_t invocations_in(nanoseconds time, const RunOutline& outline) {
+  const auto lifetime = outline.lifetime.count();
+  return static_cast<std::uint64_t>((time.count() + lifetime - 1) / lifetime) + outline.early_ends;
 }
 
 void add_functions(Bill& bill, const FunctionPrices& prices, double count, std::uint64_t memory_bytes, double seconds,
@@ -46,7 +47,7 @@ void add_services(Bill& bill, const RunOutline& outline, const PriceTable& table
 Bill hour_of(const RunOutline& outline, const PriceTable& table) {
   constexpr double kHour = 3600;
   Bill bill;
-  const auto requests = static_cast<double>(invocations_in(std::chrono::hours(1), outline.lifetime));
+  const auto requests = static_cast<double>(invocations_in(std::chrono::hours(1), outline));
   add_functions(bill, table.functions, outline.workers, outline.memory_bytes, kHour, outline.workers * requests);
   // At most as many as come in all: a run may be shorter than an hour, which is no matter of a price per hour.
   add_functions(bill, table.functions, outline.evaluations_at_once, outline.evaluation_memory_bytes, kHour,
@@ -59,8 +60,7 @@ Bill hour_of(const RunOutline& outline, const PriceTable& table) {
 Usd most_until(const RunOutline& outline, const PriceTable& table, nanoseconds end) {
   const auto& prices = table.functions;
   Bill bill;
-  const auto requests =
-      static_cast<double>(invocations_in(end, outline.lifetime) * (1 + std::uint64_t{outline.restarts}));
+  const auto requests = static_cast<double>(invocations_in(end, outline)) * (1.0 + outline.restarts);
   const auto rounding = std::chrono::duration<double>(prices.granularity).count();
   add_functions(bill, prices, outline.workers, outline.memory_bytes, seconds_of(end) + requests * rounding,
                 outline.workers * requests);

@@ -17,6 +17,7 @@ struct RunOutline {
   std::uint32_t workers = 1;
   std::uint64_t memory_bytes = 0;       ///< limit of a worker
   std::chrono::nanoseconds lifetime{};  ///< of an invocation of a worker; above 0
+  std::uint64_t early_ends = 0;         ///< most invocations of a worker that end before their lifetime does
   std::uint32_t restarts = 0;           ///< that may come in the place of one invocation; each is another request
   std::uint32_t evaluations = 0;        ///< in all, those that are repeated included
   std::uint32_t evaluations_at_once = 0;

@@ -235,6 +235,38 @@ TEST_P(ApartConformance, GivesAsGoodAModelWhenWorkersAreKilled) {
 
 TEST_P(ApartConformance, GivesAsGoodAModelWhenItsDriverIsKilled) { expect_as_good(resumed(), run_); }
 
+/// PyWren's way: nobody lives longer than a round.
+class FreshConformance : public Conformance {
+ protected:
+  FreshConformance() {
+    place_.rounds_per_invocation = 1;
+    place_.checkpoint_interval = std::chrono::seconds(60);  // so that each death costs a round of all
+    run_.plan.epochs = 2;
+    run_.plan.batch_size = 450;
+  }
+};
+
+TEST_P(FreshConformance, GivesTheBitsOfAnUndisturbedRun) {
+  const auto expected = undisturbed(run_);
+  expect_same(on_processes(run_), expected);
+  const auto rounds_per_epoch = make_schedule(run_.plan, set_.manifest, run_.seed).rounds_per_epoch();
+  EXPECT_EQ(report_.views, exchanges_after(run_.plan, expected.result.last.round, rounds_per_epoch));
+}
+
+TEST_P(FreshConformance, GivesTheSameBitsWhenWorkersAreKilled) {
+  const auto expected = undisturbed(run_);
+  kill_workers();
+  expect_same(on_processes(run_), expected);
+  EXPECT_GT(kills_, 0);
+}
+
+TEST_P(FreshConformance, GivesTheSameBitsWhenItsDriverIsKilled) {
+  const auto expected = undisturbed(run_);
+  const auto outcome = resumed();
+  EXPECT_EQ(outcome.result.parameters, expected.result.parameters);
+  EXPECT_EQ(outcome.result.best.epoch, expected.result.best.epoch);
+}
+
 std::string name_of_cell(const testing::TestParamInfo<Cell>& test) {
   const auto& [model, pattern, store, algorithm] = test.param;
   auto name = std::string(model.kind) + "_" + name_of(pattern) + "_" + name_of(store);
@@ -293,6 +325,13 @@ INSTANTIATE_TEST_SUITE_P(Asp, ApartConformance, testing::ValuesIn(cells_apart(kA
 // SIREN's own.
 INSTANTIATE_TEST_SUITE_P(AspThroughS3, ApartConformance,
                          testing::Values(Cell(kModels[0], Pattern::kAllToAll, StoreKind::kS3, kAsynchronous)),
+                         name_of_cell);
+
+INSTANTIATE_TEST_SUITE_P(Pywren, FreshConformance,
+                         testing::Values(Cell(kModels[0], Pattern::kLeader, StoreKind::kS3, AlgorithmPlan()),
+                                         Cell(kModels[3], Pattern::kScatterReduce, StoreKind::kPs, AlgorithmPlan()),
+                                         Cell(kModels[2], Pattern::kAllToAll, StoreKind::kRedis,
+                                              AlgorithmPlan{.kind = AlgorithmKind::kAdmm, .passes = 2, .rho = 1e-2})),
                          name_of_cell);
 
 INSTANTIATE_TEST_SUITE_P(ExpectationMaximisation, Conformance,

@@ -225,6 +225,44 @@ INSTANTIATE_TEST_SUITE_P(ThroughTheEngine, ProtocolsDieTest,
                                           testing::Values(EngineKind::kLocal)),
                          name_of_crash);
 
+// Functions of three rounds each, which leave their only checkpoint when they do.
+constexpr CrashPoint kShortLives[] = {
+    {"AfterPut", "after_put:2", 2},
+    {"BeforeApply", "before_apply:3", 2},
+    {"RoundDone", "round_done:3", 2},
+    {"BeforeCheckpoint", "before_checkpoint:1", 2},
+    {"AfterCheckpoint", "after_checkpoint:1", 2},
+    {"AfterSnapshot", "after_snapshot:1", 2, 4},
+    {"BeforeAnswer", "before_answer:1", 2},
+};
+
+class ShortLivesDieTest : public CrashPointsTest {};
+
+TEST_P(ShortLivesDieTest, AndTheBitsStay) {
+  const auto& [point, pattern, workers, engine] = GetParam();
+  const auto run = run_of(point.epochs, workers);
+  const auto expected = on_threads(run);
+  place_.engine = engine;
+  place_.pattern = pattern;
+  place_.rounds_per_invocation = 3;
+  place_.checkpoint_interval = 60s;
+  let_them_die("VIRGA_CRASH_AT", point, point.deaths);
+  expect_same(on_processes(run), expected);
+  const auto undisturbed = (expected.result.last.round + 2) / 3 * workers + point.epochs;
+  EXPECT_GT(report_.invocations, undisturbed) << "nobody died";
+  expect_that_nothing_runs();
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ShortLivesDieTest,
+                         testing::Combine(testing::ValuesIn(kShortLives), testing::Values(Pattern::kLeader),
+                                          testing::Values(2U), testing::Values(EngineKind::kProcess)),
+                         name_of_crash);
+INSTANTIATE_TEST_SUITE_P(ThroughTheEngine, ShortLivesDieTest,
+                         testing::Combine(testing::Values(kShortLives[1], kShortLives[4]),
+                                          testing::Values(Pattern::kLeader), testing::Values(2U),
+                                          testing::Values(EngineKind::kLocal)),
+                         name_of_crash);
+
 class MemoryRunsOutTest : public CrashPointsTest {};
 
 TEST_P(MemoryRunsOutTest, AndTheBitsStay) {

@@ -289,6 +289,7 @@ class FunctionsRun {
     job.has_start = run_.start.has_value();
     if (place_.validation) job.validation = reached(*place_.validation);
     job.validates = place_.validates;
+    job.rounds_per_invocation = place_.rounds_per_invocation;
     job.checkpoint_interval = place_.checkpoint_interval;
     job.patience = place_.patience;
     job.orphan_timeout = place_.orphan_timeout;
@@ -385,10 +386,12 @@ class FunctionsRun {
   void keep_within_budget() {
     if (!stop_told_ && !workers_.empty()) {
       const auto margin = leaving_margin(place_.lifetime) + std::min<Clock::duration>(kReaction, place_.lifetime / 4);
-      const bool last_moment = std::ranges::any_of(workers_, [&](const auto& worker) {
-        return Clock::now() >= meter_.since(worker.first) + place_.lifetime - margin;
-      });
-      if (last_moment && !budget_.has_another_generation(now())) tell_stop(EndReason::kBudget);
+      // Who leaves after so many rounds may be about to, and the next generation is then the one that is told.
+      const bool few_rounds = place_.rounds_per_invocation > 0;
+      const bool last_moment = few_rounds || std::ranges::any_of(workers_, [&](const auto& worker) {
+                                 return Clock::now() >= meter_.since(worker.first) + place_.lifetime - margin;
+                               });
+      if (last_moment && !budget_.has_generations(few_rounds ? 2 : 1, now())) tell_stop(EndReason::kBudget);
     }
     for (auto held = std::exchange(held_, {}); const auto& command : held) {
       std::visit([&](const auto& c) { perform(c); }, command);

@@ -51,6 +51,7 @@ struct FunctionsPlace {
   bool chooses_pattern = false;
   std::chrono::milliseconds lifetime{900'000};  ///< of an invocation
   std::chrono::milliseconds grace{10'000};      ///< process: after its lifetime, then it is killed
+  std::uint64_t rounds_per_invocation = 0;      ///< of a worker; 0: as many as its lifetime allows
   std::chrono::milliseconds checkpoint_interval{5000};
   std::chrono::milliseconds patience{60'000};
   std::chrono::milliseconds silence{10'000};  ///< of a worker after others ran out of patience: then it is replaced

@@ -130,6 +130,44 @@ TEST_F(FunctionsRunTest, GoesOnInTheNextGenerationWhenALifeIsOver) {
   EXPECT_GT(report_.views, 1U);
 }
 
+TEST_F(FunctionsRunTest, HasAFreshFunctionAfterEveryFewRounds) {
+  for (const auto& [rounds, workers] : {std::pair{1U, 1U}, {1U, 2U}, {7U, 3U}}) {
+    place_.rounds_per_invocation = rounds;
+    const auto run = run_of(2, workers);
+    const auto expected = on_threads(run);
+    expect_same(on_processes(run), expected);
+    const auto generations = (expected.result.last.round + rounds - 1) / rounds;
+    EXPECT_EQ(report_.views, generations);
+    EXPECT_EQ(report_.invocations, generations * workers + 2);
+    EXPECT_EQ(report_.worker_rounds, expected.result.last.round * workers) << "none was run twice";
+  }
+}
+
+TEST_F(FunctionsRunTest, LeavesWhereModelsAreAveragedAfterSoManyRounds) {
+  auto run = run_of(2, 2);
+  run.plan.algorithm = {.kind = AlgorithmKind::kModelAveraging, .every = 5};
+  const auto expected = undisturbed(run);
+  place_.rounds_per_invocation = 6;
+  expect_same(on_processes(run), expected);
+  EXPECT_EQ(expected.result.last.round, 54U);
+  EXPECT_EQ(report_.views, 6U) << "of 27 rounds an epoch: after 10, 20 and 27";
+}
+
+TEST_F(FunctionsRunTest, StopsAndGoesOnThoughEachFunctionRunsOneRound) {
+  place_.rounds_per_invocation = 1;
+  const auto run = run_of(4, 2);
+  const auto expected = on_threads(run);
+  std::stop_source stop;
+  const auto stop_after_1 = [&](std::size_t evaluations) {
+    if (evaluations == 1) stop.request_stop();
+  };
+  const auto part = on_processes(run, stop_after_1, stop.get_token());
+  EXPECT_EQ(part.result.reason, EndReason::kStopped);
+  EXPECT_LT(part.result.last.round, expected.result.last.round);
+  place_.resume = true;
+  expect_same(on_processes(run), expected);
+}
+
 TEST_F(FunctionsRunTest, KeepsTheBestModelWhenItIsStopped) {
   std::stop_source stop;
   const auto outcome = on_processes(
@@ -179,6 +217,21 @@ TEST_F(FunctionsRunBudgetTest, StopsBeforeMoreIsSpentAndGoesOnWithALargerOne) {
   const auto rest = on_processes(run);
   EXPECT_EQ(rest.result.parameters, expected.result.parameters);
   EXPECT_EQ(rest.result.reason, EndReason::kEpochs);
+}
+
+TEST_F(FunctionsRunBudgetTest, StopsWhileThereIsMoneyForWhoeverIsTold) {
+  const auto run = run_of(3, 2);
+  const auto expected = on_threads(run);
+  place_.rounds_per_invocation = 1;
+  place_.budget = tight_;
+  const auto part = on_processes(run);
+  EXPECT_EQ(part.result.reason, EndReason::kBudget);
+  EXPECT_GT(part.result.last.round, 0U) << "there is a model";
+  EXPECT_LE(part.result.last.round, 3U);
+  EXPECT_LE(spent(), tight_);
+  place_.resume = true;
+  place_.budget = Usd::of(1);
+  EXPECT_EQ(on_processes(run).result.parameters, expected.result.parameters);
 }
 
 TEST_F(FunctionsRunBudgetTest, IsNeverExceededWhateverDies) {

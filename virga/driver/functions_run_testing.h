@@ -113,6 +113,7 @@ class FunctionsFixture : public testing::Test {
     place.pattern = Pattern::kLeader;
     place.channel = FunctionsPlace::ChannelKind::kDirectory;
     place.engine = FunctionsPlace::EngineKind::kProcess;
+    place.rounds_per_invocation = 0;
     std::swap(place_, place);
     auto outcome = on_processes(run);
     std::swap(place_, place);

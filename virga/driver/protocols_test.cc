@@ -50,6 +50,15 @@ TEST_P(ProtocolsTest, TrainThroughGenerationsAndSayHowStaleStepsWere) {
   EXPECT_THAT(staleness_text(report_), testing::HasSubstr(asp ? "updates lost" : "rounds of others"));
 }
 
+TEST_P(ProtocolsTest, TrainThroughFunctionsOfAFewRounds) {
+  const auto run = run_apart(12);
+  place_.rounds_per_invocation = 10;
+  const auto outcome = on_processes(run);
+  expect_as_good(outcome, run);
+  EXPECT_GE(report_.views, 12U);
+  EXPECT_LE(report_.views, outcome.result.last.round / 10 + 12);
+}
+
 TEST_P(ProtocolsTest, GoOnAfterTheyWereStopped) {
   TrainingRun run;
   Outcome part;

@@ -105,8 +105,8 @@ std::optional<Budget::Ticket> RunBudget::lease(Use use, double now_seconds) {
   return grant.tickets.front();
 }
 
-bool RunBudget::has_another_generation(double now_seconds) {
-  const auto grant = budget_->reserve(wish(options_.workers, lifetime_), now_seconds);
+bool RunBudget::has_generations(std::uint32_t generations, double now_seconds) {
+  const auto grant = budget_->reserve(wish(generations * options_.workers, lifetime_), now_seconds);
   for (const auto ticket : grant.tickets) budget_->settle(ticket, Usd());
   return grant.granted();
 }

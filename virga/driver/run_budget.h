@@ -38,8 +38,8 @@ class RunBudget {
   /// None: the sum is not there. For a last evaluation something has been kept back.
   [[nodiscard]] std::optional<Budget::Ticket> lease(Use use, double now_seconds);
   void settle(Budget::Ticket ticket, Usd paid) { budget_->settle(ticket, paid); }
-  /// Could all workers begin once more, though all that is leased were spent?
-  [[nodiscard]] bool has_another_generation(double now_seconds);
+  /// Could all workers begin so many times more, though all that is leased were spent?
+  [[nodiscard]] bool has_generations(std::uint32_t generations, double now_seconds);
   /// All that may have been spent when what is outstanding is over.
   [[nodiscard]] Usd leased(double now_seconds) const { return options_.limit - budget_->remaining(now_seconds); }
   [[nodiscard]] Usd limit() const noexcept { return options_.limit; }

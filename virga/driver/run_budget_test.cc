@@ -60,7 +60,7 @@ TEST(RunBudgetTest, ShortensLifetimesSoThatSeveralGenerationsFit) {
     EXPECT_GE(budget.lifetime(), 10s) << usd;
     EXPECT_EQ(budget.lifetime() % 1s, 0ms);
     for (int worker = 0; worker < 4; ++worker) EXPECT_TRUE(budget.lease(Use::kWorker, 0.5));
-    EXPECT_TRUE(budget.has_another_generation(0.5)) << usd;
+    EXPECT_TRUE(budget.has_generations(1, 0.5)) << usd;
   }
 }
 

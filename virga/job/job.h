@@ -65,6 +65,7 @@ struct Job {
     std::uint32_t workers = 0;                  ///< 0: auto
     std::optional<std::uint64_t> memory_bytes;  ///< of a function; absent: auto
     std::chrono::nanoseconds lifetime = std::chrono::minutes(15);
+    std::optional<std::uint64_t> rounds_per_invocation;  ///< absent: as many as its lifetime allows
     bool operator==(const Functions&) const = default;
   } functions;
   struct Exchange {

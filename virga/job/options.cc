@@ -464,6 +464,21 @@ std::vector<Option> function_options() {
        .range = {.min = 0.1, .max = 1e6},
        .help = "Longest life of a function: before that it leaves a checkpoint, from which the next one goes on",
        .store = [](Job& job, const Value& v) { job.functions.lifetime = std::get<std::chrono::nanoseconds>(v); }},
+      {.section = "functions",
+       .key = "rounds_per_invocation",
+       .type = OptionType::kInteger,
+       .fallback = "none",
+       .placeholder = "N",
+       .range = {.min = 1},
+       .help = "A fresh function of each worker after every N rounds; 1 is PyWren's way; none: only at the end of a "
+               "lifetime",
+       .more =
+           "A round is a step. Workers leave a checkpoint and end together, and the next ones go on from there with "
+           "the "
+           "same bits. Where they exchange only now and then (`exchange.every`), they leave at the first exchange from "
+           "the N-th round on.",
+       .example = "1",
+       .store = [](Job& job, const Value& v) { job.functions.rounds_per_invocation = maybe<std::uint64_t>(v); }},
   };
 }
 

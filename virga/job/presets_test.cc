@@ -47,7 +47,7 @@ Error refusal_of_text(std::string_view text) {
   return {ErrorKind::kInternal, ""};
 }
 
-bool needs_service(const Preset& preset) { return preset.name.starts_with("lambdaml-"); }
+bool needs_service(const Preset& preset) { return preset.name.starts_with("lambdaml-") || preset.name == "pywren"; }
 
 TEST(PresetsTest, MakeJobsThatAreAllowed) {
   std::set<std::string> names;
@@ -83,6 +83,16 @@ TEST(PresetsTest, AServiceThatIsNamedIsTheOneOfTheJob) {
   const auto nowhere = preset_refusal("lambdaml-redis");
   EXPECT_THAT(nowhere.what(), HasSubstr("which redis is not said"));
   EXPECT_THAT(nowhere.remedy(), AllOf(HasSubstr("--redis redis://HOST:PORT"), HasSubstr("--emulate aws-2021")));
+}
+
+TEST(PresetsTest, PywrenHasAFunctionForEachRound) {
+  EXPECT_EQ(preset_job("siren").functions.rounds_per_invocation, std::nullopt);
+  const auto pywren = preset_job("pywren", {{"services.s3", "s3://bucket/x"}});
+  EXPECT_EQ(pywren.functions.rounds_per_invocation, 1U);
+  EXPECT_EQ(pywren.exchange.pattern, "leader");
+  EXPECT_EQ(pywren.exchange.channel, "s3://bucket/x");
+  EXPECT_EQ(preset_job("pywren", {{"exchange.emulate", "aws-2021"}}).exchange.emulate, "aws-2021:s3");
+  EXPECT_THAT(preset_refusal("pywren").what(), HasSubstr("which s3 is not said"));
 }
 
 TEST(PresetsTest, AServiceThatIsNamedIsEmulated) {

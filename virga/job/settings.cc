@@ -117,6 +117,7 @@ void warn_of_idle(const Settings& settings, const Job& job, std::vector<std::str
       {"data", "validation_fraction", !job.data.validation, "data.validation"},
       {"functions", "memory", job.functions.engine != "single", "engine single"},
       {"functions", "lifetime", job.functions.engine != "single", "engine single"},
+      {"functions", "rounds_per_invocation", job.functions.engine != "single", "engine single"},
       {"stop", "usd", job.functions.engine != "single", "engine single"},
       {"exchange", "staleness", job.exchange.protocol == "ssp", "protocol " + job.exchange.protocol},
       {"exchange", "pattern", job.functions.engine != "single", "engine single"},

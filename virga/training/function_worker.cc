@@ -91,6 +91,8 @@ class Lookout {
     std::uint64_t heartbeat = 0;
     auto heard = Clock::now();
     while (!stop.stop_requested()) {
+      // Before the first view: who lives for one round is to know in it that it is the last.
+      if (const auto control = registers_.read(kControlRegister, request_time())) control_ = control->version;
       try {
         const auto value = registers_.wait_newer(kViewRegister, version, {Deadline::in(kLookInterval), stop});
         version = value.version;
@@ -103,7 +105,6 @@ class Lookout {
         if (error.kind() == ErrorKind::kInterrupted) return;
         if (error.kind() != ErrorKind::kDeadlineExceeded) throw;
       }
-      if (const auto control = registers_.read(kControlRegister, request_time())) control_ = control->version;
       const auto driver = registers_.read(kDriverRegister, request_time());
       if (driver && driver->version != heartbeat) {
         heartbeat = driver->version;
@@ -238,7 +239,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
       period_began_ = Clock::now();
     }
     place_.clock.lap(WorkPhase::kKeep);
-    exchange_->set_decree(time_is_up() || lookout_.orphaned() ? kLeave : lookout_.control());
+    exchange_->set_decree(decree());
     return true;
   }
 
@@ -286,6 +287,15 @@ class InView final : public Control, public Reporter, public Checkpoint {
   }
 
  private:
+  /// What this rank wants after the next round. A stop comes before the end of its rounds: whoever came next would be
+  /// told the same.
+  std::uint64_t decree() const {
+    if (time_is_up() || lookout_.orphaned()) return kLeave;
+    if (const auto control = lookout_.control(); control > 0) return control;
+    const auto most = place_.job.rounds_per_invocation;
+    return most > 0 && work_.rounds + 1 >= most ? kLeave : 0;
+  }
+
   /// Is there too little time left for another period as long as the longest?
   bool time_is_up() const {
     const auto period = std::max(longest_period_, Clock::now() - period_began_);

@@ -19,7 +19,7 @@ namespace virga {
 /// How an invocation of a worker ended.
 enum class WorkerEnd : std::uint8_t {
   kDone,        ///< the job's rounds are run, or it was told to stop
-  kContinue,    ///< its time is nearly over: a checkpoint is there, the next generation goes on
+  kContinue,    ///< its time, or its rounds, are over: a checkpoint is there, the next generation goes on
   kSuperseded,  ///< another invocation works in its place: of a later generation, or a twin that came first
   kOrphaned,    ///< the driver gave no sign of life
 };

@@ -11,7 +11,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kVersion = 4;
+constexpr int kVersion = 5;
 
 // Enumerators by number: both ends are one build (the version says so).
 template <typename T>
@@ -135,6 +135,7 @@ std::string encode_worker_job(const WorkerJob& job) {
                   {"has_start", job.has_start},
                   {"validation", job.validation ? json(*job.validation) : json(nullptr)},
                   {"validates", job.validates},
+                  {"rounds_per_invocation", job.rounds_per_invocation},
                   {"checkpoint_interval_ms", job.checkpoint_interval.count()},
                   {"patience_ms", job.patience.count()},
                   {"orphan_timeout_ms", job.orphan_timeout.count()},
@@ -168,6 +169,7 @@ WorkerJob decode_worker_job(std::string_view text) {
     job.has_start = j.at("has_start");
     if (!j.at("validation").is_null()) job.validation = j.at("validation").get<std::string>();
     job.validates = j.at("validates");
+    job.rounds_per_invocation = j.at("rounds_per_invocation");
     job.checkpoint_interval = std::chrono::milliseconds(j.at("checkpoint_interval_ms").get<std::int64_t>());
     job.patience = std::chrono::milliseconds(j.at("patience_ms").get<std::int64_t>());
     job.orphan_timeout = std::chrono::milliseconds(j.at("orphan_timeout_ms").get<std::int64_t>());

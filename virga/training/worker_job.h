@@ -27,6 +27,7 @@ struct WorkerJob {
   bool has_start = false;                               ///< the object "start" has the first parameters
   std::optional<std::string> validation;                ///< URI of a set of its own
   bool validates = false;                               ///< are there validation rows?
+  std::uint64_t rounds_per_invocation = 0;              ///< then a worker leaves; 0: only at the end of its lifetime
   std::chrono::milliseconds checkpoint_interval{5000};  ///< 0: after every round
   std::chrono::milliseconds patience{60'000};           ///< for other workers, in a round
   std::chrono::milliseconds orphan_timeout{60'000};     ///< for a sign of life of the driver

@@ -62,6 +62,7 @@ WorkerJob odd_job() {
   job.has_start = true;
   job.validation = "/data/validation";
   job.validates = true;
+  job.rounds_per_invocation = 6;
   job.checkpoint_interval = 0ms;
   job.patience = 1ms;
   job.orphan_timeout = 2ms;
@@ -106,6 +107,7 @@ TEST(WorkerJob, ComesBackAsItWas) {
   EXPECT_EQ(again.has_start, job.has_start);
   EXPECT_EQ(again.validation, job.validation);
   EXPECT_EQ(again.validates, job.validates);
+  EXPECT_EQ(again.rounds_per_invocation, job.rounds_per_invocation);
   EXPECT_EQ(again.checkpoint_interval, job.checkpoint_interval);
   EXPECT_EQ(again.patience, job.patience);
   EXPECT_EQ(again.orphan_timeout, job.orphan_timeout);
