@@ -11,6 +11,7 @@
 #include "virga/base/deadline.h"
 #include "virga/base/shared_bytes.h"
 #include "virga/channel/message_key.h"
+#include "virga/channel/paid_requests.h"
 
 namespace virga {
 
@@ -80,6 +81,9 @@ class Channel {
 
   /// Size of the largest message; callers split what is larger (see chunked()).
   [[nodiscard]] virtual std::size_t max_message_bytes() const noexcept = 0;
+
+  /// Of this object's calls so far; none where requests cost nothing.
+  [[nodiscard]] virtual PaidRequests paid() const { return {}; }
 
   /// Where this channel is, for messages.
   [[nodiscard]] virtual const std::string& uri() const noexcept = 0;

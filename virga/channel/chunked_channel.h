@@ -30,6 +30,7 @@ class ChunkedChannel final : public Channel {
   [[nodiscard]] ChannelContents contents(const Wait& wait) override;
   /// 2^40, or 2^20 parts if that is less.
   [[nodiscard]] std::size_t max_message_bytes() const noexcept override;
+  [[nodiscard]] PaidRequests paid() const override { return inner_.paid(); }
   [[nodiscard]] const std::string& uri() const noexcept override { return inner_.uri(); }
 
  private:

@@ -33,6 +33,7 @@ class DynamoBin final : public MessageBin {
     return {.first = std::chrono::milliseconds(1), .longest = std::chrono::milliseconds(100)};
   }
   [[nodiscard]] std::size_t max_value_bytes() const noexcept override;
+  [[nodiscard]] PaidRequests paid() const override { return calls_->counts().units; }
   [[nodiscard]] const std::string& uri() const noexcept override { return calls_->options().place.uri; }
 
   /// Asks whether the table is there and has the keys that it must have. Throws as all members do.

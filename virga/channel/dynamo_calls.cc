@@ -1,15 +1,18 @@
 #include "virga/channel/dynamo_calls.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <cmath>
 #include <condition_variable>
 #include <mutex>
 #include <numeric>
 #include <optional>
 #include <stop_token>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -27,6 +30,7 @@ namespace {
 using namespace std::chrono_literals;
 
 /// More than the 16 MB of items that an answer has at most, in base64.
+constexpr std::string_view kAskForUnits = R"(,"ReturnConsumedCapacity":"TOTAL"})";
 constexpr HttpLimits kDynamoLimits{.header_bytes = std::size_t{32} << 10, .body_bytes = std::size_t{64} << 20};
 
 ErrorKind kind_of_refusal(int status, const DynamoRefusal& refusal) {
@@ -143,17 +147,18 @@ class DynamoCalls::Impl {
   }
 
   const Options options;
-  std::atomic<std::uint64_t> sent = 0, retries = 0, throttled = 0;
+  std::atomic<std::uint64_t> sent = 0, retries = 0, throttled = 0, write_units = 0, read_units = 0;
 
  private:
   void start(const DynamoRequest& asked, const Credentials& credentials, DynamoAnswer& answer, Outcome& outcome,
              const std::shared_ptr<Attempt>& state, std::size_t index, Deadline deadline) {
-    const ByteView body = as_bytes(asked.body);
+    check(asked.body.ends_with('}'), "a request of DynamoDB is an object");
+    const std::array<ByteView, 2> body = {as_bytes(asked.body).first(asked.body.size() - 1), as_bytes(kAskForUnits)};
     HttpRequest request{.method = "POST", .target = "/", .headers = {}, .body = {}};
     request.headers.push_back({.name = "Host", .value = options.place.endpoint.host});
     request.headers.push_back({.name = "Content-Type", .value = "application/x-amz-json-1.0"});
     request.headers.push_back({.name = "X-Amz-Target", .value = fmt::format("DynamoDB_20120810.{}", asked.operation)});
-    sign(request, sha256_hex(std::span(&body, 1)), credentials, {.region = options.place.region, .service = "dynamodb"},
+    sign(request, sha256_hex(body), credentials, {.region = options.place.region, .service = "dynamodb"},
          options.now());
     ++sent;
     const auto time = options.attempt_time + std::chrono::microseconds(asked.body.size());
@@ -162,7 +167,7 @@ class DynamoCalls::Impl {
       const std::lock_guard lock(state->mutex);
       if (--state->left == 0) state->done.notify_all();
     };
-    auto ticket = http_->send(std::move(request), {.body = {body}, .on_body = {}},
+    auto ticket = http_->send(std::move(request), {.body = {body.begin(), body.end()}, .on_body = {}},
                               std::min(deadline, Deadline::in(time)), asked.may_repeat, ended);
     const std::lock_guard lock(state->mutex);
     state->tickets[index] = std::move(ticket);
@@ -178,7 +183,7 @@ class DynamoCalls::Impl {
     }
     answer.body = std::move(came.response->body);
     const int status = came.response->status;
-    if (status == 200) return;
+    if (status == 200) return count_units(asked, answer, outcome);
     const auto refusal = read_dynamo_refusal(answer.body);
     answer.body.clear();
     if (refusal.code == "ConditionalCheckFailedException") {
@@ -192,6 +197,17 @@ class DynamoCalls::Impl {
     const auto words = fmt::format("{} {}{}", status, refusal.code.empty() ? "" : refusal.code + ": ",
                                    refusal.message.empty() ? "no reason was given" : refusal.message);
     outcome.error.emplace(kind, named(asked, words), remedy_for(kind, refusal, options.place));
+  }
+
+  void count_units(const DynamoRequest& asked, const DynamoAnswer& answer, Outcome& outcome) {
+    try {
+      const auto units = static_cast<std::uint64_t>(std::ceil(read_consumed_units(answer.body)));
+      const std::string_view operation = asked.operation;
+      const bool reads = operation == "GetItem" || operation == "BatchGetItem" || operation == "Query";
+      (reads ? read_units : write_units) += units;
+    } catch (const Error& error) {
+      outcome.error.emplace(error.kind(), named(asked, error.what()), error.remedy());
+    }
   }
 
   [[nodiscard]] std::string named(const DynamoRequest& asked, std::string_view words) const {
@@ -265,7 +281,10 @@ void DynamoCalls::pause_before(unsigned attempt, std::size_t left_undone, const 
 const DynamoCalls::Options& DynamoCalls::options() const noexcept { return impl_->options; }
 
 DynamoCalls::Counts DynamoCalls::counts() const {
-  return {.requests = impl_->sent, .retries = impl_->retries, .throttled = impl_->throttled};
+  return {.requests = impl_->sent,
+          .retries = impl_->retries,
+          .throttled = impl_->throttled,
+          .units = {.writes = impl_->write_units, .reads = impl_->read_units}};
 }
 
 }  // namespace virga

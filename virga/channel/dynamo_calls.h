@@ -10,6 +10,7 @@
 
 #include "virga/base/deadline.h"
 #include "virga/channel/dynamo_place.h"
+#include "virga/channel/paid_requests.h"
 #include "virga/net/aws_credentials.h"
 
 namespace virga {
@@ -52,6 +53,7 @@ class DynamoCalls {
     std::uint64_t requests = 0;
     std::uint64_t retries = 0;    ///< of all these, after a failure
     std::uint64_t throttled = 0;  ///< requests that were, and items that were left undone
+    PaidRequests units;           ///< of capacity, as the service says: each request's rounded up
     bool operator==(const Counts&) const = default;
   };
 

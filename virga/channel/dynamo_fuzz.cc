@@ -55,6 +55,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   is_read([&] { (void)read_batch_get(text, take_item); });
   is_read([&] { (void)read_batch_write(text); });
+  is_read([&] { check(read_consumed_units(text) >= 0, "units are less than none"); });
   is_read([&] { (void)read_query(text, take_item); });
   is_read([&] {
     if (auto item = read_one(text)) take_item(*item);

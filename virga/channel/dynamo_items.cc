@@ -232,6 +232,25 @@ std::optional<DynamoItem> read_one(std::string_view text) {
   return one;
 }
 
+double read_consumed_units(std::string_view text) {
+  double units = 0;
+  JsonScanner json(text, kAnswer);
+  const auto take = [&] {
+    json.object([&](std::string_view name) {
+      if (name != "CapacityUnits") return json.skip();
+      const auto some = json.number();
+      if (!(some >= 0 && some < 1e9)) json.fail("these are no units of capacity");
+      units += some;
+    });
+  };
+  json.object([&](std::string_view name) {
+    if (name != "ConsumedCapacity") return json.skip();
+    json.next_is('[') ? json.array(take) : take();  // batches name each table
+  });
+  json.end();
+  return units;
+}
+
 DynamoRefusal read_dynamo_refusal(std::string_view text) noexcept {
   DynamoRefusal refusal;
   try {

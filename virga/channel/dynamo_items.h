@@ -60,6 +60,10 @@ using OnDynamoItem = std::function<void(DynamoItem& item)>;
 /// Of GetItem ("Item") and UpdateItem ("Attributes"), where there is one.
 [[nodiscard]] std::optional<DynamoItem> read_one(std::string_view json);
 
+/// The units of capacity that a request took, if it asked for them (ReturnConsumedCapacity): of all tables. Throws
+/// Error(kCorrupt) for what is no answer, and for units that are none.
+[[nodiscard]] double read_consumed_units(std::string_view json);
+
 /// What the service says when it refuses.
 struct DynamoRefusal {
   std::string code;  ///< "ResourceNotFoundException"

@@ -21,6 +21,7 @@ class DynamoRegister final : public Register {
   [[nodiscard]] RegisterValue wait_newer(std::string_view name, std::uint64_t version, const Wait& wait) override;
   void remove(std::string_view name, const Wait& wait) override;
   [[nodiscard]] std::size_t max_value_bytes() const noexcept override;
+  [[nodiscard]] PaidRequests paid() const override { return calls_->counts().units; }
   [[nodiscard]] const std::string& uri() const noexcept override { return calls_->options().place.uri; }
 
  private:

@@ -82,6 +82,12 @@ TEST(DynamoItemsTest, ReadsAnswersAndWhatWasLeftUndone) {
   EXPECT_EQ(read_query(R"({"Items":[],"LastEvaluatedKey":{"p":{"S":"a"},"s":{"S":"b"}}})", [](DynamoItem&) {}),
             (DynamoKey{"a", "b"}));
   EXPECT_FALSE(read_one("{}"));
+  EXPECT_EQ(
+      read_consumed_units(
+          R"({"ConsumedCapacity":[{"TableName":"T","CapacityUnits":2.5},{"CapacityUnits":3,"x":{}}],"Items":[1]})"),
+      5.5);
+  EXPECT_EQ(read_consumed_units(R"({"ConsumedCapacity" : {"CapacityUnits":1}})"), 1);
+  EXPECT_EQ(read_consumed_units("{}"), 0);
   const auto refusal = read_dynamo_refusal(R"({"__type":"a.b#Code","message":"why"})");
   EXPECT_EQ(refusal.code + refusal.message, "Codewhy");
   EXPECT_EQ(read_dynamo_refusal("<html>").code, "");
@@ -91,6 +97,12 @@ TEST(DynamoItemsTest, RefusesWhatIsNoAnswer) {
   for (const std::string text : {"", "{", "[]", R"({"Responses":[]})", R"({"Responses":{"T":[{"p":1}]}})", "{} {}",
                                  R"({"Responses":{"T":[{"z":{"N":"-1"}}]}})"}) {
     EXPECT_EQ(kind_of_error([&] { (void)read_batch_get(text, [](DynamoItem&) {}); }), ErrorKind::kCorrupt) << text;
+  }
+  for (const std::string units : {"-1", "\"1\"", "1e99", "nan", ""}) {
+    EXPECT_EQ(
+        kind_of_error([&] { (void)read_consumed_units(R"({"ConsumedCapacity":{"CapacityUnits":)" + units + "}}"); }),
+        ErrorKind::kCorrupt)
+        << units;
   }
   const auto deep = std::string(100'000, '[');
   EXPECT_EQ(kind_of_error([&] { JsonScanner(deep, "x").skip(); }), ErrorKind::kCorrupt);
@@ -207,6 +219,15 @@ TEST(DynamoFormatTest, PutsAndFetchesMoreThanABatchHolds) {
   EXPECT_EQ(came, 230);
   EXPECT_EQ(calls->counts().requests, 13U);  // 230 keys of 100
   EXPECT_EQ(channel->contents(soon()).messages, 230U);
+
+  // A unit for each KB that is put, begun ones whole, and for each 4 KB that is got; one for what is not there.
+  const auto before = channel->paid();
+  put_text(*channel, message_at(0, 1000), std::string(6000, 'x'));
+  EXPECT_EQ(channel->paid().writes - before.writes, 6U);
+  EXPECT_EQ(get_text(*channel, message_at(0, 1000)), std::string(6000, 'x'));
+  EXPECT_EQ(channel->paid().reads - before.reads, 2U);
+  EXPECT_EQ(try_get_text(*channel, message_at(0, 2000)), std::nullopt);
+  EXPECT_EQ(channel->paid().reads - before.reads, 3U);
 }
 
 TEST(DynamoFaultTest, SaysHowToMakeATableThatIsNotThere) {

@@ -122,11 +122,14 @@ EmulatedService::Clock::time_point EmulatedService::pass(Line& line, Clock::time
   return line.free = std::max(from, line.free) + std::chrono::duration_cast<Clock::duration>(time);
 }
 
+std::uint64_t EmulatedService::looks(Clock::time_point asked, Clock::time_point came) const {
+  if (!profile_.polled || came <= asked) return 1;
+  const auto in_vain = (came - asked + profile_.latency - 1ns) / profile_.latency;
+  return static_cast<std::uint64_t>(in_vain) + 1;
+}
+
 EmulatedService::Clock::time_point EmulatedService::known_at(Clock::time_point asked, Clock::time_point came) const {
-  if (came <= asked) return asked + profile_.latency;
-  if (!profile_.polled) return came + profile_.latency;
-  const auto requests = (came - asked + profile_.latency - 1ns) / profile_.latency;  // that ended in vain
-  return asked + (requests + 1) * profile_.latency;
+  return (profile_.polled ? asked : std::max(asked, came)) + looks(asked, came) * profile_.latency;
 }
 
 void EmulatedService::sleep_until(Clock::time_point at, const std::string& uri, const char* what,
@@ -144,6 +147,7 @@ void EmulatedChannel::put(std::span<const Outgoing> messages, const Wait& wait) 
   std::size_t bytes = 0;
   for (const auto& message : messages) bytes += message.bytes();
   service_.sleep_until(service_.up(bytes), uri(), "put", wait);
+  writes_ += messages.size();
   inner_.put(messages, wait);
 }
 
@@ -174,6 +178,7 @@ void EmulatedChannel::get(std::span<const MessageKey> keys, const OnMessage& on_
     if (const auto now = Clock::now(); at > now) pause(at - now, wait);
     throw_if_stopped(uri(), wait);
     if (!in_time) throw_missing(*this, missing);
+    reads_ += service_.looks(asked, arrival.at);
     std::erase(missing, arrival.key);
     on_message(arrival.key, arrival.bytes);
   }
@@ -182,6 +187,7 @@ void EmulatedChannel::get(std::span<const MessageKey> keys, const OnMessage& on_
 std::optional<SharedBytes> EmulatedChannel::try_get(const MessageKey& key, const Wait& wait) {
   const auto asked = Clock::now();
   auto bytes = inner_.try_get(key, wait);
+  ++reads_;
   service_.sleep_until(service_.down(service_.known_at(asked, asked), bytes ? bytes->size() : 0), uri(), "look", wait);
   return bytes;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <mutex>
@@ -42,7 +43,9 @@ class EmulatedService {
   [[nodiscard]] Clock::time_point up(std::size_t bytes) { return pass(up_, Clock::now() + profile_.latency, bytes); }
   /// When `bytes` that could set off at `from` have come back.
   [[nodiscard]] Clock::time_point down(Clock::time_point from, std::size_t bytes) { return pass(down_, from, bytes); }
-  /// When whoever asks from `asked` on is told of what came at `came`.
+  /// How often whoever asks from `asked` on has asked when he is told of what came at `came`.
+  [[nodiscard]] std::uint64_t looks(Clock::time_point asked, Clock::time_point came) const;
+  /// When that is.
   [[nodiscard]] Clock::time_point known_at(Clock::time_point asked, Clock::time_point came) const;
   /// Throws Error(kInterrupted); and kDeadlineExceeded, naming `uri` and the request, if that comes first.
   void sleep_until(Clock::time_point at, const std::string& uri, const char* what, const Wait& wait) const;
@@ -80,6 +83,8 @@ class EmulatedChannel final : public Channel {
   void sweep(std::uint32_t view, const Wait& wait) override;
   [[nodiscard]] ChannelContents contents(const Wait& wait) override { return inner_.contents(wait); }
   [[nodiscard]] std::size_t max_message_bytes() const noexcept override { return inner_.max_message_bytes(); }
+  /// As of S3, the one that is asked again and again: a write for each message that is put, a read for each look.
+  [[nodiscard]] PaidRequests paid() const override { return {.writes = writes_, .reads = reads_}; }
   [[nodiscard]] const std::string& uri() const noexcept override { return inner_.uri(); }
 
  private:
@@ -88,6 +93,7 @@ class EmulatedChannel final : public Channel {
 
   Channel& inner_;
   EmulatedService service_;
+  std::atomic<std::uint64_t> writes_ = 0, reads_ = 0;
 };
 
 }  // namespace virga

@@ -54,6 +54,8 @@ Clock::duration wait_for_a_late_one(const ServiceProfile& profile) {
     put_text(memory, {}, "x");
   });
   EXPECT_EQ(get_text(channel, {}), "x");
+  EXPECT_GE(channel.paid().reads, profile.polled ? 3U : 1U);
+  EXPECT_EQ(channel.paid().writes, 0U);
   return Clock::now() - start;
 }
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <string>
 
 #include "virga/channel/emulated_channel.h"
@@ -25,11 +27,14 @@ class EmulatedRegister final : public Register {
     return inner_.writes_between(older, newer);
   }
   [[nodiscard]] std::size_t max_value_bytes() const noexcept override { return inner_.max_value_bytes(); }
+  /// As of S3Register: each call lists the versions, which is paid like a write.
+  [[nodiscard]] PaidRequests paid() const override { return {.writes = writes_, .reads = reads_}; }
   [[nodiscard]] const std::string& uri() const noexcept override { return inner_.uri(); }
 
  private:
   Register& inner_;
   EmulatedService service_;
+  std::atomic<std::uint64_t> writes_ = 0, reads_ = 0;
 };
 
 }  // namespace virga

@@ -1,6 +1,8 @@
 #include "virga/channel/json_scanner.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <cstring>
 
 #include <fmt/format.h>
@@ -133,6 +135,20 @@ unsigned JsonScanner::hex4() {
     value = value << 4U | static_cast<unsigned>(digit);
   }
   return value;
+}
+
+double JsonScanner::number() {
+  skip_space();
+  double value = 0;
+  const auto [end, error] = std::from_chars(text_.data() + at_, text_.data() + text_.size(), value);
+  if (error != std::errc() || !std::isfinite(value)) fail("a number was expected");
+  at_ = static_cast<std::size_t>(end - text_.data());
+  return value;
+}
+
+bool JsonScanner::next_is(char c) {
+  skip_space();
+  return at_ < text_.size() && text_[at_] == c;
 }
 
 void JsonScanner::skip() {

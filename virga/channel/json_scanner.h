@@ -7,8 +7,7 @@
 namespace virga {
 
 /// Reads JSON from front to end without building anything: for answers whose strings are megabytes. Whoever asks for a
-/// value of another kind than stands there, and text that is no JSON, gets Error(kCorrupt). Numbers and words are only
-/// skipped.
+/// value of another kind than stands there, and text that is no JSON, gets Error(kCorrupt). Words are only skipped.
 class JsonScanner {
  public:
   /// `what`: the text's name, in errors. Both stay the caller's.
@@ -40,6 +39,9 @@ class JsonScanner {
   }
   /// Without its quotes; lives until the next call.
   [[nodiscard]] std::string_view string();
+  [[nodiscard]] double number();
+  /// Does the next value begin so?
+  [[nodiscard]] bool next_is(char c);
   /// Any value.
   void skip();
   /// Nothing else follows.

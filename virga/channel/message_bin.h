@@ -10,6 +10,7 @@
 
 #include "virga/base/deadline.h"
 #include "virga/base/shared_bytes.h"
+#include "virga/channel/paid_requests.h"
 #include "virga/channel/pause.h"
 
 namespace virga {
@@ -73,6 +74,8 @@ class MessageBin {
   /// Of looks for what is not there yet, by what a look costs.
   [[nodiscard]] virtual Pace pace() const noexcept { return {}; }
 
+  /// Of this object's calls so far; none where requests cost nothing.
+  [[nodiscard]] virtual PaidRequests paid() const { return {}; }
   [[nodiscard]] virtual std::size_t max_value_bytes() const noexcept = 0;
   /// Where the store is, for messages; no secret in it.
   [[nodiscard]] virtual const std::string& uri() const noexcept = 0;

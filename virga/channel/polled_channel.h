@@ -34,6 +34,7 @@ class PolledChannel final : public Channel {
   void sweep(std::uint32_t view, const Wait& wait) override;
   [[nodiscard]] ChannelContents contents(const Wait& wait) override;
   [[nodiscard]] std::size_t max_message_bytes() const noexcept override { return bin_->max_value_bytes(); }
+  [[nodiscard]] PaidRequests paid() const override { return bin_->paid(); }
   [[nodiscard]] const std::string& uri() const noexcept override { return bin_->uri(); }
 
   /// How often get() has looked for a message and not found it.

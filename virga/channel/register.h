@@ -7,6 +7,7 @@
 
 #include "virga/base/deadline.h"
 #include "virga/base/shared_bytes.h"
+#include "virga/channel/paid_requests.h"
 
 namespace virga {
 
@@ -50,6 +51,8 @@ class Register {
     return newer - older;
   }
 
+  /// Of this object's calls so far; none where requests cost nothing.
+  [[nodiscard]] virtual PaidRequests paid() const { return {}; }
   [[nodiscard]] virtual std::size_t max_value_bytes() const noexcept = 0;
   [[nodiscard]] virtual const std::string& uri() const noexcept = 0;
 };

@@ -34,6 +34,7 @@ class RetryingChannel final : public Channel {
   void sweep(std::uint32_t view, const Wait& wait) override;
   [[nodiscard]] ChannelContents contents(const Wait& wait) override;
   [[nodiscard]] std::size_t max_message_bytes() const noexcept override { return inner_.max_message_bytes(); }
+  [[nodiscard]] PaidRequests paid() const override { return inner_.paid(); }
   [[nodiscard]] const std::string& uri() const noexcept override { return inner_.uri(); }
 
   /// Calls that were made again.

@@ -8,6 +8,11 @@
 
 namespace virga {
 
+[[nodiscard]] inline PaidRequests paid_of(const S3Client& client) {
+  const auto counts = client.counts();
+  return {.writes = counts.writes, .reads = counts.reads};
+}
+
 /// Messages of a job in a bucket (docs/s3.md), for PolledChannel: an object each, "JOB/m/" and its name, below the
 /// place's prefix. Objects are put and asked for by name, many at a time; only a sweep lists.
 ///
@@ -25,6 +30,7 @@ class S3Bin final : public MessageBin {
     return {.first = std::chrono::milliseconds(2), .longest = std::chrono::milliseconds(100)};
   }
   [[nodiscard]] std::size_t max_value_bytes() const noexcept override { return std::size_t{1} << 32; }
+  [[nodiscard]] PaidRequests paid() const override { return paid_of(*client_); }
   [[nodiscard]] const std::string& uri() const noexcept override { return client_->place().uri; }
 
   /// Throws, as S3Client does, unless the bucket is there and may be looked into.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "virga/channel/register.h"
+#include "virga/channel/s3_bin.h"
 #include "virga/storage/s3_client.h"
 
 namespace virga {
@@ -36,6 +37,7 @@ class S3Register final : public Register {
   void remove(std::string_view name, const Wait& wait) override;
   [[nodiscard]] std::uint64_t writes_between(std::uint64_t older, std::uint64_t newer) const noexcept override;
   [[nodiscard]] std::size_t max_value_bytes() const noexcept override { return std::size_t{64} << 20; }
+  [[nodiscard]] PaidRequests paid() const override { return paid_of(*client_); }
   [[nodiscard]] const std::string& uri() const noexcept override { return client_->place().uri; }
 
  private:

@@ -63,6 +63,7 @@ class ShapedChannel final : public Channel {
   void sweep(std::uint32_t view, const Wait& wait) override;
   [[nodiscard]] ChannelContents contents(const Wait& wait) override;
   [[nodiscard]] std::size_t max_message_bytes() const noexcept override { return inner_.max_message_bytes(); }
+  [[nodiscard]] PaidRequests paid() const override { return inner_.paid(); }
   [[nodiscard]] const std::string& uri() const noexcept override { return inner_.uri(); }
 
   /// The fate of the message when it is put for the time number `time`, from 0.

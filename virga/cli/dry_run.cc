@@ -264,6 +264,7 @@ std::string text_of(const Outlook& outlook) {
                                                       : outlook.pattern;
   line("exchange", fmt::format("{} through {}{}", pattern, channel_text(job.exchange.channel),
                                job.exchange.emulate ? ", as slow as " + *job.exchange.emulate : ""));
+  if (!job.exchange.faults.empty()) line("faults", fmt::format("on purpose: {}", fmt::join(job.exchange.faults, ", ")));
   if (outlook.worker) line("memory", memory_text(outlook));
   auto cost = estimate_text(*outlook.cost, builtin_price_table());
   cost.pop_back();  // its newline

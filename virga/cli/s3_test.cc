@@ -107,6 +107,7 @@ TEST_F(S3ProgramTest, CarriesWhatFunctionsSay) {
     ASSERT_EQ(ledger.services.size(), 1U);
     EXPECT_EQ(ledger.services[0].service, "object-store");
     EXPECT_GT(ledger.services[0].writes, 0U);
+    EXPECT_GT(ledger.services[0].reads, 0U);
     is_paid = true;
   }
   EXPECT_TRUE(is_paid);

@@ -107,6 +107,9 @@ void tell(const TrainOutcome& outcome, const std::optional<RunCost>& cost, const
     if (const auto text = staleness_text(*outcome.functions); !text.empty()) {
       session.note(fmt::format("protocol {}: {}", to_string(outcome.plan.algorithm.protocol), text));
     }
+    if (outcome.functions->retries > 0) {
+      session.note(fmt::format("faults: {} requests were made again", format_count(outcome.functions->retries)));
+    }
   }
   if (result.best.validation_loss) {
     session.note(fmt::format("best: epoch {}, validation loss {:.5f} (base rate {:.5f})", result.best.epoch,

@@ -123,6 +123,7 @@ nlohmann::json functions_json(const FunctionsReport& report) {
           {"messages_got", report.traffic.messages_got},
           {"bytes_put", report.traffic.bytes_put},
           {"bytes_got", report.traffic.bytes_got},
+          {"retries", report.retries},
           {"phase_seconds", seconds},
           {"staleness", staleness_json(report)},
           {"sandbox", report.sandbox},

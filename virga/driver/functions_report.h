@@ -10,6 +10,7 @@
 
 #include "virga/base/phase_clock.h"
 #include "virga/base/view.h"
+#include "virga/channel/paid_requests.h"
 #include "virga/collective/all_reduce.h"
 #include "virga/cost/ledger.h"
 #include "virga/cost/wall_account.h"
@@ -26,6 +27,8 @@ struct FunctionsReport {
   std::uint64_t peak_memory_bytes = 0;  ///< of the function that took most
   std::uint64_t worker_rounds = 0;      ///< completed, of all workers together
   Traffic traffic;                      ///< of all workers together
+  PaidRequests paid;                    ///< of all workers together, where their channel bills requests
+  std::uint64_t retries = 0;            ///< of all workers together: Answer::Work::retries
   PhaseTimes times;                     ///< of all workers together
   std::vector<DriverStretch> driver;    ///< when the driver itself was at work, and those before it
   double training_start_seconds = 0;    ///< since the run began: where its history begins

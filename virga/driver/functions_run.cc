@@ -105,25 +105,12 @@ std::string random_token() {
   return token;
 }
 
-struct PaidRequests {
-  std::uint64_t writes = 0;
-  std::uint64_t reads = 0;
-};
-/// What a service bills for messages that were put, got and retired. DynamoDB bills units: one for each KB that is
-/// written or deleted, one for each 4 KB that is read, a part of one for a whole one; looks for what was not there yet
-/// are left out.
-/// With protocol ASP nearly all are of a register: no write is deleted, and S3 lists versions before it puts or gets
-/// one.
-PaidRequests requests_of(std::string_view service, const Traffic& traffic, ProtocolKind protocol) {
-  const bool asp = protocol == ProtocolKind::kAsp;
-  if (service == "object-store" && asp) {
-    return {2 * traffic.messages_put + traffic.messages_got, traffic.messages_got};
-  }
-  if (service != "dynamodb") return {traffic.messages_put, traffic.messages_got};
-  if (asp) {
-    return {traffic.messages_put + traffic.bytes_put / 1024, traffic.messages_got + traffic.bytes_got / 4096};
-  }
-  return {2 * (traffic.messages_put + traffic.bytes_put / 1024), traffic.messages_got + traffic.bytes_got / 4096};
+/// What a service would bill for messages that are put, got and retired, each found at the first look. DynamoDB bills
+/// units: one for each KB that is written or deleted, one for each 4 KB that is read, a part of one for a whole one.
+PaidRequests expected_requests(std::string_view service, const Traffic& traffic) {
+  if (service != "dynamodb") return {.writes = traffic.messages_put, .reads = traffic.messages_got};
+  return {.writes = 2 * (traffic.messages_put + traffic.bytes_put / 1024),
+          .reads = traffic.messages_got + traffic.bytes_got / 4096};
 }
 
 /// Performs what the supervisor decides, and tells it what happens.
@@ -195,15 +182,25 @@ class FunctionsRun {
   void clear() noexcept {
     if (engine_) engine_->kill_all();
     if (std::exchange(cleared_, true) || !has_begun_) return;
+    sweep();
     try {
       meter_.abandon();
       if (const auto service = paid_channel(place_)) {
         const auto& traffic = report_.traffic;
-        const auto [writes, reads] = requests_of(*service, traffic, run_.plan.algorithm.protocol);
-        meter_.service(*service, store_since_, writes, reads, traffic.bytes_put + traffic.bytes_got);
+        auto requests = report_.paid;
+        if (channel_ && !place_.emulate) requests += channel_->paid();
+        // A cache is paid by the hour alone.
+        if (requests == PaidRequests()) requests = {.writes = traffic.messages_put, .reads = traffic.messages_got};
+        meter_.service(*service, store_since_, requests.writes, requests.reads, traffic.bytes_put + traffic.bytes_got);
       }
       keep_leased(leased_file(place_), budget_.paid_before() + price(meter_.ledger(), builtin_price_table()).total());
-      if (!channel_) return;  // messages were the workers'
+    } catch (const Error&) {
+    }
+  }
+
+  void sweep() noexcept {
+    if (!channel_) return;  // messages were the workers'
+    try {
       report_.messages_left = channel_->contents(short_time()).messages;
       channel_->sweep(supervisor_.view().number + 1, short_time());
       for (const auto view : views_) forget_model(view);
@@ -279,6 +276,7 @@ class FunctionsRun {
     job.data_checksum = manifest_checksum(manifest);
     job.channel = start_channel();
     job.emulate = place_.emulate;
+    job.faults = place_.faults;
     if (place_.channel != FunctionsPlace::ChannelKind::kDirect) channel_ = open_channel(job.channel, job.run, token_);
     const bool chooses = place_.chooses_pattern && !place_.resume && run_.plan.workers > 1;
     job.pattern = chooses ? fitting_patterns(run_.plan, manifest, place_.memory_bytes).front() : place_.pattern;
@@ -314,11 +312,12 @@ class FunctionsRun {
 
   PatternChoice choose_pattern_of(const Manifest& manifest) {
     PriceOfRound price;
-    if (const auto service = paid_channel(place_)) {
+    const auto service = paid_channel(place_);
+    if (service) {
       const auto prices = service_prices(builtin_price_table(), *service);
       if (prices.usd_per_write > 0 || prices.usd_per_read > 0) {
-        price = [=, protocol = run_.plan.algorithm.protocol](const Traffic& traffic) {
-          const auto [writes, reads] = requests_of(*service, traffic, protocol);
+        price = [=](const Traffic& traffic) {
+          const auto [writes, reads] = expected_requests(*service, traffic);
           return Usd::of(static_cast<double>(writes) * prices.usd_per_write +
                          static_cast<double>(reads) * prices.usd_per_read);
         };
@@ -327,6 +326,7 @@ class FunctionsRun {
     auto [choice, traffic] = probe_for_pattern(*channel_, place_.emulate, run_.plan, manifest,
                                                schedule_.rounds_per_epoch(), place_.memory_bytes, price, stop_);
     report_.traffic += traffic;  // it is paid for, too
+    if (service && place_.emulate) report_.paid += expected_requests(*service, traffic);
     observer_.pattern_chosen(choice);
     return std::move(choice);
   }
@@ -643,6 +643,8 @@ class FunctionsRun {
     const auto& work = *answer.work;
     report_.worker_rounds += work.rounds;
     report_.times += work.times;
+    report_.paid += work.paid;
+    report_.retries += work.retries;
     report_.traffic += {work.messages_put, work.messages_got, work.bytes_put, work.bytes_got};
   }
 

@@ -45,6 +45,7 @@ struct FunctionsPlace {
   std::string store_token;  ///< that it wants
   std::string direct_host = "127.0.0.1";  ///< direct: where workers listen
   std::optional<std::string> emulate;     ///< WorkerJob::emulate
+  std::vector<std::string> faults;        ///< WorkerJob::faults
   Pattern pattern = Pattern::kScatterReduce;
   std::uint32_t pieces = 1;  ///< pipelined: AllReduce::Options::pieces
   /// Both are chosen when the run begins (probe_for_pattern()); a resume goes on with what was chosen, which it says.

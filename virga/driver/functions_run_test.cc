@@ -74,6 +74,22 @@ TEST_F(FunctionsRunTest, TakesThePatternThatAProbeOfItsChannelSays) {
   expect_same(on_processes(alone), on_threads(alone));
 }
 
+TEST_F(FunctionsRunTest, GivesTheSameBitsThroughAChannelThatFailsOnPurpose) {
+  place_.faults = {"throttled=0.02", "cut-off=0.02", "late=0.05", "late-by=5ms", "doubled=0.1", "get-cut-off=0.02"};
+  const auto run = run_of(4, 3);
+  expect_same(on_processes(run), on_threads(run));
+  EXPECT_GT(report_.retries, 0U);
+  const auto retries = report_.retries;
+  const auto puts = report_.traffic.messages_put;
+  expect_same(on_processes(run), on_threads(run));
+  EXPECT_EQ(report_.traffic.messages_put, puts);  // which of them fail follows from the seed
+  EXPECT_EQ(report_.retries, retries);
+  place_.faults.clear();
+  expect_same(on_processes(run), on_threads(run));
+  EXPECT_EQ(report_.retries, 0U);
+  EXPECT_LT(report_.traffic.messages_put, puts);
+}
+
 TEST_F(FunctionsRunTest, TakesTheDefaultPatternWhenItsChannelCannotBeMeasured) {
   MemoryChannel memory;
   ShapedChannel refusing(memory, {.faults = {.throttled = 1}});

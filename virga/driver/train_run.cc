@@ -269,6 +269,7 @@ FunctionsPlace place_of(const Job& job) {
   }
   place.store = own_store(job);
   place.emulate = job.exchange.emulate;
+  place.faults = job.exchange.faults;
   place.lifetime = std::chrono::duration_cast<std::chrono::milliseconds>(job.functions.lifetime);
   place.rounds_per_invocation = job.functions.rounds_per_invocation.value_or(0);
   if (job.stop.usd) place.budget = Usd::of(*job.stop.usd);

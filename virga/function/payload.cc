@@ -27,6 +27,8 @@ json to_json(const Answer::Work& work) {
             {"bytes_put", work.bytes_put},
             {"bytes_got", work.bytes_got},
             {"seconds", seconds}};
+  if (work.paid != PaidRequests()) j["paid"] = {{"writes", work.paid.writes}, {"reads", work.paid.reads}};
+  if (work.retries > 0) j["retries"] = work.retries;
   if (const auto& staleness = work.staleness; staleness.steps > 0) {
     j["staleness"] = {{"steps", staleness.steps},
                       {"sum", staleness.sum},
@@ -43,8 +45,11 @@ Answer::Work work_from(const json& j) {
                     .messages_got = j.at("messages_got"),
                     .bytes_put = j.at("bytes_put"),
                     .bytes_got = j.at("bytes_got"),
+                    .paid = {},
+                    .retries = j.value("retries", std::uint64_t{0}),
                     .staleness = {},
                     .times = {}};
+  if (j.contains("paid")) work.paid = {.writes = j.at("paid").at("writes"), .reads = j.at("paid").at("reads")};
   if (j.contains("staleness")) {
     const auto& staleness = j.at("staleness");
     work.staleness = {.steps = staleness.at("steps"),

@@ -9,6 +9,7 @@
 
 #include "virga/base/phase_clock.h"
 #include "virga/base/view.h"
+#include "virga/channel/paid_requests.h"
 #include "virga/exchange/staleness.h"
 
 namespace virga {
@@ -44,6 +45,8 @@ struct Answer {
     std::uint64_t rounds = 0;
     std::uint64_t messages_put = 0, messages_got = 0;
     std::uint64_t bytes_put = 0, bytes_got = 0;
+    PaidRequests paid;          ///< where the channel bills requests
+    std::uint64_t retries = 0;  ///< of requests that were made to fail (WorkerJob::faults)
     StalenessCounts staleness;
     PhaseTimes times;
     bool operator==(const Work&) const = default;

@@ -98,7 +98,14 @@ TEST(Payload, IsAnErrorIfItsRunIsNoText) {
 
 Answer worked() {
   Answer answer{.end = "done", .cpu_seconds = 1.5, .peak_memory_bytes = 4096};
-  answer.work = {.view = 3, .rounds = 10, .messages_put = 20, .messages_got = 30, .bytes_put = 40, .bytes_got = 50};
+  answer.work = {.view = 3,
+                 .rounds = 10,
+                 .messages_put = 20,
+                 .messages_got = 30,
+                 .bytes_put = 40,
+                 .bytes_got = 50,
+                 .paid = {.writes = 60, .reads = 70},
+                 .retries = 80};
   answer.work->times.add(WorkPhase::kCompute, std::chrono::milliseconds(2500));
   answer.work->times.add(WorkPhase::kWait, std::chrono::milliseconds(125));
   return answer;

@@ -16,7 +16,11 @@
 #include "virga/channel/directory_register.h"
 #include "virga/channel/emulated_channel.h"
 #include "virga/channel/emulated_register.h"
+#include "virga/channel/metered_channel.h"
 #include "virga/channel/open_channel.h"
+#include "virga/channel/retrying_channel.h"
+#include "virga/channel/shape_text.h"
+#include "virga/channel/shaped_channel.h"
 #include "virga/control/run_folder.h"
 #include "virga/data/group_cache.h"
 #include "virga/data/manifest.h"
@@ -60,6 +64,36 @@ std::unique_ptr<DirectChannel> open_direct(const WorkerJob& job, const Member& m
                                         }});
 }
 
+/// A channel that fails as the job says, to somebody who tries again.
+class FaultyChannel {
+ public:
+  FaultyChannel(Channel& inner, const WorkerJob& job, const Member& me)
+      : failing_(inner, shape_of(job)),
+        metered_(failing_),
+        trying_(metered_, {.seed = job.seed ^ (std::uint64_t{me.worker} << 32U | me.generation)}) {}
+
+  [[nodiscard]] Channel& channel() noexcept { return trying_; }
+  [[nodiscard]] std::uint64_t retries() const noexcept { return trying_.retries(); }
+  /// With the requests that were made again.
+  [[nodiscard]] Traffic traffic(Traffic once) const {
+    const auto use = metered_.use();
+    once.messages_put = use.put.requests;
+    once.messages_got = use.get.requests + use.try_get.requests;
+    return once;
+  }
+
+ private:
+  static Shape shape_of(const WorkerJob& job) {
+    auto shape = parse_shape(job.faults, "the faults of a job");
+    shape.seed = job.seed;
+    return shape;
+  }
+
+  ShapedChannel failing_;
+  MeteredChannel metered_;
+  RetryingChannel trying_;
+};
+
 Answer work(const Payload& payload, ObjectStore& run, const std::string& token, const Log& log) {
   PhaseClock clock;
   const auto end_of_life = Deadline::in(payload.lifetime - leaving_margin(payload.lifetime));
@@ -71,7 +105,10 @@ Answer work(const Payload& payload, ObjectStore& run, const std::string& token, 
   Channel& fast = direct ? static_cast<Channel&>(*direct) : *store;
   std::optional<EmulatedChannel> slow;
   if (job.emulate) slow.emplace(fast, find_service_profile(*job.emulate));
-  Channel& channel = slow ? static_cast<Channel&>(*slow) : fast;
+  Channel& working = slow ? static_cast<Channel&>(*slow) : fast;
+  std::optional<FaultyChannel> faulty;
+  if (!job.faults.empty()) faulty.emplace(working, job, payload.member);
+  Channel& channel = faulty ? faulty->channel() : working;
   std::unique_ptr<Register> stored;
   if (job.plan.algorithm.protocol == ProtocolKind::kAsp) stored = open_register(job.channel, job.run, token);
   std::optional<EmulatedRegister> slow_models;
@@ -85,7 +122,9 @@ Answer work(const Payload& payload, ObjectStore& run, const std::string& token, 
     log(fmt::format("worker {} generation {}: first step applied after {:.3f} ms", payload.member.worker,
                     payload.member.generation, std::chrono::duration<double, std::milli>(*first).count()));
   }
-  const auto& traffic = work.traffic;
+  auto paid = channel.paid();
+  if (models != nullptr) paid += models->paid();
+  const auto traffic = faulty ? faulty->traffic(work.traffic) : work.traffic;
   return {.end = std::string(to_string(work.end)),
           .work = Answer::Work{.view = work.view,
                                .rounds = work.rounds,
@@ -93,6 +132,8 @@ Answer work(const Payload& payload, ObjectStore& run, const std::string& token, 
                                .messages_got = traffic.messages_got,
                                .bytes_put = traffic.bytes_put,
                                .bytes_got = traffic.bytes_got,
+                               .paid = paid,
+                               .retries = faulty ? faulty->retries() : 0,
                                .staleness = work.staleness,
                                .times = clock.times()}};
 }

@@ -79,6 +79,7 @@ struct Job {
     std::string pattern = "default";
     std::string channel = "auto";
     std::optional<std::string> emulate;  ///< find_service_profile(); in make_job's result, never a whole set
+    std::vector<std::string> faults;     ///< parse_shape()
     bool operator==(const Exchange&) const = default;
   } exchange;
   /// Where they are: what a channel means that is only named.

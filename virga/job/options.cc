@@ -660,6 +660,19 @@ std::vector<Option> exchange_options() {
              job.exchange.emulate = maybe<std::string>(v);
              if (job.exchange.emulate == "none") job.exchange.emulate.reset();
            }},
+      {.section = "exchange",
+       .key = "faults",
+       .type = OptionType::kTextList,
+       .placeholder = "FAULTS",
+       .help = "Make the channel fail on purpose, such as throttled=0.01,late=0.02,late-by=200ms",
+       .more = "Probabilities of what becomes of a message that is put: `throttled` and `cut-off` (its put fails, and "
+               "is made "
+               "again; one that was cut off has arrived), `lost` (nobody hears of it: its receivers wait in vain, and "
+               "a new view begins), `late` (by `late-by`, 10ms unless said) and `doubled`; `get-cut-off` is that of "
+               "each message that is got. `jitter` is a time, up to which each request takes longer. What happens to a "
+               "message follows from the seed alone. Requests that are made again are counted and priced.",
+       .example = "[\"throttled=0.01\", \"jitter=5ms\"]",
+       .store = [](Job& job, const Value& v) { job.exchange.faults = list(v); }},
   };
 }
 

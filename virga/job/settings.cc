@@ -8,6 +8,7 @@
 #include "virga/base/error.h"
 #include "virga/base/units.h"
 #include "virga/channel/emulated_channel.h"
+#include "virga/channel/shape_text.h"
 
 namespace virga {
 namespace {
@@ -45,6 +46,15 @@ void check_class_weight(const Settings& settings, const Job& job) {
     refuse(settings, "model", "class_weight",
            "model.class_weight has no meaning for least-squares, which has no classes",
            "leave it out, or weigh rows by a weight column (data.weight)");
+  }
+}
+
+void check_faults(const Settings& settings, const Job& job) {
+  if (job.exchange.faults.empty()) return;
+  static_cast<void>(parse_shape(job.exchange.faults, settings.get("exchange", "faults").origin + ": exchange.faults"));
+  if (job.exchange.protocol == "asp") {
+    refuse(settings, "exchange", "faults", "exchange.faults are those of messages, and protocol asp sends none",
+           "leave it out, or use protocol bsp or ssp");
   }
 }
 
@@ -123,6 +133,7 @@ void warn_of_idle(const Settings& settings, const Job& job, std::vector<std::str
       {"exchange", "pattern", job.functions.engine != "single", "engine single"},
       {"exchange", "channel", job.functions.engine != "single", "engine single"},
       {"exchange", "emulate", job.functions.engine != "single", "engine single"},
+      {"exchange", "faults", job.functions.engine != "single", "engine single"},
   };
   for (const auto& [section, key, used, because] : uses) {
     const auto& setting = settings.get(section, key);
@@ -202,6 +213,7 @@ Job make_job(const Settings& settings, std::vector<std::string>& warnings) {
   for (const auto& setting : settings.all()) setting.option->store(job, setting.value);
   check_penalty(settings, job);
   check_class_weight(settings, job);
+  check_faults(settings, job);
   check_columns(settings, job);
   resolve_service(settings, job, warnings);
   warn_of_idle(settings, job, warnings);

@@ -251,6 +251,19 @@ TEST(MakeJobTest, RefusesAColumnWithTwoRoles) {
   EXPECT_STREQ(error.what(), "--ignore: column 'y' is both data.label and data.ignore");
 }
 
+TEST(MakeJobTest, RefusesFaultsThatThereAreNot) {
+  const auto refused = [](const std::string& faults) {
+    return std::string(error_of([&] { static_cast<void>(job_of({setting("exchange", "faults", faults)})); }).what());
+  };
+  const auto typo = error_of([] { static_cast<void>(job_of({setting("exchange", "faults", "thottled=0.1")})); });
+  EXPECT_STREQ(typo.what(), "--faults: exchange.faults: there is no fault \"thottled\"");
+  EXPECT_EQ(typo.remedy(), "did you mean throttled?");
+  EXPECT_THAT(refused("lost=2"), HasSubstr("lost: \"2\" is not a probability"));
+  EXPECT_THAT(refused("late=0.1,late=0.2"), HasSubstr("late is given twice"));
+  EXPECT_THAT(refused("late=0.6,lost=0.6"), HasSubstr("more than 1 together"));
+  EXPECT_THAT(refused("jitter=0.1x"), HasSubstr("jitter"));
+}
+
 TEST(MakeJobTest, WarnsOfWhatHasNoEffect) {
   Settings settings;
   settings.set({setting("optimizer", "momentum", "0.8")});

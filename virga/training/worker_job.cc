@@ -128,6 +128,7 @@ std::string encode_worker_job(const WorkerJob& job) {
                   {"data_checksum", job.data_checksum},
                   {"channel", job.channel},
                   {"emulate", job.emulate ? json(*job.emulate) : json(nullptr)},
+                  {"faults", job.faults},
                   {"pattern", number(job.pattern)},
                   {"pieces", job.pieces},
                   {"plan", plan_json(job.plan)},
@@ -161,6 +162,7 @@ WorkerJob decode_worker_job(std::string_view text) {
     job.data_checksum = j.at("data_checksum");
     job.channel = j.at("channel");
     if (!j.at("emulate").is_null()) job.emulate = j.at("emulate").get<std::string>();
+    job.faults = j.at("faults").get<std::vector<std::string>>();
     job.pattern = enumerator(j.at("pattern"), Pattern::kPipelined);
     job.pieces = j.at("pieces");
     if (job.pieces == 0 || job.pieces > AllReduce::kMostPieces) throw Error(ErrorKind::kCorrupt, "ranges of no pieces");

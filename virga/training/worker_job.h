@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "virga/collective/all_reduce.h"
 #include "virga/model/model.h"
@@ -20,6 +21,7 @@ struct WorkerJob {
   std::uint32_t data_checksum = 0;
   std::string channel;                 ///< see open_channel()
   std::optional<std::string> emulate;  ///< as slow as which service: find_service_profile()
+  std::vector<std::string> faults;     ///< on purpose: parse_shape(); their seed is that of the job
   Pattern pattern = Pattern::kScatterReduce;
   std::uint32_t pieces = 1;  ///< pipelined: AllReduce::Options::pieces
   TrainingPlan plan;         ///< with its learning rate

@@ -21,6 +21,7 @@ WorkerJob odd_job() {
   job.data_checksum = 0xfedcba98;
   job.channel = "ps:unix:/run/ps.socket";
   job.emulate = "aws-2021:s3";
+  job.faults = {"throttled=0.5", "jitter=1ms"};
   job.pattern = Pattern::kLeader;
   job.pieces = 5;
   job.plan.model = {.kind = ModelKind::kSoftmax,
@@ -79,6 +80,7 @@ TEST(WorkerJob, ComesBackAsItWas) {
   EXPECT_EQ(again.data_checksum, job.data_checksum);
   EXPECT_EQ(again.channel, job.channel);
   EXPECT_EQ(again.emulate, job.emulate);
+  EXPECT_EQ(again.faults, job.faults);
   EXPECT_EQ(again.pattern, job.pattern);
   EXPECT_EQ(again.pieces, job.pieces);
   EXPECT_EQ(again.plan.model, job.plan.model);
