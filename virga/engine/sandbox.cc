@@ -156,6 +156,7 @@ void SandboxMaker::Impl::name_limits() {
   if (powers_.memory.empty()) powers_.memory = "watched";
   powers_.cpu = by_group(Controller::kCpu);
   powers_.processes = by_group(Controller::kProcesses);
+  powers_.objection = groups_ ? groups_->objection() : std::string();
   // In a namespace of users the limit counts what is in it; else it would count all processes of the user, and root's
   // are not held to it.
   if (powers_.processes.empty() && (clone_flags(powers_) & CLONE_NEWUSER) != 0) powers_.processes = "rlimit";
@@ -169,13 +170,13 @@ void SandboxMaker::Impl::try_limits() {
       {Controller::kProcesses, {.processes = 16}},
   };
   for (const auto& [controller, limit] : limits) {
-    bool taken = true;
+    std::string objection;
     try {
       groups_->make()->limit(limit);
-    } catch (const Error&) {
-      taken = false;
+    } catch (const Error& error) {
+      objection = error.what();
     }
-    if (!taken) groups_->forget(controller);
+    if (!objection.empty()) groups_->forget(controller, objection);
   }
 }
 
@@ -203,7 +204,9 @@ void SandboxMaker::Impl::do_without(const init::Failure& failure, const Prepared
       const auto files = sandbox.group().join_files();
       const auto& file = files.at(failure.detail);
       for (int i = 0; i < kControllers; ++i) {
-        if (sandbox.group().is_joined_by(static_cast<Controller>(i), file)) groups_->forget(static_cast<Controller>(i));
+        if (!sandbox.group().is_joined_by(static_cast<Controller>(i), file)) continue;
+        groups_->forget(static_cast<Controller>(i), fmt::format("no process can be put into the group of {}: {}", file,
+                                                                std::generic_category().message(failure.error)));
       }
       return;
     }
