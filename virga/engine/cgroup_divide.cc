@@ -118,14 +118,25 @@ class Divider {
              fmt::join(wanted_, ", "));
     }
     if (controllers.size() <= best_.controllers.size()) return;
+    // All in one stroke: of a group that holds processes the kernel refuses memory, but cpu and pids would make its
+    // threads groups of their own, with no place for further processes below.
+    const auto before = files_.read(base / "cgroup.subtree_control");
+    std::string on;
+    std::string off;
     for (const auto& controller : controllers) {
-      const int error = files_.write(base / "cgroup.subtree_control", "+" + controller);
-      if (error != 0 && error != EBUSY) object("{} cannot hand {} on: {}", base.string(), controller, reason(error));
+      if (holds_word(before, controller)) continue;
+      on += fmt::format("{}+{}", on.empty() ? "" : " ", controller);
+      off += fmt::format("{}-{}", off.empty() ? "" : " ", controller);
+    }
+    if (const int error = on.empty() ? 0 : files_.write(base / "cgroup.subtree_control", on); error != 0) {
+      off.clear();
+      if (error != EBUSY)
+        object("{} cannot hand {} on: {}", base.string(), fmt::join(controllers, ", "), reason(error));
     }
     const auto folder = base / name_;
     if (const int error = files_.make(folder); error != 0 && error != EEXIST) {
       object("no group can be made in {}: {}", base.string(), reason(error));
-      return;
+      return give_up(folder, off);
     }
     const auto there = files_.read(folder / "cgroup.controllers");
     std::vector<std::string> handed_on;
@@ -133,13 +144,17 @@ class Divider {
       if (!holds_word(there, controller)) continue;
       if (files_.write(folder / "cgroup.subtree_control", "+" + controller) == 0) handed_on.push_back(controller);
     }
-    if (handed_on.size() <= best_.controllers.size()) {
-      (void)files_.remove(folder, 1s);
-      return;
-    }
-    if (!best_.folder.empty()) (void)files_.remove(best_.folder, 1s);
+    if (handed_on.size() <= best_.controllers.size()) return give_up(folder, off);
+    give_up(best_.folder, off_of_best_);
     best_.folder = folder;
     best_.controllers = handed_on;
+    off_of_best_ = off;
+  }
+
+  void give_up(const fs::path& folder, const std::string& off) {
+    if (folder.empty()) return;
+    (void)files_.remove(folder, 1s);
+    if (!off.empty()) (void)files_.write(folder.parent_path() / "cgroup.subtree_control", off);
   }
 
   /// False, and all is as it was, if somebody else is in there.
@@ -176,6 +191,7 @@ class Divider {
   fs::path stepped_;
   std::string objection_;  // the first, of the group that is nearest
   Division best_;
+  std::string off_of_best_;  // takes back what the group above it was made to hand on
 };
 
 }  // namespace

@@ -99,6 +99,15 @@ class Tree : public GroupFiles {
     return children;
   }
 
+  bool is_real_root(const fs::path& group) const { return group == root_ && is_real_root_; }
+  /// A group that holds processes and hands controllers on of which threads can have groups is a root of groups of its
+  /// threads, and those below it are no place for processes.
+  bool is_invalid(const fs::path& group) {
+    if (group == root_) return false;
+    const auto parent = group.parent_path();
+    return !is_real_root(parent) && !groups.at(parent).on.empty() && !groups.at(parent).processes.empty();
+  }
+
   int move(const fs::path& to, pid_t pid) {
     const auto from = group_of(pid);
     if (from.empty()) return ESRCH;
@@ -107,7 +116,8 @@ class Tree : public GroupFiles {
       shared = shared.parent_path();
     }
     if (!groups.at(shared).is_ours) return EACCES;
-    if (!groups.at(to).on.empty() && !(to == root_ && is_real_root_)) return EBUSY;
+    if (groups.at(to).on.contains("memory") && !is_real_root(to)) return EBUSY;
+    if (is_invalid(to)) return EOPNOTSUPP;
     groups.at(from).processes.erase(pid);
     groups.at(to).processes.insert(pid);
     return 0;
@@ -127,8 +137,8 @@ class Tree : public GroupFiles {
         }
       }
     }
-    const bool is_root = group == root_ && is_real_root_;
-    if (!on.empty() && !is_root && !groups.at(group).processes.empty()) return EBUSY;
+    if (!on.empty() && is_invalid(group)) return EOPNOTSUPP;
+    if (on.contains("memory") && !is_real_root(group) && !groups.at(group).processes.empty()) return EBUSY;
     groups.at(group).on = on;
     return 0;
   }
@@ -214,6 +224,21 @@ TEST(DivideTest, GoesUpPastAGroupThatHoldsOthers) {
   EXPECT_EQ(division.aside, "");
   EXPECT_EQ(division.objection, "");
   EXPECT_EQ(tree.groups.size(), 4U);
+  EXPECT_THAT(tree.groups[slice / "shell.scope"].on, IsEmpty());
+}
+
+TEST(DivideTest, LeavesNothingHandedOnWhereItCouldNotStay) {
+  Tree tree(kRoot, {"cpu", "memory", "pids"});
+  tree.groups[kRoot].on = {"cpu",
+                           "pids"};  // of which threads can have groups: also a group with processes hands them on
+  tree.groups[kRoot].is_ours = false;
+  tree.groups[kRoot / "mine"].processes = {55, kMe};
+  const auto division = divide_in(tree, kRoot / "mine");
+  EXPECT_EQ(division.folder, "");
+  EXPECT_THAT(tree.groups[kRoot / "mine"].on, IsEmpty());
+  tree.groups[kRoot / "mine"].processes = {kMe};
+  EXPECT_THAT(divide_in(tree, kRoot / "mine").controllers, ElementsAre("cpu", "pids"));
+  EXPECT_EQ(tree.group_of(kMe), kRoot / "mine" / aside_name(kSelf));
 }
 
 /// A process that joined one group for memory and then another for processor time would have left the first.
@@ -283,7 +308,7 @@ TEST(DivideTest, SaysThatTheGroupIsNotItsOwn) {
   tree.groups[kRoot / "session.scope"] = {.on = {}, .processes = {kMe}, .is_ours = false};
   const auto division = divide_in(tree, kRoot / "session.scope");
   EXPECT_EQ(division.folder, "");
-  EXPECT_EQ(division.objection, "/sys/fs/cgroup/session.scope cannot hand memory on: Permission denied");
+  EXPECT_EQ(division.objection, "/sys/fs/cgroup/session.scope cannot hand memory, cpu, pids on: Permission denied");
 }
 
 TEST(AsideNameTest, NamesItsOwnerButIsNoGroupToBeSwept) {

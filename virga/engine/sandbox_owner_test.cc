@@ -152,21 +152,16 @@ TEST(SandboxWithoutRootTest, HoldsWhatAnyUserMayHold) {
 TEST(SandboxCpuTest, UsesNoMoreThanItsQuotaInEachPeriod) {
   SandboxMaker maker("cpu");
   if (!has(maker.powers().cpu, "cpu")) return;
-  const bool first = maker.powers().cpu == "cgroup v1";
   auto spec = shell("while :; do :; done");
   spec.cpus = 0.2;
   auto sandbox = maker.start(spec);
-  std::ifstream file("/proc/" + std::to_string(sandbox->pid()) + "/cgroup");
-  const std::string_view key = first ? ":cpu:" : "0::";
-  std::string folder = first ? "/sys/fs/cgroup/cpu" : "/sys/fs/cgroup";
-  for (std::string line; std::getline(file, line);) {
-    if (const auto at = line.find(key); at != std::string::npos) folder += line.substr(at + key.size());
-  }
-  const auto periods = [&] {
-    std::ifstream stat(folder + "/cpu.stat");
-    const std::string text(std::istreambuf_iterator<char>(stat), {});
-    return number_after_key(text, "nr_periods");
+  const auto text_of = [](const fs::path& path) {
+    std::ifstream file(path);
+    return std::string(std::istreambuf_iterator<char>(file), {});
   };
+  const auto groups = text_of("/proc/" + std::to_string(sandbox->pid()) + "/cgroup");
+  const auto hierarchy = find_hierarchy(Controller::kCpu, text_of("/proc/self/mountinfo"), groups, "cpu");
+  const auto periods = [&] { return number_after_key(text_of(hierarchy.current / "cpu.stat"), "nr_periods"); };
   using namespace std::chrono_literals;
   const auto used_before = sandbox->usage().cpu;
   const auto before = periods();
