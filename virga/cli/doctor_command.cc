@@ -74,9 +74,11 @@ Finding check_sandbox() {
     const auto powers = SandboxMaker("doctor").powers();
     const bool lacks = powers.cpu.empty() || powers.network.empty() || powers.files.empty() || powers.pids.empty() ||
                        powers.processes.empty() || powers.memory == "watched";
+    auto remedy = powers.objection + (powers.objection.empty() ? "" : "; ") +
+                  "as root, or in a control group of your own (systemd-run --user --scope -p Delegate=yes virga ...), "
+                  "functions are held to all limits (docs/sandbox.md)";
     return {"sandbox", describe(powers), describe(powers), lacks ? Verdict::kWarning : Verdict::kGood,
-            lacks ? "as root, or with a control group of your own, functions are held to all limits (docs/sandbox.md)"
-                  : ""};
+            lacks ? std::move(remedy) : ""};
   } catch (const Error& error) {
     return {"sandbox", error.what(), nullptr, Verdict::kBad, "functions cannot be run here: use --engine single"};
   }

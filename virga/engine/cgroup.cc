@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 
 #include "virga/base/error.h"
+#include "virga/engine/cgroup_divide.h"
 #include "virga/engine/sandbox_watch.h"
 #include "virga/net/descriptor.h"
 
@@ -27,60 +28,28 @@ namespace fs = std::filesystem;
 
 constexpr const char* kSecondName[kControllers] = {"memory", "cpu", "", "pids"};
 
-std::string read_text(const fs::path& path) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return {};
-  std::string text;
-  std::array<char, 4096> part;
-  for (ssize_t count = 0; (count = ::read(file.get(), part.data(), part.size())) > 0;) {
-    text.append(part.data(), static_cast<std::size_t>(count));
-  }
-  return text;
-}
-
-/// 0, or why it could not be written.
-int write_text(const fs::path& path, std::string_view text) {
-  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (!file) return errno;
-  return ::write(file.get(), text.data(), text.size()) < 0 ? errno : 0;
+GroupFiles& files() {
+  static GroupFiles of_the_kernel;
+  return of_the_kernel;
 }
 
 void write_limit(const fs::path& path, std::string_view text) {
-  if (const int error = write_text(path, text); error != 0) {
+  if (const int error = files().write(path, text); error != 0) {
     throw system_error(fmt::format("cannot write {} to {}", text, path.string()), error);
   }
 }
 
 std::optional<std::uint64_t> read_number(const fs::path& path) {
-  const auto text = read_text(path);
+  const auto text = files().read(path);
   std::uint64_t number = 0;
   if (std::from_chars(text.data(), text.data() + text.size(), number).ec != std::errc()) return std::nullopt;
   return number;
 }
 
 std::vector<pid_t> read_processes(const fs::path& group) {
-  const auto text = read_text(group / "cgroup.procs");
-  std::vector<pid_t> processes;
-  const char* at = text.data();
-  const char* const end = at + text.size();
-  for (pid_t pid = 0; at != end; ++at) {
-    const auto result = std::from_chars(at, end, pid);
-    if (result.ec != std::errc()) break;
-    if (pid > 0) processes.push_back(pid);  // 0: one that is in no namespace that we see
-    at = result.ptr;
-    if (at == end) break;
-  }
+  auto processes = process_numbers(files().read(group / "cgroup.procs"));
+  std::erase(processes, 0);  // one that is in no namespace that we see
   return processes;
-}
-
-/// A group is busy for a moment after its last process has ended.
-bool remove_group(const fs::path& group, std::chrono::milliseconds patience) noexcept {
-  const auto end = std::chrono::steady_clock::now() + patience;
-  while (::rmdir(group.c_str()) != 0) {
-    if (errno != EBUSY || std::chrono::steady_clock::now() >= end) return errno == ENOENT;
-    std::this_thread::sleep_for(1ms);
-  }
-  return true;
 }
 
 std::vector<fs::path> groups_in(const fs::path& folder) {
@@ -100,7 +69,7 @@ void remove_with_all(const fs::path& group, int depth) {
   for (int tries = 0; tries < 50; ++tries) {
     const auto processes = read_processes(group);
     for (const auto pid : processes) ::kill(pid, SIGKILL);
-    if (remove_group(group, 20ms)) return;
+    if (const int error = files().remove(group, 20ms); error == 0 || error == ENOENT) return;
   }
 }
 
@@ -113,8 +82,12 @@ void sweep(const fs::path& folder, const GroupOwner& self, int depth, int& budge
   if (depth > 8) return;
   for (const auto& group : groups_in(folder)) {
     if (--budget < 0) return;
-    const auto owner = group_owner(group.filename().string());
-    if (!owner) {
+    const auto name = group.filename().string();
+    const auto owner = group_owner(name);
+    if (const auto aside = aside_owner(name);
+        aside && aside->pid_namespace == self.pid_namespace && !is_alive(*aside)) {
+      (void)files().remove(group, 0ms);  // if nobody is left in it
+    } else if (!owner) {
       sweep(group, self, depth + 1, budget);
     } else if (owner->pid_namespace == self.pid_namespace && !is_alive(*owner)) {
       remove_with_all(group, 0);
@@ -136,10 +109,10 @@ void ControlGroup::limit(const Limits& limits) const {
     write_limit(memory.folder / (first ? "memory.limit_in_bytes" : "memory.max"), number(limits.memory_bytes));
     // Swap is no memory. Where the kernel does not count it, the next best is to use none.
     const auto swap = memory.folder / (first ? "memory.memsw.limit_in_bytes" : "memory.swap.max");
-    if (write_text(swap, first ? number(limits.memory_bytes) : "0") != 0 && first) {
-      (void)write_text(memory.folder / "memory.swappiness", "0");
+    if (files().write(swap, first ? number(limits.memory_bytes) : "0") != 0 && first) {
+      (void)files().write(memory.folder / "memory.swappiness", "0");
     }
-    if (!first) (void)write_text(memory.folder / "memory.oom.group", "1");
+    if (!first) (void)files().write(memory.folder / "memory.oom.group", "1");
   }
   if (const auto& cpu = at(Controller::kCpu); cpu.version != 0 && limits.cpus > 0) {
     const auto quota = cpu_quota(limits.cpus);
@@ -159,7 +132,8 @@ void ControlGroup::free_cpu() const noexcept {
   const auto& cpu = at(Controller::kCpu);
   if (cpu.version == 0) return;
   try {
-    (void)write_text(cpu.folder / (cpu.version == 1 ? "cpu.cfs_quota_us" : "cpu.max"), cpu.version == 1 ? "-1" : "max");
+    (void)files().write(cpu.folder / (cpu.version == 1 ? "cpu.cfs_quota_us" : "cpu.max"),
+                        cpu.version == 1 ? "-1" : "max");
   } catch (const std::exception&) {
     // No memory for a name: they die at their own pace.
   }
@@ -184,7 +158,7 @@ std::vector<std::string> ControlGroup::join_files() const {
 std::uint64_t ControlGroup::out_of_memory_kills() const {
   const auto& memory = at(Controller::kMemory);
   if (memory.version == 0) return 0;
-  return number_after_key(read_text(memory.folder / (memory.version == 1 ? "memory.oom_control" : "memory.events")),
+  return number_after_key(files().read(memory.folder / (memory.version == 1 ? "memory.oom_control" : "memory.events")),
                           "oom_kill");
 }
 
@@ -192,8 +166,16 @@ std::optional<std::uint64_t> ControlGroup::peak_memory_bytes() const {
   const auto& memory = at(Controller::kMemory);
   if (memory.version == 0) return std::nullopt;
   if (memory.version == 1) return read_number(memory.folder / "memory.max_usage_in_bytes");
-  const auto peak = read_number(memory.folder / "memory.peak");
-  return peak ? peak : read_number(memory.folder / "memory.current");
+  if (const auto peak = read_number(memory.folder / "memory.peak")) return peak;
+  // Before Linux 5.19 only the most that can be is known, once the limit was met.
+  const auto met = number_after_key(files().read(memory.folder / "memory.events"), "max");
+  return met != 0 ? read_number(memory.folder / "memory.max") : std::nullopt;
+}
+
+std::optional<std::uint64_t> ControlGroup::memory_bytes() const {
+  const auto& memory = at(Controller::kMemory);
+  if (memory.version == 0) return std::nullopt;
+  return read_number(memory.folder / (memory.version == 1 ? "memory.usage_in_bytes" : "memory.current"));
 }
 
 std::optional<std::chrono::nanoseconds> ControlGroup::cpu() const {
@@ -201,9 +183,10 @@ std::optional<std::chrono::nanoseconds> ControlGroup::cpu() const {
     const auto used = read_number(first.folder / "cpuacct.usage");
     if (used) return std::chrono::nanoseconds(*used);
   }
-  const auto& second = at(Controller::kCpu);
-  if (second.version != 2) return std::nullopt;
-  return std::chrono::microseconds(number_after_key(read_text(second.folder / "cpu.stat"), "usage_usec"));
+  // In the second version every group counts, whatever controllers it has.
+  const auto* const second = std::ranges::find(places_, 2, &Place::version);
+  if (second == std::end(places_)) return std::nullopt;
+  return std::chrono::microseconds(number_after_key(files().read(second->folder / "cpu.stat"), "usage_usec"));
 }
 
 std::optional<std::vector<pid_t>> ControlGroup::processes() const {
@@ -224,63 +207,78 @@ bool ControlGroup::kill() const noexcept {
 
 ControlGroup::~ControlGroup() {
   for (const auto& place : places_) {
-    if (place.version != 0) remove_group(place.folder, 1s);
+    if (place.version != 0) (void)files().remove(place.folder, 1s);
   }
 }
 
 ControlGroups::ControlGroups(const std::string& name) {
   const auto self = owner_of_this_process();
-  const auto mountinfo = read_text("/proc/self/mountinfo");
-  const auto groups = read_text("/proc/self/cgroup");
+  const auto mountinfo = files().read("/proc/self/mountinfo");
+  const auto groups = files().read("/proc/self/cgroup");
   std::string controllers;
-  for (const auto* root : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
-    if (controllers.empty()) controllers = read_text(fs::path(root) / "cgroup.controllers");
+  for (const auto& mount : second_version_mounts(mountinfo)) {
+    if (controllers.empty()) controllers = files().read(mount / "cgroup.controllers");
   }
   std::vector<fs::path> swept;
+  Hierarchy second;
+  std::vector<Controller> of_second;
   for (int i = 0; i < kControllers; ++i) {
-    const auto hierarchy = find_hierarchy(static_cast<Controller>(i), mountinfo, groups, controllers);
-    if (hierarchy.version == 0) continue;
+    const auto controller = static_cast<Controller>(i);
+    const auto hierarchy = find_hierarchy(controller, mountinfo, groups, controllers);
+    if (hierarchy.version == 0) {
+      if (controller != Controller::kCpuAccounting) {
+        object(fmt::format("no control groups with the controller {} are mounted", kSecondName[i]));
+      }
+      continue;
+    }
     if (std::ranges::find(swept, hierarchy.mount) == swept.end()) {
       sweep_groups(hierarchy.mount, self);
       swept.push_back(hierarchy.mount);
     }
-    set_up(static_cast<Controller>(i), hierarchy, group_name(name, self));
+    if (hierarchy.version == 1) {
+      set_up_first(controller, hierarchy, group_name(name, self));
+    } else {
+      second = hierarchy;
+      of_second.push_back(controller);
+    }
   }
+  if (!of_second.empty()) set_up_second(second, of_second, group_name(name, self), self);
 }
 
-void ControlGroups::set_up(Controller controller, const Hierarchy& hierarchy, const std::string& name) {
-  auto& place = places_[static_cast<int>(controller)];
-  const auto made = [](const fs::path& folder) { return ::mkdir(folder.c_str(), 0755) == 0 || errno == EEXIST; };
-  if (hierarchy.version == 1) {
-    const auto folder = hierarchy.current / name;
-    if (made(folder)) place = {.version = 1, .folder = folder};
-    return;
+void ControlGroups::object(std::string objection) {
+  if (objection_.empty()) objection_ = std::move(objection);
+}
+
+void ControlGroups::set_up_first(Controller controller, const Hierarchy& hierarchy, const std::string& name) {
+  const auto folder = hierarchy.current / name;
+  if (const int error = files().make(folder); error != 0 && error != EEXIST) {
+    return object(fmt::format("no group can be made in {}: {}", hierarchy.current.string(),
+                              std::generic_category().message(error)));
   }
-  // In the second version a group that holds processes hands no controller on, so it may have to be one further up.
-  const std::string wanted = kSecondName[static_cast<int>(controller)];
-  if (wanted.empty()) return;
-  const auto has = [&wanted](const fs::path& folder) {
-    const auto text = read_text(folder / "cgroup.controllers");
-    return (" " + text.substr(0, text.find('\n')) + " ").find(" " + wanted + " ") != std::string::npos;
-  };
-  for (auto base = hierarchy.current;; base = base.parent_path()) {
-    (void)write_text(base / "cgroup.subtree_control", "+" + wanted);
-    const auto folder = base / name;
-    if (made(folder)) {
-      if (has(folder) && write_text(folder / "cgroup.subtree_control", "+" + wanted) == 0) {
-        place = {.version = 2, .folder = folder};
-        return;
-      }
-      ::rmdir(folder.c_str());  // refused if another controller's group is in use: the same folder
-    }
-    if (base == hierarchy.mount || !base.has_relative_path()) return;
+  places_[static_cast<int>(controller)] = {.version = 1, .folder = folder};
+}
+
+/// One place for all of them: a process is in one group of the second version.
+void ControlGroups::set_up_second(const Hierarchy& hierarchy, const std::vector<Controller>& controllers,
+                                  const std::string& name, const GroupOwner& self) {
+  std::vector<std::string> wanted;
+  for (const auto controller : controllers) wanted.emplace_back(kSecondName[static_cast<int>(controller)]);
+  std::vector<pid_t> own{self.pid};
+  for (const auto& process : descendants(self.pid)) own.push_back(process.pid);
+  auto division = divide(files(), hierarchy, wanted, name, own, self);
+  aside_ = std::move(division.aside);
+  for (const auto controller : controllers) {
+    const int i = static_cast<int>(controller);
+    if (std::ranges::count(division.controllers, kSecondName[i]) != 0) places_[i] = {2, division.folder};
   }
+  object(std::move(division.objection));
 }
 
 ControlGroups::~ControlGroups() {
   for (const auto& place : places_) {
-    if (place.version != 0) remove_group(place.folder, 1s);
+    if (place.version != 0) (void)files().remove(place.folder, 1s);
   }
+  if (!aside_.empty()) step_back(files(), aside_);
 }
 
 std::string ControlGroups::power(Controller controller) const {
@@ -288,10 +286,12 @@ std::string ControlGroups::power(Controller controller) const {
   return version == 0 ? "" : fmt::format("cgroup v{}", version);
 }
 
-void ControlGroups::forget(Controller controller) {
-  auto& place = places_[static_cast<int>(controller)];
-  if (place.version != 0) ::rmdir(place.folder.c_str());
-  place = {};
+void ControlGroups::forget(Controller controller, std::string objection) {
+  const auto place = std::exchange(places_[static_cast<int>(controller)], {});
+  const auto is_shared = std::ranges::any_of(
+      places_, [&](const Place& other) { return other.version != 0 && other.folder == place.folder; });
+  if (place.version != 0 && !is_shared) (void)files().remove(place.folder, 0ms);
+  object(std::move(objection));
 }
 
 std::unique_ptr<ControlGroup> ControlGroups::make() {

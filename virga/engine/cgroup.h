@@ -26,11 +26,14 @@ struct Hierarchy {
   std::filesystem::path current;  ///< the folder of this process's group
   bool operator==(const Hierarchy&) const = default;
 };
-/// Where `controller` is, from the texts of /proc/self/mountinfo and /proc/self/cgroup, and of "cgroup.controllers" in
-/// the root of the second version's hierarchy. In that version the accounting of processor time needs no controller of
-/// its own and goes with kCpu.
+/// Where `controller` is, from the texts of /proc/self/mountinfo and /proc/self/cgroup, and of "cgroup.controllers"
+/// where the second version's hierarchy is mounted. In that version the accounting of processor time needs no
+/// controller of its own and goes with kCpu.
 [[nodiscard]] Hierarchy find_hierarchy(Controller controller, std::string_view mountinfo, std::string_view groups,
                                        std::string_view controllers);
+
+/// Where the second version is mounted, from the text of /proc/self/mountinfo.
+[[nodiscard]] std::vector<std::filesystem::path> second_version_mounts(std::string_view mountinfo);
 
 /// Who has made a group, as its name says: "virga-NAME-NAMESPACE-PID-START".
 struct GroupOwner {
@@ -77,8 +80,11 @@ class ControlGroup {
   [[nodiscard]] bool is_joined_by(Controller controller, const std::string& join_file) const;
   /// How often the kernel has killed for want of memory.
   [[nodiscard]] std::uint64_t out_of_memory_kills() const;
-  /// Nothing where it is not counted. Page cache and files in /tmp are part of it.
+  /// Nothing where it is not counted (in the second version before Linux 5.19, as long as the limit has not been met).
+  /// Page cache and files in /tmp are part of it.
   [[nodiscard]] std::optional<std::uint64_t> peak_memory_bytes() const;
+  /// Now; nothing where it is not counted.
+  [[nodiscard]] std::optional<std::uint64_t> memory_bytes() const;
   [[nodiscard]] std::optional<std::chrono::nanoseconds> cpu() const;
   /// Nothing where there is no group.
   [[nodiscard]] std::optional<std::vector<pid_t>> processes() const;
@@ -99,7 +105,8 @@ class ControlGroup {
   Place places_[kControllers];
 };
 
-/// What control groups this machine lets us make. Removes those of owners that have died, and the processes in them.
+/// What control groups this machine lets us make. Removes those of owners that have died, and the processes in them. In
+/// the second version this process may be put into another group as long as this lives (cgroup_divide.h).
 class ControlGroups {
  public:
   explicit ControlGroups(const std::string& name);
@@ -109,8 +116,10 @@ class ControlGroups {
 
   /// "cgroup v1", "cgroup v2", "" where there is none.
   [[nodiscard]] std::string power(Controller controller) const;
-  /// Does without `controller` from now on.
-  void forget(Controller controller);
+  /// Why there is not more of it, for people; "" if all there could be is there.
+  [[nodiscard]] const std::string& objection() const noexcept { return objection_; }
+  /// Does without `controller` from now on, because of `objection`.
+  void forget(Controller controller, std::string objection);
   /// Throws Error(kIo).
   [[nodiscard]] std::unique_ptr<ControlGroup> make();
 
@@ -119,9 +128,14 @@ class ControlGroups {
     int version = 0;
     std::filesystem::path folder;  // of this owner
   };
-  void set_up(Controller controller, const Hierarchy& hierarchy, const std::string& name);
+  void set_up_first(Controller controller, const Hierarchy& hierarchy, const std::string& name);
+  void set_up_second(const Hierarchy& hierarchy, const std::vector<Controller>& controllers, const std::string& name,
+                     const GroupOwner& self);
+  void object(std::string objection);
 
   Place places_[kControllers];
+  std::filesystem::path aside_;  // where this process is, to leave room for those places; empty: it was not moved
+  std::string objection_;
   std::uint64_t made_ = 0;
 };
 

@@ -5,6 +5,7 @@
 
 #include "virga/base/error.h"
 #include "virga/engine/cgroup.h"
+#include "virga/engine/cgroup_divide.h"
 #include "virga/engine/sandbox_watch.h"
 
 namespace virga {
@@ -24,6 +25,11 @@ void parse_all(std::string_view text) {
   if (const auto owner = group_owner(text)) {
     check(group_owner(group_name("a", *owner)) == owner, "an owner changed on its way");
   }
+  if (const auto owner = aside_owner(text)) {
+    check(aside_owner(aside_name(*owner)) == owner, "an owner changed on its way");
+  }
+  (void)second_version_mounts(text);
+  check(process_numbers(text).size() <= text.size(), "more numbers than letters");
   (void)parse_process(text);
   (void)number_after_key(first, rest);
 }

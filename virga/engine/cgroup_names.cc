@@ -11,6 +11,7 @@
 #include "virga/base/error.h"
 #include "virga/base/file.h"
 #include "virga/engine/cgroup.h"
+#include "virga/engine/cgroup_divide.h"
 #include "virga/engine/sandbox_watch.h"
 
 namespace virga {
@@ -18,6 +19,7 @@ namespace virga {
 namespace {
 
 constexpr std::string_view kNames[kControllers] = {"memory", "cpu", "cpuacct", "pids"};
+constexpr std::string_view kAside = "virga_aside";
 
 std::vector<std::string_view> split(std::string_view text, char separator) {
   std::vector<std::string_view> parts;
@@ -89,6 +91,15 @@ bool parse(std::string_view text, Number& number) {
   return result.ec == std::errc() && result.ptr == text.data() + text.size();
 }
 
+/// The last three parts of a name, of four or more.
+std::optional<GroupOwner> parse_owner(const std::vector<std::string_view>& parts) {
+  const auto last = parts.end();
+  GroupOwner owner;
+  const bool parsed =
+      parse(last[-3], owner.pid_namespace) && parse(last[-2], owner.pid) && parse(last[-1], owner.start);
+  return parsed && owner.pid > 0 ? std::optional(owner) : std::nullopt;
+}
+
 }  // namespace
 
 Hierarchy find_hierarchy(Controller controller, std::string_view mountinfo, std::string_view groups,
@@ -109,6 +120,15 @@ Hierarchy find_hierarchy(Controller controller, std::string_view mountinfo, std:
   return second;
 }
 
+std::vector<std::filesystem::path> second_version_mounts(std::string_view mountinfo) {
+  std::vector<std::filesystem::path> points;
+  for (const auto line : split(mountinfo, '\n')) {
+    const auto mount = parse_mount(line);
+    if (mount && mount->type == "cgroup2") points.emplace_back(mount->point);
+  }
+  return points;
+}
+
 GroupOwner owner_of_this_process() {
   struct stat status {};
   const bool known = ::stat("/proc/self/ns/pid", &status) == 0;
@@ -121,15 +141,18 @@ std::string group_name(std::string_view name, const GroupOwner& owner) {
   return fmt::format("virga-{}-{}-{}-{}", name, owner.pid_namespace, owner.pid, owner.start);
 }
 
+std::string aside_name(const GroupOwner& owner) {
+  return fmt::format("{}-{}-{}-{}", kAside, owner.pid_namespace, owner.pid, owner.start);
+}
+
 std::optional<GroupOwner> group_owner(std::string_view group) {
   const auto parts = split(group, '-');
-  GroupOwner owner;
-  const auto count = parts.size();
-  if (count < 5 || parts[0] != "virga" || !parse(parts[count - 3], owner.pid_namespace) ||
-      !parse(parts[count - 2], owner.pid) || !parse(parts[count - 1], owner.start) || owner.pid <= 0) {
-    return std::nullopt;
-  }
-  return owner;
+  return parts.size() < 5 || parts[0] != "virga" ? std::nullopt : parse_owner(parts);
+}
+
+std::optional<GroupOwner> aside_owner(std::string_view group) {
+  const auto parts = split(group, '-');
+  return parts.size() != 4 || parts[0] != kAside ? std::nullopt : parse_owner(parts);
 }
 
 std::uint64_t number_after_key(std::string_view text, std::string_view key) {

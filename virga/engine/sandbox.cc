@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <csignal>
 #include <system_error>
 #include <utility>
@@ -10,6 +11,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,6 +40,20 @@ std::uint64_t clone_flags(const SandboxPowers& powers) {
   if (flags == 0) return 0;
   flags |= CLONE_NEWIPC | CLONE_NEWUTS;
   return ::geteuid() == 0 ? flags : flags | CLONE_NEWUSER;
+}
+
+/// Before Linux 5.14 RLIMIT_NPROC counts all processes of a user, whatever namespace they are in.
+bool has_rlimit_of_namespaces() {
+  utsname name{};
+  unsigned major = 0;
+  unsigned minor = 0;
+  if (::uname(&name) != 0) return false;
+  const std::string_view release = name.release;
+  const auto* const end = release.data() + release.size();
+  const auto dot = std::from_chars(release.data(), end, major);
+  if (dot.ec != std::errc() || dot.ptr == end) return false;
+  std::from_chars(dot.ptr + 1, end, minor);
+  return major > 5 || (major == 5 && minor >= 14);
 }
 
 std::string_view name_of(Step step) {
@@ -156,9 +172,12 @@ void SandboxMaker::Impl::name_limits() {
   if (powers_.memory.empty()) powers_.memory = "watched";
   powers_.cpu = by_group(Controller::kCpu);
   powers_.processes = by_group(Controller::kProcesses);
+  powers_.objection = groups_ ? groups_->objection() : std::string();
   // In a namespace of users the limit counts what is in it; else it would count all processes of the user, and root's
   // are not held to it.
-  if (powers_.processes.empty() && (clone_flags(powers_) & CLONE_NEWUSER) != 0) powers_.processes = "rlimit";
+  if (powers_.processes.empty() && (clone_flags(powers_) & CLONE_NEWUSER) != 0 && has_rlimit_of_namespaces()) {
+    powers_.processes = "rlimit";
+  }
 }
 
 /// A group may be made and yet not take a limit.
@@ -169,13 +188,13 @@ void SandboxMaker::Impl::try_limits() {
       {Controller::kProcesses, {.processes = 16}},
   };
   for (const auto& [controller, limit] : limits) {
-    bool taken = true;
+    std::string objection;
     try {
       groups_->make()->limit(limit);
-    } catch (const Error&) {
-      taken = false;
+    } catch (const Error& error) {
+      objection = error.what();
     }
-    if (!taken) groups_->forget(controller);
+    if (!objection.empty()) groups_->forget(controller, objection);
   }
 }
 
@@ -203,7 +222,9 @@ void SandboxMaker::Impl::do_without(const init::Failure& failure, const Prepared
       const auto files = sandbox.group().join_files();
       const auto& file = files.at(failure.detail);
       for (int i = 0; i < kControllers; ++i) {
-        if (sandbox.group().is_joined_by(static_cast<Controller>(i), file)) groups_->forget(static_cast<Controller>(i));
+        if (!sandbox.group().is_joined_by(static_cast<Controller>(i), file)) continue;
+        groups_->forget(static_cast<Controller>(i), fmt::format("no process can be put into the group of {}: {}", file,
+                                                                std::generic_category().message(failure.error)));
       }
       return;
     }

@@ -27,6 +27,7 @@ struct SandboxPowers {
   std::string network;    ///< "namespace"
   std::string files;      ///< "namespace": all is read-only but what is named
   std::string pids;       ///< "namespace": what is left of a function dies with it
+  std::string objection;  ///< for people: why control groups do not hold the first three; "" if they do
   bool operator==(const SandboxPowers&) const = default;
 };
 /// For people, one line: "memory, cpu and processes by cgroup v1; network, files and pids by namespaces".

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -13,6 +14,7 @@
 
 #include "virga/base/error.h"
 #include "virga/engine/sandbox.h"
+#include "virga/engine/sandbox_watch.h"
 
 namespace virga {
 namespace {
@@ -97,6 +99,10 @@ BENCHMARK(BM_ForkExecWait)
 void prefer(pid_t pid) {
   std::ifstream groups("/proc/" + std::to_string(pid) + "/cgroup");
   for (std::string line; std::getline(groups, line);) {
+    if (line.starts_with("0::")) {
+      const auto folder = "/sys/fs/cgroup" + line.substr(3);
+      for (const auto* part : {"/../cpu.weight", "/cpu.weight"}) std::ofstream(folder + part) << 10000;
+    }
     const auto at = line.find(":cpu:");
     if (at != std::string::npos) std::ofstream("/sys/fs/cgroup/cpu" + line.substr(at + 5) + "/../cpu.shares") << 262144;
     if (at != std::string::npos) std::ofstream("/sys/fs/cgroup/cpu" + line.substr(at + 5) + "/cpu.shares") << 262144;
@@ -124,6 +130,33 @@ void BM_CpuShare(benchmark::State& state) {
   }
 }
 BENCHMARK(BM_CpuShare)->ArgName("percent")->Arg(7)->Arg(18)->Arg(40)->Arg(50)->Iterations(1)->Unit(benchmark::kSecond);
+
+/// Memory of a program that takes more and more of it, as /proc shows it, against the limit that it was given.
+void BM_MemoryLimit(benchmark::State& state) {
+  SandboxMaker maker("bench");
+  auto spec = nothing();
+  spec.program = "/usr/bin/python3";
+  spec.arguments = {"-c", "x = []\nwhile True: x.append(b'x' * (1 << 18))"};
+  spec.memory_bytes = static_cast<std::uint64_t>(state.range(0)) << 20;
+  spec.cpus = 1;
+  const auto limit = static_cast<double>(spec.memory_bytes);
+  for (auto _ : state) {
+    const auto sandbox = maker.start(spec);
+    std::uint64_t most = 0;
+    std::optional<Sandbox::End> end;
+    for (const auto limit_of_time = Clock::now() + std::chrono::minutes(2); !end && Clock::now() < limit_of_time;) {
+      if (const auto facts = process_facts(sandbox->pid()))
+        most = std::max(most, memory_of({*facts}, ~std::uint64_t{0}));
+      pollfd poll{.fd = sandbox->end_descriptor(), .events = POLLIN, .revents = 0};
+      if (::poll(&poll, 1, 1) > 0) end = sandbox->ended();
+    }
+    state.counters["seen_of_limit"] = static_cast<double>(most) / limit;
+    state.counters["peak_of_limit"] = static_cast<double>(sandbox->usage().peak_memory_bytes) / limit;
+    state.counters["out_of_memory"] = end && end->out_of_memory ? 1 : 0;
+  }
+  state.SetLabel(describe(maker.powers()));
+}
+BENCHMARK(BM_MemoryLimit)->ArgName("MiB")->Arg(128)->Arg(512)->Iterations(1)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace virga

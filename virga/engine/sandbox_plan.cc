@@ -136,7 +136,7 @@ Descriptor encode_plan(const SandboxSpec& spec, const SandboxPowers& powers, boo
     std::ranges::fill(plan.hosts, ipv4_number("127.0.0.1"));
     std::ranges::transform(spec.listen_hosts, plan.hosts, ipv4_number);
   }
-  if (powers.processes == "rlimit") plan.most_processes = spec.most_processes;
+  if (powers.processes == "rlimit") plan.most_processes = spec.most_processes + 1;  // the init is a process too
 
   constexpr std::size_t kPointer = sizeof(char*);
   plan.pointers = (sizeof plan + strings.size() + kPointer - 1) / kPointer * kPointer;

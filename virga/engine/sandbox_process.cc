@@ -89,13 +89,14 @@ std::vector<pid_t> SandboxProcess::processes() const {
   return all;
 }
 
-/// Where no control group counts: the processes themselves are asked.
+/// Where no control group counts all: the processes themselves are asked.
 void SandboxProcess::look() {
   const auto processes = descendants(init_);
   auto cpu = process_facts(init_).value_or(ProcessFacts{}).cpu_of_children;
   for (const auto& process : processes) cpu += process.cpu + process.cpu_of_children;
   seen_.cpu = std::max(seen_.cpu, cpu);
-  const auto memory = memory_of(processes, watched_bytes_);
+  const auto counted = sandbox_->group().memory_bytes();
+  const auto memory = counted ? *counted : memory_of(processes, watched_bytes_);
   seen_.peak_memory_bytes = std::max(seen_.peak_memory_bytes, memory);
   if (watched_bytes_ == 0 || memory <= watched_bytes_ || seen_.out_of_memory_kills != 0) return;
   seen_.out_of_memory_kills = 1;
@@ -104,7 +105,7 @@ void SandboxProcess::look() {
 
 std::optional<Sandbox::End> SandboxProcess::ended() {
   if (end_) return end_;
-  if (watched_bytes_ != 0) look();
+  (void)usage();
   if (!is_readable(sandbox_->control())) return std::nullopt;
   sandbox_init::Report report;
   const auto size =

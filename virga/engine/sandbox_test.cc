@@ -421,7 +421,7 @@ open('/dev/null', 'w').write('x')
 }
 
 TEST_F(HeldSandboxTest, SeesNoOtherProcess) {
-  if (!has(maker_.powers().pids, "pids")) return;
+  if (!has(maker_.powers().pids, "pids") || !has(maker_.powers().files, "files, of which /proc is one")) return;
   const auto ran = run(maker_, shell("cd /proc; echo [0-9]*; kill -9 1; kill -9 " + std::to_string(::getpid()) +
                                      " || echo alive; cat /proc/1/environ; cat /proc/1/mem | head -c 1"));
   EXPECT_THAT(ran.output, testing::StartsWith("1 2\n"));
