@@ -27,7 +27,7 @@ class Members {
  public:
   Members(const char* service, std::uint32_t count) {
     for (std::uint32_t m = 0; m < count; ++m) {
-      channels_.push_back(&slow_.emplace_back(memory_, find_service_profile(service)));
+      channels_.push_back(&slow_.emplace_back(memory_, find_service_profile(service), count - 1));
     }
   }
   [[nodiscard]] std::span<Channel* const> channels() const { return channels_; }

@@ -26,7 +26,7 @@ ChannelProbe probe(Channel& channel, const std::optional<std::string>& emulate, 
   std::deque<EmulatedChannel> slow;
   std::vector<Channel*> members;
   for (std::uint32_t i = 0; i < std::min(workers, kMostAtOnce); ++i) {
-    members.push_back(emulate ? &slow.emplace_back(channel, find_service_profile(*emulate)) : &channel);
+    members.push_back(emulate ? &slow.emplace_back(channel, find_service_profile(*emulate), workers - 1) : &channel);
   }
   return probe_channel(members, {Deadline::in(kProbeTime), stop});
 }

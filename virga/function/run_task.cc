@@ -70,7 +70,7 @@ Answer work(const Payload& payload, ObjectStore& run, const std::string& token, 
   const auto store = direct ? std::unique_ptr<Channel>() : open_channel(job.channel, job.run, token);
   Channel& fast = direct ? static_cast<Channel&>(*direct) : *store;
   std::optional<EmulatedChannel> slow;
-  if (job.emulate) slow.emplace(fast, find_service_profile(*job.emulate));
+  if (job.emulate) slow.emplace(fast, find_service_profile(*job.emulate), job.plan.workers - 1);
   Channel& channel = slow ? static_cast<Channel&>(*slow) : fast;
   std::unique_ptr<Register> stored;
   if (job.plan.algorithm.protocol == ProtocolKind::kAsp) stored = open_register(job.channel, job.run, token);
