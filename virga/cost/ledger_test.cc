@@ -161,7 +161,7 @@ TEST(LedgerTest, NamesTheLineAndWhatIsWrong) {
   EXPECT_THAT(with("\"seconds\":12.5", "\"seconds\":1e300"), HasSubstr("seconds must be a number from 0"));
   EXPECT_THAT(with("continue", "vanished"), HasSubstr("end is not known"));
   EXPECT_THAT(with("\"worker\",", "\"cook\","), HasSubstr("task is not known"));
-  EXPECT_THAT(with("\"kind\":\"invocation\"", "\"kind\":\"gift\""), HasSubstr("kind is neither"));
+  EXPECT_THAT(with("\"kind\":\"invocation\"", "\"kind\":\"gift\""), HasSubstr("kind is none of"));
   EXPECT_THAT(with("\"wait\"", "\"nap\""), HasSubstr("phase_seconds.wait is missing"));
   EXPECT_THAT(with("\"schema_version\":1", "\"schema_version\":2"), HasSubstr("not of version 1"));
   EXPECT_THAT(with("\"said\":\"\"", "\"said\":\"" + std::string(5000, 'x') + "\""), HasSubstr("said must have"));
