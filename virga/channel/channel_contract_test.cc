@@ -408,6 +408,9 @@ std::shared_ptr<Channel> as_polled_service(Channel& inner) {
 std::shared_ptr<Channel> as_telling_service(Channel& inner) {
   return std::make_shared<EmulatedChannel>(inner, ServiceProfile{"test", "", 200us, 1e9, false});
 }
+std::shared_ptr<Channel> as_network(Channel& inner) {
+  return std::make_shared<EmulatedChannel>(inner, ServiceProfile{"test", "", 200us, 1e9, false, {}, true});
+}
 std::shared_ptr<Channel> refusing(Channel& inner) {
   const Faults faults{.throttled = 0.15, .cut_off = 0.15, .doubled = 0.1, .get_cut_off = 0.2};
   return std::make_shared<ShapedChannel>(inner, Shape{.faults = faults, .seed = 7});
@@ -427,6 +430,7 @@ INSTANTIATE_TEST_SUITE_P(Decorated, ChannelContract,
                                          decorated("slow_memory", memory, {slow}),
                                          decorated("polled_service_memory", memory, {as_polled_service}),
                                          decorated("telling_service_memory", memory, {as_telling_service}),
+                                         decorated("network_memory", memory, {as_network}),
                                          decorated("metered_retrying_chunked_directory", small_messages_in_directory,
                                                    {chunked, retrying, metered})),
                          name_of_case<ChannelCase>);

@@ -28,10 +28,20 @@ std::span<const ServiceProfile> service_profiles() {
        "redis"},
       {"aws-2021:cache.m5.large", "ElastiCache on a cache.m5.large: 10 ms, 1260 MB/s", 10ms, 1260 * kMegabyte, false,
        "redis"},
-      {"aws-2021:t2.medium", "between virtual machines of type t2.medium: 0.5 ms, 120 MB/s", 500us, 120 * kMegabyte,
-       false},
-      {"aws-2021:c5.large", "between virtual machines of type c5.large: 0.15 ms, 225 MB/s", 150us, 225 * kMegabyte,
-       false},
+      {"aws-2021:t2.medium",
+       "between virtual machines of type t2.medium: 0.5 ms, 120 MB/s",
+       500us,
+       120 * kMegabyte,
+       false,
+       {},
+       true},
+      {"aws-2021:c5.large",
+       "between virtual machines of type c5.large: 0.15 ms, 225 MB/s",
+       150us,
+       225 * kMegabyte,
+       false,
+       {},
+       true},
   };
   return kProfiles;
 }
@@ -128,6 +138,12 @@ std::uint64_t EmulatedService::looks(Clock::time_point asked, Clock::time_point 
   return static_cast<std::uint64_t>(in_vain) + 1;
 }
 
+EmulatedService::Clock::time_point EmulatedService::received(Clock::time_point came, std::size_t bytes,
+                                                             std::size_t span) {
+  const std::chrono::duration<double> before(static_cast<double>(span) / profile_.bytes_per_second);
+  return std::max(came, pass(down_, came - std::chrono::duration_cast<Clock::duration>(before), bytes));
+}
+
 EmulatedService::Clock::time_point EmulatedService::known_at(Clock::time_point asked, Clock::time_point came) const {
   return (profile_.polled ? asked : std::max(asked, came)) + looks(asked, came) * profile_.latency;
 }
@@ -143,7 +159,50 @@ void EmulatedService::sleep_until(Clock::time_point at, const std::string& uri, 
               fmt::format("{}: as slow as {}, a {} takes longer than it may", uri, profile_.name, what));
 }
 
+/// Each leaves when the line has passed it on.
+void EmulatedChannel::send(std::span<const Outgoing> messages, const Wait& wait) {
+  std::vector<const Outgoing*> order;
+  for (const auto& message : messages) order.push_back(&message);
+  // Were all to begin with the same member, they would share its line.
+  std::ranges::stable_partition(order,
+                                [](const Outgoing* message) { return message->key.destination > message->key.source; });
+  std::vector<Clock::time_point> left;
+  for (const auto* message : order) left.push_back(service_.up(message->bytes() * copies(message->key)));
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    service_.sleep_until(left[i], uri(), "message", wait);
+    inner_.put({order[i], 1}, wait);
+  }
+}
+
+/// What is there within a latency had come before anybody asked for it, and passed the line meanwhile.
+void EmulatedChannel::exchange(std::span<const Outgoing> messages, std::span<const MessageKey> keys,
+                               const OnMessage& on_message, const Wait& wait) {
+  const auto asked = Clock::now();
+  Arrivals arrivals(inner_, keys, wait);
+  send(messages, wait);
+  std::vector<MessageKey> missing(keys.begin(), keys.end());
+  while (!missing.empty()) {
+    const auto arrival = arrivals.next();
+    const auto bytes = arrival.bytes.size();
+    const bool was_there = arrival.at < asked + service_.profile().latency;
+    const auto at = was_there ? arrival.at : service_.received(arrival.at, bytes, bytes * copies(arrival.key));
+    const bool in_time = at <= wait.deadline.at();
+    if (const auto now = Clock::now(); at > now) pause(at - now, wait);
+    throw_if_stopped(uri(), wait);
+    if (!in_time) throw_missing(*this, missing);
+    std::erase(missing, arrival.key);
+    on_message(arrival.key, arrival.bytes);
+  }
+}
+
+void EmulatedChannel::put_and_get(std::span<const Outgoing> messages, std::span<const MessageKey> keys,
+                                  const OnMessage& on_message, const Wait& wait) {
+  if (!service_.profile().straight || keys.empty()) return Channel::put_and_get(messages, keys, on_message, wait);
+  exchange(messages, keys, on_message, wait);
+}
+
 void EmulatedChannel::put(std::span<const Outgoing> messages, const Wait& wait) {
+  if (service_.profile().straight) return send(messages, wait);
   std::size_t bytes = 0;
   for (const auto& message : messages) bytes += message.bytes();
   service_.sleep_until(service_.up(bytes), uri(), "put", wait);
@@ -153,6 +212,7 @@ void EmulatedChannel::put(std::span<const Outgoing> messages, const Wait& wait) 
 
 void EmulatedChannel::get(std::span<const MessageKey> keys, const OnMessage& on_message, const Wait& wait) {
   if (keys.empty()) return;
+  if (service_.profile().straight) return exchange({}, keys, on_message, wait);
   const auto asked = Clock::now();
   std::vector<MessageKey> missing(keys.begin(), keys.end());
   // Of what is there, a service that is asked tells at once; the thread that waits would see it a moment later, after
@@ -187,6 +247,7 @@ void EmulatedChannel::get(std::span<const MessageKey> keys, const OnMessage& on_
 std::optional<SharedBytes> EmulatedChannel::try_get(const MessageKey& key, const Wait& wait) {
   const auto asked = Clock::now();
   auto bytes = inner_.try_get(key, wait);
+  if (service_.profile().straight) return bytes;  // it is here, or it is not
   ++reads_;
   service_.sleep_until(service_.down(service_.known_at(asked, asked), bytes ? bytes->size() : 0), uri(), "look", wait);
   return bytes;
@@ -194,12 +255,16 @@ std::optional<SharedBytes> EmulatedChannel::try_get(const MessageKey& key, const
 
 void EmulatedChannel::retire(std::uint32_t view, std::uint32_t group, std::uint32_t source, std::uint64_t round,
                              const Wait& wait) {
-  service_.sleep_until(Clock::now() + service_.profile().latency, uri(), "retirement", wait);
+  // Nobody waits for such a word that goes straight to the others.
+  if (!service_.profile().straight) {
+    service_.sleep_until(Clock::now() + service_.profile().latency, uri(), "retirement", wait);
+  }
   inner_.retire(view, group, source, round, wait);
 }
 
 void EmulatedChannel::sweep(std::uint32_t view, const Wait& wait) {
-  service_.sleep_until(Clock::now() + service_.profile().latency, uri(), "sweep", wait);
+  if (!service_.profile().straight)
+    service_.sleep_until(Clock::now() + service_.profile().latency, uri(), "sweep", wait);
   inner_.sweep(view, wait);
 }
 

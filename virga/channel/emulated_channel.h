@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -20,6 +21,7 @@ struct ServiceProfile {
   double bytes_per_second = 0;          ///< of a function, in each direction
   bool polled = false;                  ///< whoever waits asks again and again, else the service tells him
   std::string_view paid_as = {};        ///< PriceTable::services; empty: nobody is paid
+  bool straight = false;                ///< a network between readers and writers: what is sent is received meanwhile
 };
 
 /// LambdaML's constants (Jiang et al., "Towards Demystifying Serverless Machine Learning Training", SIGMOD 2021). They
@@ -43,6 +45,9 @@ class EmulatedService {
   [[nodiscard]] Clock::time_point up(std::size_t bytes) { return pass(up_, Clock::now() + profile_.latency, bytes); }
   /// When `bytes` that could set off at `from` have come back.
   [[nodiscard]] Clock::time_point down(Clock::time_point from, std::size_t bytes) { return pass(down_, from, bytes); }
+  /// When `bytes` that came at `came`, having been under way for at least the last `span` seconds of their line's time,
+  /// have passed this end's line, on which others may come as well.
+  [[nodiscard]] Clock::time_point received(Clock::time_point came, std::size_t bytes, std::size_t span);
   /// How often whoever asks from `asked` on has asked when he is told of what came at `came`.
   [[nodiscard]] std::uint64_t looks(Clock::time_point asked, Clock::time_point came) const;
   /// When that is.
@@ -71,12 +76,21 @@ class EmulatedService {
 /// over after the latency and its bytes' time; one that comes later, after a latency from when it came, if the service
 /// tells; if it is polled, at the end of the first request that began when it was there, requests for it following each
 /// other without a pause. A call of get() has a thread of its own.
+///
+/// Through a network (ServiceProfile::straight) there is no store between: a message takes one latency and the time of
+/// its bytes, which pass the writer's line and the reader's at once. Messages of a call leave one after the other,
+/// those for the next members first, and one for everybody passes the writer's line as often as there are others. What
+/// several send to one at once shares his line.
 class EmulatedChannel final : public Channel {
  public:
-  EmulatedChannel(Channel& inner, const ServiceProfile& profile) : inner_(inner), service_(profile) {}
+  /// `others`: how many there are besides this end; of a network.
+  EmulatedChannel(Channel& inner, const ServiceProfile& profile, std::size_t others = 1)
+      : inner_(inner), service_(profile), others_(others) {}
 
   void put(std::span<const Outgoing> messages, const Wait& wait) override;
   void get(std::span<const MessageKey> keys, const OnMessage& on_message, const Wait& wait) override;
+  void put_and_get(std::span<const Outgoing> messages, std::span<const MessageKey> keys, const OnMessage& on_message,
+                   const Wait& wait) override;
   [[nodiscard]] std::optional<SharedBytes> try_get(const MessageKey& key, const Wait& wait) override;
   void retire(std::uint32_t view, std::uint32_t group, std::uint32_t source, std::uint64_t round,
               const Wait& wait) override;
@@ -90,10 +104,18 @@ class EmulatedChannel final : public Channel {
  private:
   using Clock = EmulatedService::Clock;
   class Arrivals;
+  void send(std::span<const Outgoing> messages, const Wait& wait);
+  void exchange(std::span<const Outgoing> messages, std::span<const MessageKey> keys, const OnMessage& on_message,
+                const Wait& wait);
+  /// As often as it passes the writer's line.
+  [[nodiscard]] std::size_t copies(const MessageKey& key) const {
+    return key.destination == kEverybody ? std::max<std::size_t>(others_, 1) : 1;
+  }
 
   Channel& inner_;
   EmulatedService service_;
   std::atomic<std::uint64_t> writes_ = 0, reads_ = 0;
+  const std::size_t others_;
 };
 
 }  // namespace virga

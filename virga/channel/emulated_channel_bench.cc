@@ -54,6 +54,8 @@ void perform(Task task, Channel& memory, Channel& channel, const ServiceProfile&
 double expected_seconds(Task task, const ServiceProfile& profile, std::size_t bytes) {
   const auto latency = Seconds(profile.latency).count();
   const auto transfer = static_cast<double>(bytes) / profile.bytes_per_second;
+  if (profile.straight && task == kGet) return 1e-4;  // it is here: a thread's start
+  if (profile.straight && task == kWait) return 2.5 * latency;
   return transfer + (task != kWait ? 1.0 : profile.polled ? 4.0 : 3.5) * latency;
 }
 

@@ -1,6 +1,9 @@
 #include "virga/channel/emulated_channel.h"
 
+#include <algorithm>
 #include <chrono>
+#include <deque>
+#include <functional>
 #include <thread>
 
 #include <gmock/gmock.h>
@@ -42,6 +45,68 @@ TEST(EmulatedChannel, HasALineForEachDirection) {
     me == 0 ? put_text(channel, {}, std::string(40'000, 'x')) : (void)get_text(channel, {.source = 9});
   });
   EXPECT_GE(Clock::now() - start, 60ms);
+}
+
+constexpr ServiceProfile kNetwork{"network", "", 20ms, 1e6, false, {}, true};
+
+/// The least of some tries: how long `members` take for what `act` does at its end of a network.
+Clock::duration through_a_network(unsigned members, const std::function<void(unsigned me, Channel&)>& act) {
+  auto least = Clock::duration::max();
+  for (int tries = 0; tries < 10 && least > 90ms; ++tries) {
+    MemoryChannel memory;
+    std::deque<EmulatedChannel> ends;
+    for (unsigned m = 0; m < members; ++m) ends.emplace_back(memory, kNetwork, members - 1);
+    const auto start = Clock::now();
+    run_threads(members, [&](unsigned me) { act(me, ends[me]); });
+    least = std::min(least, Clock::now() - start);
+  }
+  return least;
+}
+
+TEST(EmulatedNetwork, TakesOneLatencyAndTheBytesOnceFromEndToEnd) {
+  const auto took = through_a_network(2, [](unsigned me, Channel& channel) {
+    const MessageKey key{.destination = 1};
+    me == 0 ? put_text(channel, key, std::string(30'000, 'x')) : (void)get_text(channel, key);
+  });
+  EXPECT_GE(took, 50ms);
+  EXPECT_LT(took, 100ms) << "what a store would take";
+}
+
+TEST(EmulatedNetwork, SendsAndReceivesAtOnce) {
+  const auto took = through_a_network(4, [](unsigned me, Channel& channel) {
+    const std::string text(10'000, 'x');
+    const auto part = as_bytes(text);
+    std::vector<Outgoing> messages;
+    std::vector<MessageKey> keys;
+    for (unsigned other = 0; other < 4; ++other) {
+      if (other == me) continue;
+      messages.push_back({{.source = me, .destination = other}, {&part, 1}});
+      keys.push_back({.source = other, .destination = me});
+    }
+    std::size_t got = 0;
+    channel.put_and_get(
+        messages, keys, [&](const MessageKey&, const SharedBytes&) { ++got; }, soon());
+    EXPECT_EQ(got, 3U);
+  });
+  EXPECT_GE(took, 50ms) << "30 KB in each direction";
+  EXPECT_LT(took, 100ms) << "as long as it would take one after the other";
+}
+
+TEST(EmulatedNetwork, PassesWhatIsForEverybodyOnceForEach) {
+  const auto took = through_a_network(4, [](unsigned me, Channel& channel) {
+    const MessageKey key{.destination = kEverybody};
+    me == 0 ? put_text(channel, key, std::string(10'000, 'x')) : (void)get_text(channel, key);
+  });
+  EXPECT_GE(took, 50ms);
+}
+
+TEST(EmulatedNetwork, HasOneLineForAllThatComesToAMember) {
+  EmulatedService service(kNetwork);
+  const auto came = Clock::now();
+  EXPECT_EQ(service.received(came, 10'000, 10'000), came);
+  EXPECT_EQ(service.received(came, 10'000, 10'000), came + 10ms) << "after the other one";
+  EXPECT_EQ(service.received(came + 1h, 10'000, 30'000), came + 1h);
+  EXPECT_EQ(service.received(came + 1h, 10'000, 30'000), came + 1h) << "both were under way for as long as three take";
 }
 
 /// How long it takes to learn of a message that comes 30 ms after it was asked for.

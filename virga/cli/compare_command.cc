@@ -132,6 +132,7 @@ ComparedRun compare_one(const TrainRequest& request, const JobData& data, Compar
     all.session.warn(fmt::format("{}: {}", preset.name, error.what()));
   }
   preset.workers = std::max(preset.workers, watch.workers());
+  preset.startup_seconds = startup_of(preset, builtin_price_table());
   return run;
 }
 
@@ -145,6 +146,11 @@ TrainRequest request_of(Settings settings, const Preset& preset, const std::vect
   const auto first = std::get<std::uint64_t>(settings.get("", "seed").value);
   settings.set(preset.settings);
   settings.set(more);
+  // What is said of functions is for those presets that have some.
+  if (std::get<std::string>(settings.get("functions", "engine").value) == "vm") {
+    settings.set({decided("functions", "memory", {}),
+                  decided("functions", "lifetime", std::chrono::nanoseconds(Job().functions.lifetime))});
+  }
   // Each run keeps its model in its record.
   settings.set({decided("", "seed", first + repeat), decided("output", "model", std::string("/dev/null"))});
   std::vector<std::string> ignored;  // what has no effect with one preset may have with another
@@ -224,6 +230,7 @@ std::string text_of(const Comparison& comparison) {
                {"WORKERS", true},
                {"TIME", true},
                {"", true},
+               {"+START-UP", true},
                {"USD", true},
                {"", true},
                {"ROUNDS", true},
@@ -235,8 +242,8 @@ std::string text_of(const Comparison& comparison) {
     const auto f = figures_of(preset, loss);
     if (!first) first = f;
     table.add({preset.name + (preset.oversubscribed ? " *" : ""), std::to_string(preset.workers),
-               seconds_cell(f.seconds), ratio_cell(f.seconds, first->seconds), usd_cell(f.usd),
-               ratio_cell(f.usd, first->usd),
+               seconds_cell(f.seconds), ratio_cell(f.seconds, first->seconds), seconds_cell(f.started_seconds),
+               usd_cell(f.usd), ratio_cell(f.usd, first->usd),
                f.rounds ? format_count(static_cast<std::uint64_t>(f.rounds->median)) : "-",
                f.bytes ? format_bytes(static_cast<std::uint64_t>(f.bytes->median)) : "-", seconds_cell(f.wall_seconds),
                f.best_loss ? fmt::format("{:.5f}", f.best_loss->median) : "-"});
@@ -248,9 +255,10 @@ std::string text_of(const Comparison& comparison) {
   for (const auto& line : verdicts(comparison)) text += wrap(line, 100, 2) + "\n";
   const auto& prices = builtin_price_table();
   return text +
-         wrap(fmt::format("Dollars: what it would have cost on {} (prices of {}); threads as {} rented cores, at least "
-                          "a minute of them.",
-                          prices.name, prices.date, comparison.cores),
+         wrap(fmt::format("Dollars: what it would have cost on {}{} (prices of {}); threads as {} rented cores, at "
+                          "least a minute of them. {}",
+                          prices.name, has_machines(comparison) ? " and " + prices.instances.name : "", prices.date,
+                          comparison.cores, startup_note(prices)),
               100, 2) +
          "\n";
 }
@@ -278,13 +286,15 @@ int compare(const Compare& what, Session& session) {
   bool stopped = false;
   for (auto& contender : wanted) {
     const auto request = request_of(settings, contender.preset, {}, 0, session);
-    const bool functions = request.job.functions.engine != "single";
+    const auto& engine = request.job.functions.engine;
+    const bool functions = engine != "single" && engine != "vm";
     const auto size = function_size(request.job.functions, request.cores);
     comparison.presets.push_back({.name = contender.preset.name,
                                   .functions = functions,
+                                  .instance = engine == "vm" ? request.job.functions.instance : std::string(),
                                   .memory_bytes = size.memory_bytes,
                                   .vcpus = size.cpus,
-                                  .oversubscribed = functions && size.oversubscribed,
+                                  .oversubscribed = engine != "single" && size.oversubscribed,
                                   .tuning = std::nullopt,
                                   .runs = {}});
   }
@@ -337,7 +347,7 @@ void add_compare_command(Program& program) {
       "Models",
       {.name = "compare",
        .arguments = "JOB.toml | DATA",
-       .summary = "Trains the same job on one machine and on functions, side by side",
+       .summary = "Trains the same job on one machine, on virtual machines and on functions, side by side",
        .details =
            "Every preset trains the job in turn, with the same data, seed and options, and is compared by when, and "
            "for how "
@@ -346,6 +356,8 @@ void add_compare_command(Program& program) {
            preset_names(),
        .examples =
            {{"virga compare job.toml", "one machine against functions"},
+            {"virga compare job.toml --presets single,vm,functions-ps --emulate aws-2021",
+             "and against virtual machines, their network as slow as it was measured to be"},
             {"virga compare clicks/ --presets single,functions-ps --repeats 5", "medians over five seeds"},
             {"virga compare job.toml --presets single,lambdaml-s3,lambdaml-redis --emulate aws-2021 --tune-each",
              "as slow as services of AWS were measured to be"},

@@ -136,5 +136,32 @@ TEST_F(CompareTest, RefusesWhatItDoesNotKnow) {
   EXPECT_THAT(run_program({"runs", "--json"}, folder_.path()).err, IsEmpty());
 }
 
+TEST_F(CompareTest, PutsVirtualMachinesBesideFunctionsWithWhatTheirStartTakes) {
+  const std::vector<std::string> flags{"--presets", "single,vm,functions-ps", "--workers", "2", "--epochs", "2"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), flags.begin(), flags.end());
+    return compare(more);
+  };
+  const auto result = with({"--json", "--memory", "708MB", "--html", "page.html"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto document = json::parse(result.out);
+  const double startup[] = {0, 132, 1.2};
+  for (std::size_t i = 0; i < 3; ++i) {
+    const auto& preset = document["presets"][i];
+    EXPECT_EQ(preset["startup_seconds"], startup[i]);
+    EXPECT_DOUBLE_EQ(preset["seconds_to_loss_with_startup"]["median"],
+                     preset["seconds_to_loss"]["median"].get<double>() + startup[i]);
+  }
+  const auto& vm = document["presets"][1];
+  EXPECT_EQ(vm["instance"], "c5.large");
+  EXPECT_EQ(vm["vcpus"], nullptr);
+  EXPECT_GE(vm["usd"]["median"], 2 * 132 * 0.085 / 3600);
+  EXPECT_THAT(document["verdicts"].dump(), HasSubstr("2 virtual machines of type c5.large would take 2m 12s to start"));
+  const auto page = run_program({"-c", "cat page.html"}, folder_.path(), {}, "/bin/bash").out;
+  EXPECT_THAT(page, AllOf(HasSubstr("with start-up"), HasSubstr("Amazon EC2")));
+  const auto text = with({});
+  EXPECT_THAT(text.out, AllOf(HasSubstr("+START-UP"), HasSubstr("on AWS Lambda and Amazon EC2"))) << text.err;
+}
+
 }  // namespace
 }  // namespace virga

@@ -41,9 +41,11 @@ constexpr auto kStartTime = std::chrono::milliseconds(1200);
 struct Outlook {
   const Job& job;
   FunctionSize size;
-  std::string pattern;  // "auto": it would be probed for
-  bool on_functions = false;
+  std::string pattern;        // "auto": it would be probed for
+  bool on_functions = false;  // or on virtual machines
+  [[nodiscard]] bool is_vm() const { return job.functions.engine == "vm"; }
   std::chrono::milliseconds lifetime{};  // of a function
+  double startup_seconds = 0;            // of virtual machines
   // What follows is known with the data only.
   std::optional<TrainingPlan> plan;
   std::uint64_t rows = 0, features = 0, rounds = 0;
@@ -98,6 +100,8 @@ CostEstimate cost_of(const Outlook& outlook, bool validates) {
                      .evaluations_at_once = validates ? 1U : 0U,
                      .evaluation_memory_bytes = outlook.size.memory_bytes,
                      .evaluation_timeout = outlook.lifetime,
+                     .instance = outlook.is_vm() ? job.functions.instance : std::string(),
+                     .startup_seconds = outlook.startup_seconds,
                      .services = {},
                      .request_service = {},
                      .time_limit = job.stop.seconds,
@@ -124,12 +128,16 @@ void look_at_data(Outlook& outlook, const JobData& data, const TrainRequest& req
   const auto wanted = wanted_pattern(request.job, outlook.plan->workers);
   outlook.pattern = text_of(wanted);
   const auto limit = outlook.size.memory_bytes;
-  const auto pattern = wanted.is_probed ? fitting_patterns(*outlook.plan, manifest, limit).front() : wanted.pattern;
-  outlook.worker = worker_memory(*outlook.plan, pattern, manifest, limit, keeps_messages(place_of(request.job)));
-  if (data.validation) {
-    outlook.evaluation = evaluation_memory(*outlook.plan, data.validation->manifest, SplitName::kTrain, limit);
-  } else if (manifest.validation.rows > 0) {
-    outlook.evaluation = evaluation_memory(*outlook.plan, manifest, SplitName::kValidation, limit);
+  const auto& plan_of = *outlook.plan;
+  try {
+    outlook.evaluation = evaluation_memory_of(plan_of, data, limit);
+    // On a virtual machine it works beside a worker.
+    const auto left = limit - (outlook.is_vm() && outlook.evaluation ? outlook.evaluation->needed_bytes : 0);
+    const auto pattern = wanted.is_probed ? fitting_patterns(plan_of, manifest, left).front() : wanted.pattern;
+    outlook.worker = worker_memory(plan_of, pattern, manifest, left, keeps_messages(place_of(request.job)));
+  } catch (const Error& error) {
+    if (outlook.is_vm()) throw machine_too_small(error, request.job.functions.instance);
+    throw;
   }
 }
 
@@ -155,6 +163,9 @@ Outlook look(const TrainRequest& request) {
     check_functions_meet(place_of(job));
     const bool validates = !data || outlook.evaluation.has_value();
     outlook.lifetime = lifetime_of(outlook, validates);
+    if (const auto fleet = fleet_of(place_of(job), outlook.size.workers)) {
+      outlook.startup_seconds = fleet->startup_seconds;
+    }
     outlook.cost = cost_of(outlook, validates);
   }
   return outlook;
@@ -191,8 +202,11 @@ json report_of(const Outlook& outlook) {
       {"memory_bytes", functions ? json(size.memory_bytes) : json(nullptr)},
       {"vcpus", functions ? json(size.cpus) : json(nullptr)},
       {"oversubscribed", functions ? json(size.oversubscribed) : json(nullptr)},
-      {"lifetime_seconds", functions ? json(std::chrono::duration<double>(outlook.lifetime).count()) : json(nullptr)},
+      {"lifetime_seconds",
+       functions && !outlook.is_vm() ? json(std::chrono::duration<double>(outlook.lifetime).count()) : json(nullptr)},
       {"succession", succession_json(outlook.succession)},
+      {"instance", outlook.is_vm() ? json(outlook.job.functions.instance) : json(nullptr)},
+      {"startup_seconds", outlook.is_vm() ? json(outlook.startup_seconds) : json(nullptr)},
       {"protocol", outlook.job.exchange.protocol},
       {"pattern", functions ? json(outlook.pattern) : json(nullptr)},
       {"channel", functions ? json(outlook.job.exchange.channel) : json(nullptr)},
@@ -225,6 +239,17 @@ std::string succession_text(const Succession& all) {
       format_usd(all.start_usd));
 }
 
+std::string machines_text(const Outlook& outlook) {
+  const auto& type = outlook.job.functions.instance;
+  const auto& instance = find_instance(builtin_price_table(), type);
+  return fmt::format(
+      "{} of type {}, {} vCPUs and {:g} GiB each (engine vm){}; starting them takes {} ({}, not verified), "
+      "which is billed, and not waited for here",
+      outlook.size.workers, type, instance.vcpus, static_cast<double>(instance.memory_mb) / 1024,
+      outlook.size.oversubscribed ? "; more than this machine has" : "", format_seconds(outlook.startup_seconds),
+      builtin_price_table().startup.name);
+}
+
 std::string text_of(const Outlook& outlook) {
   const auto& job = outlook.job;
   std::string text;
@@ -248,11 +273,15 @@ std::string text_of(const Outlook& outlook) {
     line("cost", "nothing on a platform");
     return text;
   }
-  line("functions", fmt::format("{} of {}, {:.2f} vCPU each (engine {}){}", outlook.size.workers,
-                                megabytes(outlook.size.memory_bytes), outlook.size.cpus, job.functions.engine,
-                                outlook.size.oversubscribed ? "; more than this machine has" : ""));
-  if (outlook.lifetime < job.functions.lifetime) {
-    line("", fmt::format("living {} each, so that the budget is kept", format_duration(outlook.lifetime)));
+  if (outlook.is_vm()) {
+    line("machines", machines_text(outlook));
+  } else {
+    line("functions", fmt::format("{} of {}, {:.2f} vCPU each (engine {}){}", outlook.size.workers,
+                                  megabytes(outlook.size.memory_bytes), outlook.size.cpus, job.functions.engine,
+                                  outlook.size.oversubscribed ? "; more than this machine has" : ""));
+    if (outlook.lifetime < job.functions.lifetime) {
+      line("", fmt::format("living {} each, so that the budget is kept", format_duration(outlook.lifetime)));
+    }
   }
   if (const auto most = job.functions.rounds_per_invocation) {
     line("rounds", fmt::format("{} an invocation{}", format_count(*most),

@@ -239,5 +239,42 @@ TEST_F(FunctionsTest, NewcomersErrorsAreNamed) {
   EXPECT_THAT(virga({"completion", "bash"}).out, AllOf(HasSubstr("\"logs\")"), HasSubstr("\"stop\")")));
 }
 
+TEST_F(FunctionsTest, VirtualMachinesAreBilledFromTheirRequestOn) {
+  const std::vector<std::string> flags{"train",     "data.svm", "--learning-rate", "0.5", "--engine",  "vm",
+                                       "--workers", "2",        "--epochs",        "3",   "--emulate", "aws-2021"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), flags.begin(), flags.end());
+    return virga(more);
+  };
+  const auto text = with({});
+  ASSERT_EQ(text.exit_code, 0) << text.err;
+  EXPECT_THAT(text.err,
+              AllOf(ContainsRegex("would cost \\$[0-9.]+ on Amazon EC2 \\(prices of [0-9-]+\\): c5.large "),
+                    HasSubstr("2 workers (virtual machines"), HasSubstr("virtual machines: 2 of type c5.large"),
+                    HasSubstr("of start-up (aws-2021: not")));
+  EXPECT_THAT(virga({"show"}).out,
+              AllOf(HasSubstr("Virtual machines:"), HasSubstr("VM-seconds of start-up"), HasSubstr("START-UP")));
+  const auto result = with({"--json", "--instance", "t2.medium"});
+  const auto cost = json::parse(result.out)["cost"];
+  EXPECT_EQ(cost["vm_startup_seconds"], 2 * 132);
+  EXPECT_GT(cost["vm_seconds"], 0);
+  EXPECT_EQ(cost["functions_usd"], 0);
+  EXPECT_EQ(cost["usd"], cost["vm_usd"]);
+  EXPECT_EQ(cost["workers"][1]["vm_startup_seconds"], 132);
+  EXPECT_EQ(cost["bill"][0]["service"], "t2.medium");
+  ASSERT_EQ(virga({"show", "--html", "page.html"}).exit_code, 0);
+  EXPECT_THAT(shell("cat page.html").out, AllOf(HasSubstr("2 of type t2.medium"), HasSubstr("on Amazon EC2")));
+
+  const auto plan = json::parse(with({"--dry-run", "--seconds", "1min", "--json"}).out);
+  EXPECT_EQ(plan["instance"], "c5.large");
+  EXPECT_EQ(plan["startup_seconds"], 132);
+  EXPECT_EQ(plan["channel"], "direct");
+  EXPECT_NEAR(plan["cost"]["usd_per_hour"], 2 * 0.085, 1e-9);
+  EXPECT_THAT(with({"--dry-run"}).out, HasSubstr("2 of type c5.large, 2 vCPUs and 4 GiB each"));
+  EXPECT_EQ(with({"--lifetime", "60s"}).exit_code, 2);
+  EXPECT_EQ(with({"--memory", "708MB"}).exit_code, 2);
+  EXPECT_THAT(with({"--dry-run", "--budget", "0.001"}).err, HasSubstr("132 s of start-up included"));
+}
+
 }  // namespace
 }  // namespace virga

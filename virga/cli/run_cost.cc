@@ -44,18 +44,26 @@ std::string wall_text(const nlohmann::json& said) {
 }
 
 std::string by_function(const LedgerSummary& summary, bool with_time) {
+  // Virtual machines are billed from their request on; what works on them costs nothing more.
+  const bool on_vms = summary.all.vm_usd > Usd();
   std::vector<Table::Column> columns{{"FUNCTION"},   {"STARTED", true}, {"DIED", true}, {"BILLED", true},
                                      {"GB-S", true}, {"USD", true},     {"PEAK", true}};
+  if (on_vms) {
+    columns[0] = {"ON VMS"};
+    columns[3] = {"VM-S", true};
+    columns[4] = {"START-UP", true};
+  }
   if (with_time) columns.push_back({"TIME"});
   Table table(std::move(columns));
   const auto add = [&](const std::string& name, const InvocationSums& sums) {
-    std::vector<std::string> row{name,
-                                 format_count(sums.invocations),
-                                 format_count(sums.without_answer),
-                                 format_seconds(sums.paid_seconds),
-                                 fmt::format("{:.4g}", sums.gb_seconds),
-                                 format_usd(sums.usd),
-                                 fmt::format("{:.0f} MB", static_cast<double>(sums.peak_memory_bytes) / 1e6)};
+    std::vector<std::string> row{
+        name,
+        format_count(sums.invocations),
+        format_count(sums.without_answer),
+        format_seconds(on_vms ? sums.vm_seconds : sums.paid_seconds),
+        on_vms ? format_seconds(sums.vm_startup_seconds) : fmt::format("{:.4g}", sums.gb_seconds),
+        format_usd(sums.usd + sums.vm_usd),
+        fmt::format("{:.0f} MB", static_cast<double>(sums.peak_memory_bytes) / 1e6)};
     if (with_time) row.push_back(shares_text(sums.groups));
     table.add(std::move(row));
   };
@@ -114,6 +122,15 @@ std::string memory_line(const MemoryAdvice& advice, const PriceTable& table) {
   return line;
 }
 
+std::string vms_text(const Ledger& ledger, const InvocationSums& sums, const PriceTable& table) {
+  if (ledger.vms.empty()) return {};
+  return fmt::format(
+      "virtual machines: {} of type {}, {} of VM-seconds and {} of start-up ({}: not waited for here, not "
+      "verified)",
+      ledger.vms.size(), ledger.vms.front().instance, format_seconds(sums.vm_seconds),
+      format_seconds(sums.vm_startup_seconds), table.startup.name);
+}
+
 std::vector<std::string> cost_lines(const RunCost& cost, const PriceTable& table) {
   const auto& summary = cost.summary;
   const auto& all = summary.all;
@@ -122,12 +139,13 @@ std::vector<std::string> cost_lines(const RunCost& cost, const PriceTable& table
     const auto part = fmt::format("{} {}", charge.service, format_usd(summary.bill.of_service(charge.service)));
     if (std::ranges::find(parts, part) == parts.end()) parts.push_back(part);
   }
-  std::vector<std::string> lines{fmt::format("{}{}{}", would_cost(summary.bill.total(), table),
-                                             parts.empty() ? "" : ": ", fmt::join(parts, ", "))};
+  std::vector<std::string> lines{
+      fmt::format("{}{}{}", would_cost(summary.bill, table), parts.empty() ? "" : ": ", fmt::join(parts, ", "))};
   if (const auto shares = shares_text(all.groups); !shares.empty()) {
-    lines.push_back(fmt::format("functions: {} invocations, {} in all: {}", format_count(all.invocations),
-                                format_seconds(all.seconds), shares));
+    lines.push_back(fmt::format("{}: {} invocations, {} in all: {}", all.vm_usd > Usd() ? "workers" : "functions",
+                                format_count(all.invocations), format_seconds(all.seconds), shares));
   }
+  if (const auto text = vms_text(cost.ledger, all, table); !text.empty()) lines.push_back(text);
   if (!cost.wall_text.empty()) lines.push_back("time: " + cost.wall_text);
   if (all.without_answer > 0) {
     lines.push_back(fmt::format("{} of {} invocations gave no answer, {} of the cost", format_count(all.without_answer),
@@ -149,7 +167,7 @@ std::string cost_tables(const LedgerSummary& summary, const PriceTable& table, s
   }
   auto functions = by_function(summary, true);
   if (widest_line(functions) > width) functions = by_function(summary, false);
-  return fmt::format("\nThe run {}:\n{}\n{}", would_cost(summary.bill.total(), table), services.text(), functions);
+  return fmt::format("\nThe run {}:\n{}\n{}", would_cost(summary.bill, table), services.text(), functions);
 }
 
 }  // namespace virga

@@ -27,6 +27,9 @@ struct RunCost {
 /// memory_advice_text() in one line, without its end.
 [[nodiscard]] std::string memory_line(const MemoryAdvice& advice, const PriceTable& table);
 
+/// "virtual machines: 2 of type c5.large, ...", one line; empty if there were none.
+[[nodiscard]] std::string vms_text(const Ledger& ledger, const InvocationSums& sums, const PriceTable& table);
+
 /// For people at the end of a run, one text a line: dollars and their split, the functions' time, invocations without
 /// an answer, memory and what a smaller limit would save.
 [[nodiscard]] std::vector<std::string> cost_lines(const RunCost& cost, const PriceTable& table);

@@ -90,7 +90,8 @@ std::string test_lines(std::string_view title, const json& test) {
 /// What functions took: invocations, memory, time, dollars.
 std::string functions_text(const json& said, const RunCost& cost) {
   const auto& all = cost.summary.all;
-  std::string text = "\nFunctions:\n";
+  const bool on_vms = !cost.ledger.vms.empty();
+  std::string text = on_vms ? "\nVirtual machines:\n" : "\nFunctions:\n";
   const auto line = [&](const char* name, const std::string& value) {
     if (!value.empty()) text += fmt::format("  {:<13}{}\n", name, value);
   };
@@ -110,6 +111,12 @@ std::string functions_text(const json& said, const RunCost& cost) {
     const auto& sums = workers->second;
     line("rounds", fmt::format("{} of all workers, {:.1f} an invocation", format_count(sums.rounds),
                                static_cast<double>(sums.rounds) / static_cast<double>(sums.invocations)));
+  }
+  if (on_vms) {
+    line("machines", fmt::format("{} of type {}", cost.ledger.vms.size(), cost.ledger.vms.front().instance));
+    line("VM-seconds", fmt::format("{}, and {} of start-up ({}: reckoned, not waited for; not verified)",
+                                   format_seconds(all.vm_seconds), format_seconds(all.vm_startup_seconds),
+                                   builtin_price_table().startup.name));
   }
   line("sent", fmt::format("{} in {} messages", format_bytes(all.bytes_put), format_count(all.messages_put)));
   line("time split", shares_text(all.groups));

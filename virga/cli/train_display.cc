@@ -20,10 +20,10 @@ json or_null(const std::optional<double>& number) {
 }
 
 /// "4/4 functions  1 restart  would cost $0.00031 of $0.01  9 invocations"; what matters most comes first.
-std::string functions_line(const FunctionsStatus& status) {
+std::string functions_line(const FunctionsStatus& status, std::string_view workers) {
   const auto limit = status.usd_limit ? " of " + format_usd(bounded_usd(*status.usd_limit)) : std::string();
-  return fmt::format("{}/{} functions alive  {} restart{}  would cost {}{}  {} invocations", status.alive,
-                     status.workers, format_count(status.restarts), status.restarts == 1 ? "" : "s",
+  return fmt::format("{}/{} {} alive  {} restart{}  would cost {}{}  {} invocations", status.alive, status.workers,
+                     workers, format_count(status.restarts), status.restarts == 1 ? "" : "s",
                      format_usd(bounded_usd(status.usd)), limit, format_count(status.invocations));
 }
 
@@ -33,12 +33,13 @@ void TrainDisplay::started(const TrainStart& start) {
   const auto& plan = start.plan;
   base_loss_ = plan.constant_loss;
   epochs_ = plan.epochs;
+  workers_ = start.engine == "single" ? "threads" : start.engine == "vm" ? "virtual machines" : "functions";
   progress_.milestone(
       fmt::format("{} on {} rows x {} features{}; batch {}, {} rounds an epoch, {} worker{} ({}, {}){}",
                   to_string(plan.model.kind), format_count(start.manifest.train.rows),
                   format_count(start.manifest.encoding.features), start.has_validation ? "" : ", no validation rows",
                   format_count(plan.batch_size), format_count(start.rounds_per_epoch), plan.workers,
-                  plan.workers == 1 ? "" : "s", start.engine == "single" ? "threads" : "functions", start.simd,
+                  plan.workers == 1 ? "" : "s", workers_, start.simd,
                   plan.algorithm == AlgorithmPlan() ? "" : "; " + algorithm_text(plan.algorithm)),
       "started",
       {{"run", start.run_id},
@@ -92,8 +93,8 @@ void TrainDisplay::show() {
                            {"base_loss", base_loss_}}};
   if (functions_) {
     const auto& status = *functions_;
-    shown.below.push_back("  " + functions_line(status));
-    detail += fmt::format("  {}/{} functions alive, {} restart{}, {}", status.alive, status.workers,
+    shown.below.push_back("  " + functions_line(status, workers_));
+    detail += fmt::format("  {}/{} {} alive, {} restart{}, {}", status.alive, status.workers, workers_,
                           format_count(status.restarts), status.restarts == 1 ? "" : "s",
                           format_usd(bounded_usd(status.usd)));
     shown.facts.insert(shown.facts.end(), {{"functions_alive", status.alive},

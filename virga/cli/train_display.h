@@ -27,6 +27,7 @@ class TrainDisplay final : public TrainObserver {
   ProgressDisplay& progress_;
   double base_loss_ = 0;
   std::uint32_t epochs_ = 0;
+  std::string_view workers_ = "functions";  // what they are
   std::optional<TrainingProgress> last_;
   std::optional<double> validation_loss_;
   std::optional<FunctionsStatus> functions_;

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include <fmt/format.h>
+
 namespace virga {
 namespace {
 
@@ -46,7 +48,7 @@ Usd Bill::of_service(const std::string& service) const noexcept {
 }
 
 std::chrono::milliseconds paid_time(const InvocationRecord& record, const FunctionPrices& prices) noexcept {
-  if (record.end == "throttled") return {};
+  if (record.end == "throttled" || !record.instance.empty()) return {};
   if (record.billed.count() > 0) return record.billed;
   if (record.duration.count() > 0) {
     return billed_time(prices, record.duration + (prices.bills_init ? record.init : std::chrono::microseconds(0)));
@@ -56,7 +58,7 @@ std::chrono::milliseconds paid_time(const InvocationRecord& record, const Functi
 
 Bill price(const InvocationRecord& record, const PriceTable& table) {
   Bill bill;
-  if (record.end == "throttled") return bill;
+  if (record.end == "throttled" || !record.instance.empty()) return bill;
   const auto& prices = table.functions;
   const auto size = gb_seconds(prices, record.memory_bytes, paid_time(record, prices));
   bill.add({"functions", "GB-seconds", size, bounded_usd(size * prices.usd_per_gb_second)});
@@ -78,10 +80,43 @@ Bill price(const ServiceRecord& record, const PriceTable& table) {
   return bill;
 }
 
+Usd vm_price(const Instance& instance, double startup_seconds, double seconds) {
+  return service_time_price(instance.rent, std::max(0.0, startup_seconds) + std::max(0.0, seconds));
+}
+
+Bill price(const VmRecord& record, const PriceTable& table) {
+  Bill bill;
+  const auto& instance = find_instance(table, record.instance);
+  if (!(record.startup_seconds + record.seconds > 0)) return bill;
+  const auto all = vm_price(instance, record.startup_seconds, record.seconds);
+  const auto startup = bounded_usd(instance.rent.usd_per_hour * record.startup_seconds / 3600);
+  // What the smallest time adds is the machine's, not its start's.
+  const auto billed =
+      std::max(std::ceil(record.startup_seconds + record.seconds), static_cast<double>(instance.rent.smallest.count()));
+  bill.add({record.instance, "VM-seconds", billed - record.startup_seconds, all - std::min(all, startup)});
+  if (record.startup_seconds > 0) {
+    bill.add({record.instance, "VM-seconds of start-up", record.startup_seconds, std::min(all, startup)});
+  }
+  return bill;
+}
+
+const std::string& platform_of(const Bill& bill, const PriceTable& table) noexcept {
+  const auto& types = table.instances.types;
+  const bool vms =
+      std::ranges::any_of(bill.charges(), [&](const Charge& charge) { return types.contains(charge.service); });
+  return vms ? table.instances.name : table.name;
+}
+
+std::string would_cost(const Bill& bill, const PriceTable& table) {
+  return fmt::format("would cost {} on {} (prices of {})", format_usd(bill.total()), platform_of(bill, table),
+                     table.date);
+}
+
 Bill price(const Ledger& ledger, const PriceTable& table) {
   Bill bill;
   for (const auto& record : ledger.invocations) bill += price(record, table);
   for (const auto& record : ledger.services) bill += price(record, table);
+  for (const auto& record : ledger.vms) bill += price(record, table);
   return bill;
 }
 
@@ -99,6 +134,13 @@ Spending::Spending(const Ledger& ledger, const PriceTable& table) {
                       .usd = price(record, table).total() - service_time_price(prices, record.seconds),
                       .prices = prices});
   }
+  for (const auto& record : ledger.vms) {
+    parts_.push_back({.start_seconds = record.start_seconds,
+                      .seconds = record.seconds,
+                      .usd = {},
+                      .prices = find_instance(table, record.instance).rent,
+                      .startup_seconds = record.startup_seconds});
+  }
 }
 
 Usd Spending::until(double seconds) const {
@@ -106,7 +148,8 @@ Usd Spending::until(double seconds) const {
   for (const auto& part : parts_) {
     const auto passed = part_until(seconds, part.start_seconds, part.seconds);
     sum += passed == 1 ? part.usd : bounded_usd(part.usd.dollars() * passed);
-    sum += service_time_price(part.prices, passed * part.seconds);
+    const auto startup = seconds >= part.start_seconds ? part.startup_seconds : 0;
+    sum += service_time_price(part.prices, startup + passed * part.seconds);
   }
   return sum;
 }

@@ -162,5 +162,49 @@ TEST(EstimateTest, NoRunWithinItsLimitsCostsMore) {
   EXPECT_LE(price(ledger, prices()).total(), *estimate.at_most);
 }
 
+TEST(BillTest, PaysForVirtualMachinesFromTheirRequestOnAndNotForWhatWorksOnThem) {
+  auto table = prices();
+  table.instances.name = "Machines";
+  table.instances.types["small"].rent = {.usd_per_hour = 36, .smallest = 60s};
+  auto on_it = invocation(5, 20);
+  on_it.instance = "small";
+  EXPECT_EQ(price(on_it, table), Bill());
+  const VmRecord vm{.instance = "small", .start_seconds = 5, .startup_seconds = 100, .seconds = 20.5};
+  const Ledger ledger{.invocations = {on_it}, .services = {}, .vms = {vm}};
+  const auto bill = price(ledger, table);
+  EXPECT_THAT(bill.charges(), testing::ElementsAre(Charge{"small", "VM-seconds", 21, Usd::of(0.21)},
+                                                   Charge{"small", "VM-seconds of start-up", 100, Usd::of(1)}));
+  EXPECT_EQ(would_cost(bill, table), "would cost $1.21 on Machines (prices of 2025-01-01)");
+  EXPECT_EQ(would_cost(price(invocation(0, 1), table), table), "would cost $0.0110 on A Cloud (prices of 2025-01-01)");
+
+  const Spending spending(ledger, table);
+  EXPECT_EQ(spending.until(4), Usd());
+  EXPECT_EQ(spending.until(5), Usd::of(1)) << "its start is paid for as soon as it is asked for";
+  EXPECT_EQ(spending.until(14.75), Usd::of(1.1));
+  EXPECT_EQ(spending.until(1000), bill.total());
+
+  EXPECT_EQ(price(VmRecord{.instance = "small", .seconds = 3}, table).total(), Usd::of(0.6)) << "a minute at least";
+  EXPECT_THROW(static_cast<void>(price(VmRecord{.instance = "large", .seconds = 3}, table)), Error);
+}
+
+TEST(EstimateTest, CountsTheStartOfVirtualMachines) {
+  auto table = prices();
+  table.instances.types["small"].rent = {.usd_per_hour = 36, .smallest = 60s};
+  const RunOutline outline{.workers = 2,
+                           .lifetime = 1s,
+                           .evaluations = 7,
+                           .instance = "small",
+                           .startup_seconds = 100,
+                           .services = {},
+                           .request_service = {},
+                           .time_limit = 10s,
+                           .closing = 2s,
+                           .budget = {}};
+  const auto estimate = estimate_cost(outline, table);
+  EXPECT_EQ(estimate.per_hour.total(), Usd::of(72));
+  EXPECT_EQ(estimate.at_once, Usd::of(2.02)) << "a second that has begun is paid for";
+  EXPECT_EQ(estimate.at_most, Usd::of(2.24));
+}
+
 }  // namespace
 }  // namespace virga

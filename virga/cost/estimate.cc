@@ -21,6 +21,18 @@ std::uint64_t invocations_in(nanoseconds time, const RunOutline& outline) {
   return static_cast<std::uint64_t>((time.count() + lifetime - 1) / lifetime) + outline.early_ends;
 }
 
+/// From their request on.
+Bill vms_until(const RunOutline& outline, const PriceTable& table, double seconds) {
+  Bill bill;
+  for (std::uint32_t i = 0; i < outline.workers; ++i) {
+    bill += price(VmRecord{.instance = outline.instance,
+                           .startup_seconds = outline.startup_seconds,
+                           .seconds = std::max(0.0, seconds)},
+                  table);
+  }
+  return bill;
+}
+
 void add_functions(Bill& bill, const FunctionPrices& prices, double count, std::uint64_t memory_bytes, double seconds,
                    double requests) {
   if (count <= 0) return;
@@ -47,6 +59,11 @@ void add_services(Bill& bill, const RunOutline& outline, const PriceTable& table
 Bill hour_of(const RunOutline& outline, const PriceTable& table) {
   constexpr double kHour = 3600;
   Bill bill;
+  if (!outline.instance.empty()) {
+    bill += vms_until(outline, table, kHour - outline.startup_seconds);
+    add_services(bill, outline, table, kHour);
+    return bill;
+  }
   const auto requests = static_cast<double>(invocations_in(std::chrono::hours(1), outline));
   add_functions(bill, table.functions, outline.workers, outline.memory_bytes, kHour, outline.workers * requests);
   // At most as many as come in all: a run may be shorter than an hour, which is no matter of a price per hour.
@@ -60,6 +77,11 @@ Bill hour_of(const RunOutline& outline, const PriceTable& table) {
 Usd most_until(const RunOutline& outline, const PriceTable& table, nanoseconds end) {
   const auto& prices = table.functions;
   Bill bill;
+  if (!outline.instance.empty()) {
+    bill += vms_until(outline, table, seconds_of(end));
+    add_services(bill, outline, table, seconds_of(end));
+    return bill.total();
+  }
   const auto requests = static_cast<double>(invocations_in(end, outline)) * (1.0 + outline.restarts);
   const auto rounding = std::chrono::duration<double>(prices.granularity).count();
   add_functions(bill, prices, outline.workers, outline.memory_bytes, seconds_of(end) + requests * rounding,
@@ -78,6 +100,7 @@ CostEstimate estimate_cost(const RunOutline& outline, const PriceTable& table) {
   for (const auto& service : outline.services) {
     estimate.at_once += service_time_price(service_prices(table, service), 1e-9);
   }
+  if (!outline.instance.empty()) estimate.at_once += vms_until(outline, table, 1e-9).total();
   if (outline.time_limit) {
     estimate.at_most = most_until(outline, table, *outline.time_limit + outline.closing);
     estimate.bound = "time limit";
@@ -100,7 +123,7 @@ nlohmann::json estimate_json(const CostEstimate& estimate, const PriceTable& tab
 }
 
 std::string estimate_text(const CostEstimate& estimate, const PriceTable& table) {
-  const auto hour = would_cost(estimate.per_hour.total(), table);
+  const auto hour = would_cost(estimate.per_hour, table);
   if (!estimate.at_most) {
     return fmt::format("an hour of it {}; nothing bounds the whole, but --seconds (stop.seconds) would\n", hour);
   }

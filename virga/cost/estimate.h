@@ -23,6 +23,9 @@ struct RunOutline {
   std::uint32_t evaluations_at_once = 0;
   std::uint64_t evaluation_memory_bytes = 0;
   std::chrono::nanoseconds evaluation_timeout{};
+  /// The type of virtual machine of each worker, which is paid for in the place of functions; empty: functions.
+  std::string instance;
+  double startup_seconds = 0;         ///< of the virtual machines
   std::vector<std::string> services;  ///< that are there all the time, by their names in the price table
   /// Most requests to a service of the price table in a second, of all functions together; for the stores that ask for
   /// them. Empty name: none.
@@ -35,8 +38,8 @@ struct RunOutline {
 };
 
 struct CostEstimate {
-  Bill per_hour;               ///< with all at work all the time
-  Usd at_once;                 ///< to be paid for services even if the run ends at once: their smallest times
+  Bill per_hour;               ///< with all at work all the time; of virtual machines their start is in it
+  Usd at_once;                 ///< to be paid even if the run ends at once: smallest times of services, VMs' start
   std::optional<Usd> at_most;  ///< none: neither time nor money is limited
   std::string bound;           ///< of at_most: "time limit" or "budget", whichever is less
 };

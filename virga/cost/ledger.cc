@@ -74,7 +74,15 @@ PhaseTimes read_phases(const JsonReader& record) {
   return times;
 }
 
-InvocationRecord read_invocation(const json& line, const std::string& what) {
+constexpr std::size_t kMostNameBytes = 64;
+
+/// That of an invocation on a virtual machine has one more member.
+InvocationRecord read_invocation(json line, const std::string& what) {
+  json instance;
+  if (const auto said = line.find("instance"); said != line.end()) {
+    instance = {{"instance", *said}};
+    line.erase(said);
+  }
   const JsonReader fields(line, what, ErrorKind::kCorrupt,
                           {"schema_version",
                            "kind",
@@ -126,6 +134,9 @@ InvocationRecord read_invocation(const json& line, const std::string& what) {
   record.bytes_got = count("bytes_got");
   record.phases = read_phases(fields);
   record.said = fields.text("said", 0, kMostSaidBytes);
+  if (!instance.is_null()) {
+    record.instance = JsonReader(instance, what, ErrorKind::kCorrupt, {"instance"}).text("instance", 1, kMostNameBytes);
+  }
   return record;
 }
 
@@ -133,12 +144,23 @@ ServiceRecord read_service(const json& line, const std::string& what) {
   const JsonReader fields(
       line, what, ErrorKind::kCorrupt,
       {"schema_version", "kind", "service", "start_seconds", "seconds", "writes", "reads", "bytes"});
-  return {.service = fields.text("service", 1, 64),
+  return {.service = fields.text("service", 1, kMostNameBytes),
           .start_seconds = fields.real("start_seconds", kMostSeconds),
           .seconds = fields.real("seconds", kMostSeconds),
           .writes = fields.count("writes", 0, kMostCount),
           .reads = fields.count("reads", 0, kMostCount),
           .bytes = fields.count("bytes", 0, kMostCount)};
+}
+
+VmRecord read_vm(const json& line, const std::string& what) {
+  const JsonReader fields(
+      line, what, ErrorKind::kCorrupt,
+      {"schema_version", "kind", "worker", "instance", "start_seconds", "startup_seconds", "seconds"});
+  return {.worker = static_cast<WorkerId>(fields.count("worker", 0, ~0U)),
+          .instance = fields.text("instance", 1, kMostNameBytes),
+          .start_seconds = fields.real("start_seconds", kMostSeconds),
+          .startup_seconds = fields.real("startup_seconds", kMostSeconds),
+          .seconds = fields.real("seconds", kMostSeconds)};
 }
 
 void take_line(Ledger& ledger, std::string_view text, const std::string& what) {
@@ -156,8 +178,10 @@ void take_line(Ledger& ledger, std::string_view text, const std::string& what) {
     ledger.invocations.push_back(read_invocation(line, what));
   } else if (word("kind") == "service") {
     ledger.services.push_back(read_service(line, what));
+  } else if (word("kind") == "vm") {
+    ledger.vms.push_back(read_vm(line, what));
   } else {
-    throw Error(ErrorKind::kCorrupt, fmt::format("{}: kind is neither \"invocation\" nor \"service\"", what));
+    throw Error(ErrorKind::kCorrupt, fmt::format("{}: kind is none of \"invocation\", \"service\" and \"vm\"", what));
   }
 }
 
@@ -165,32 +189,35 @@ void take_line(Ledger& ledger, std::string_view text, const std::string& what) {
 
 std::string ledger_line(const InvocationRecord& record) {
   check(is_one_of(record.task, kTasks) && is_one_of(record.end, kEnds), "a ledger knows the task and the end");
-  return line_of({{"schema_version", kSchemaVersion},
-                  {"kind", "invocation"},
-                  {"task", record.task},
-                  {"worker", record.worker},
-                  {"generation", record.generation},
-                  {"epoch", record.epoch},
-                  {"end", record.end},
-                  {"start_seconds", bounded(record.start_seconds)},
-                  {"seconds", bounded(record.seconds)},
-                  {"init_us", bounded(record.init.count(), kMostMicroseconds)},
-                  {"duration_us", bounded(record.duration.count(), kMostMicroseconds)},
-                  {"billed_ms", bounded(record.billed.count(), kMostMilliseconds)},
-                  {"memory_bytes", bounded(record.memory_bytes)},
-                  {"peak_memory_bytes", bounded(record.peak_memory_bytes)},
-                  {"cpu_seconds", bounded(record.cpu_seconds)},
-                  {"rounds", bounded(record.rounds)},
-                  {"messages_put", bounded(record.messages_put)},
-                  {"messages_got", bounded(record.messages_got)},
-                  {"bytes_put", bounded(record.bytes_put)},
-                  {"bytes_got", bounded(record.bytes_got)},
-                  {"phase_seconds", phases_json(record.phases)},
-                  {"said", utf8_end(record.said)}});
+  check(record.instance.size() <= kMostNameBytes, "a type of virtual machine has a short name");
+  ordered_json line = {{"schema_version", kSchemaVersion},
+                       {"kind", "invocation"},
+                       {"task", record.task},
+                       {"worker", record.worker},
+                       {"generation", record.generation},
+                       {"epoch", record.epoch},
+                       {"end", record.end},
+                       {"start_seconds", bounded(record.start_seconds)},
+                       {"seconds", bounded(record.seconds)},
+                       {"init_us", bounded(record.init.count(), kMostMicroseconds)},
+                       {"duration_us", bounded(record.duration.count(), kMostMicroseconds)},
+                       {"billed_ms", bounded(record.billed.count(), kMostMilliseconds)},
+                       {"memory_bytes", bounded(record.memory_bytes)},
+                       {"peak_memory_bytes", bounded(record.peak_memory_bytes)},
+                       {"cpu_seconds", bounded(record.cpu_seconds)},
+                       {"rounds", bounded(record.rounds)},
+                       {"messages_put", bounded(record.messages_put)},
+                       {"messages_got", bounded(record.messages_got)},
+                       {"bytes_put", bounded(record.bytes_put)},
+                       {"bytes_got", bounded(record.bytes_got)},
+                       {"phase_seconds", phases_json(record.phases)},
+                       {"said", utf8_end(record.said)}};
+  if (!record.instance.empty()) line["instance"] = record.instance;
+  return line_of(line);
 }
 
 std::string ledger_line(const ServiceRecord& record) {
-  check(!record.service.empty() && record.service.size() <= 64, "a service has a name");
+  check(!record.service.empty() && record.service.size() <= kMostNameBytes, "a service has a name");
   return line_of({{"schema_version", kSchemaVersion},
                   {"kind", "service"},
                   {"service", record.service},
@@ -201,10 +228,22 @@ std::string ledger_line(const ServiceRecord& record) {
                   {"bytes", bounded(record.bytes)}});
 }
 
+std::string ledger_line(const VmRecord& record) {
+  check(!record.instance.empty() && record.instance.size() <= kMostNameBytes, "a virtual machine is of a type");
+  return line_of({{"schema_version", kSchemaVersion},
+                  {"kind", "vm"},
+                  {"worker", record.worker},
+                  {"instance", record.instance},
+                  {"start_seconds", bounded(record.start_seconds)},
+                  {"startup_seconds", bounded(record.startup_seconds)},
+                  {"seconds", bounded(record.seconds)}});
+}
+
 double last_end_seconds(const Ledger& ledger) noexcept {
   double last = 0;
   for (const auto& record : ledger.invocations) last = std::max(last, record.start_seconds + record.seconds);
   for (const auto& record : ledger.services) last = std::max(last, record.start_seconds + record.seconds);
+  for (const auto& record : ledger.vms) last = std::max(last, record.start_seconds + record.seconds);
   return last;
 }
 

@@ -35,7 +35,8 @@ struct InvocationRecord {
   std::uint64_t messages_put = 0, messages_got = 0;
   std::uint64_t bytes_put = 0, bytes_got = 0;
   PhaseTimes phases;
-  std::string said;  ///< the end of its log, if it did not answer
+  std::string said;      ///< the end of its log, if it did not answer
+  std::string instance;  ///< the type of the virtual machine it worked on, which is paid for apart; empty: a function
   bool operator==(const InvocationRecord&) const = default;
 };
 
@@ -48,10 +49,21 @@ struct ServiceRecord {
   bool operator==(const ServiceRecord&) const = default;
 };
 
+/// A virtual machine that was there for a worker, from its request to its end.
+struct VmRecord {
+  WorkerId worker = 0;
+  std::string instance;        ///< its type, a name of the price table, not empty
+  double start_seconds = 0;    ///< when it was asked for, since the run began
+  double startup_seconds = 0;  ///< that a platform would have taken to start it: reckoned, and never waited for
+  double seconds = 0;          ///< that it was there after that, as measured
+  bool operator==(const VmRecord&) const = default;
+};
+
 /// All that a ledger holds, in the order in which it was written.
 struct Ledger {
   std::vector<InvocationRecord> invocations;
   std::vector<ServiceRecord> services;
+  std::vector<VmRecord> vms;
   bool operator==(const Ledger&) const = default;
 };
 
@@ -65,6 +77,7 @@ struct Ledger {
 /// Requires a task, an end and a service that the format knows.
 [[nodiscard]] std::string ledger_line(const InvocationRecord& record);
 [[nodiscard]] std::string ledger_line(const ServiceRecord& record);
+[[nodiscard]] std::string ledger_line(const VmRecord& record);
 
 /// Pure. A last line without its newline is left out: its writer died over it. Throws Error(kCorrupt) for all else that
 /// is not a line of a ledger, naming the line and what is wrong.
@@ -85,6 +98,7 @@ class LedgerWriter {
   /// Throws Error(kIo); the file is then as it was before.
   void add(const InvocationRecord& record) { append(ledger_line(record)); }
   void add(const ServiceRecord& record) { append(ledger_line(record)); }
+  void add(const VmRecord& record) { append(ledger_line(record)); }
   /// Waits until all is on the disk. Throws Error(kIo).
   void make_durable();
 

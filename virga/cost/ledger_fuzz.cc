@@ -14,6 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::string again;
     for (const auto& record : ledger.invocations) again += ledger_line(record);
     for (const auto& record : ledger.services) again += ledger_line(record);
+    for (const auto& record : ledger.vms) again += ledger_line(record);
     virga::check(virga::parse_ledger(again) == ledger, "what was read can be written and read");
   } catch (const virga::Error& error) {
     virga::check(error.kind() == virga::ErrorKind::kCorrupt, "damage is named so");

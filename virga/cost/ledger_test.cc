@@ -51,6 +51,10 @@ ServiceRecord service() {
   return {.service = "object-store", .start_seconds = 0.5, .seconds = 30, .writes = 7, .reads = 8, .bytes = 9};
 }
 
+VmRecord vm() {
+  return {.worker = 2, .instance = "c5.large", .start_seconds = 0.5, .startup_seconds = 132, .seconds = 30};
+}
+
 std::string error_of(std::string_view text) {
   try {
     static_cast<void>(parse_ledger(text));
@@ -75,13 +79,24 @@ TEST(LedgerTest, HoldsTheBytesOfItsFormat) {
             R"({"schema_version":1,"kind":"service","service":"object-store","start_seconds":0.5,"seconds":30.0,)"
             R"("writes":7,"reads":8,"bytes":9})"
             "\n");
+  EXPECT_EQ(ledger_line(vm()),
+            R"({"schema_version":1,"kind":"vm","worker":2,"instance":"c5.large","start_seconds":0.5,)"
+            R"("startup_seconds":132.0,"seconds":30.0})"
+            "\n");
+  auto on_it = invocation();
+  on_it.instance = "c5.large";
+  EXPECT_THAT(ledger_line(on_it), testing::EndsWith(R"("said":"","instance":"c5.large"})"
+                                                    "\n"));
 }
 
 TEST(LedgerTest, GivesBackWhatWasWritten) {
   auto crashed = invocation();
   crashed.end = "crashed";
   crashed.said = "line one\nline \"two\"\x01";
-  const auto ledger = parse_ledger(ledger_line(invocation()) + ledger_line(service()) + ledger_line(crashed));
+  crashed.instance = "t2.medium";
+  const auto ledger =
+      parse_ledger(ledger_line(invocation()) + ledger_line(service()) + ledger_line(vm()) + ledger_line(crashed));
+  EXPECT_THAT(ledger.vms, ElementsAre(vm()));
   EXPECT_THAT(ledger.invocations, ElementsAre(invocation(), crashed));
   EXPECT_THAT(ledger.services, ElementsAre(service()));
 }
@@ -146,7 +161,7 @@ TEST(LedgerTest, NamesTheLineAndWhatIsWrong) {
   EXPECT_THAT(with("\"seconds\":12.5", "\"seconds\":1e300"), HasSubstr("seconds must be a number from 0"));
   EXPECT_THAT(with("continue", "vanished"), HasSubstr("end is not known"));
   EXPECT_THAT(with("\"worker\",", "\"cook\","), HasSubstr("task is not known"));
-  EXPECT_THAT(with("\"kind\":\"invocation\"", "\"kind\":\"gift\""), HasSubstr("kind is neither"));
+  EXPECT_THAT(with("\"kind\":\"invocation\"", "\"kind\":\"gift\""), HasSubstr("kind is none of"));
   EXPECT_THAT(with("\"wait\"", "\"nap\""), HasSubstr("phase_seconds.wait is missing"));
   EXPECT_THAT(with("\"schema_version\":1", "\"schema_version\":2"), HasSubstr("not of version 1"));
   EXPECT_THAT(with("\"said\":\"\"", "\"said\":\"" + std::string(5000, 'x') + "\""), HasSubstr("said must have"));

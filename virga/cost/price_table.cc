@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
+#include <functional>
+#include <iterator>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -19,6 +23,8 @@ using nlohmann::json;
 
 constexpr std::uint64_t kMostFileBytes = 1 << 20;
 constexpr std::size_t kMostServices = 64;
+constexpr std::size_t kMostPoints = 64;
+constexpr double kMostStartup = 86400;
 constexpr double kMostUsdPerHour = 1e4;     // and
 constexpr double kMostUsdPerRequest = 1e2;  // beyond which a figure is a slip
 constexpr std::uint64_t kMegabyte = 1'000'000;
@@ -66,14 +72,79 @@ ServicePrices read_service(const json& object, const std::string& what) {
   return prices;
 }
 
+Instance read_instance(const json& object, const std::string& what) {
+  const JsonReader fields(
+      object, what, ErrorKind::kUsage,
+      {"usd_per_hour", "smallest_seconds", "vcpus", "memory_mb", "network_mb_per_second", "network_latency_us"});
+  Instance instance;
+  instance.rent.usd_per_hour = fields.real("usd_per_hour", kMostUsdPerHour);
+  instance.rent.smallest = std::chrono::seconds(fields.count("smallest_seconds", 0, 86400));
+  instance.vcpus = fields.count("vcpus", 1, 4096);
+  instance.memory_mb = fields.count("memory_mb", 1, std::uint64_t{1} << 30);
+  instance.network_mb_per_second = fields.real("network_mb_per_second", 1e9);
+  instance.network_latency = std::chrono::microseconds(fields.count("network_latency_us", 0, 60'000'000));
+  return instance;
+}
+
+/// Each entry of an object, by its name; no more than there may be.
+void read_named(const JsonReader& fields, const char* member, std::size_t most,
+                const std::function<void(const std::string& name, const json& value)>& read) {
+  const auto& object = fields.object(member);
+  if (object.size() > most) fields.refuse(member, fmt::format("are more than {}", most));
+  for (const auto& [name, value] : object.items()) {
+    if (name.empty() || name.size() > 64) fields.refuse(member, "have a name that is empty or above 64 bytes");
+    read(name, value);
+  }
+}
+
+Instances read_instances(const json& object, const std::string& what) {
+  const JsonReader fields(object, what, ErrorKind::kUsage, {"name", "source", "types"});
+  Instances instances{.name = fields.text("name", 1, 64), .source = fields.text("source", 1, 1024), .types = {}};
+  read_named(fields, "types", kMostServices, [&](const std::string& name, const json& type) {
+    instances.types[name] = read_instance(type, fields.path("types." + name));
+  });
+  return instances;
+}
+
+std::map<std::uint32_t, double> read_points(const JsonReader& fields, const char* member) {
+  std::map<std::uint32_t, double> points;
+  read_named(fields, member, kMostPoints, [&](const std::string& name, const json& seconds) {
+    std::uint32_t workers = 0;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), workers);
+    if (error != std::errc() || end != name.data() + name.size() || workers == 0) {
+      fields.refuse(member, "must be like {\"10\": 1.2}: seconds by the number of workers");
+    }
+    if (!seconds.is_number() || !(seconds.get<double>() >= 0 && seconds.get<double>() <= kMostStartup)) {
+      fields.refuse(member, fmt::format("must be seconds from 0 to {:g}", kMostStartup));
+    }
+    points[workers] = seconds.get<double>();
+  });
+  return points;
+}
+
+StartupProfile read_startup(const json& object, const std::string& what) {
+  const JsonReader fields(object, what, ErrorKind::kUsage, {"name", "source", "functions", "machines"});
+  return {.name = fields.text("name", 1, 64),
+          .source = fields.text("source", 1, 1024),
+          .functions = read_points(fields, "functions"),
+          .machines = read_points(fields, "machines")};
+}
+
 }  // namespace
 
 PriceTable parse_price_table(std::string_view json_text, const std::string& what) {
-  const auto document = parse_small_json(json_text, what, ErrorKind::kUsage);
+  auto document = parse_small_json(json_text, what, ErrorKind::kUsage);
   // Before its members: those of another version may be others.
   if (const auto version = document.is_object() ? document.value("schema_version", json()) : json(); version != 1) {
     throw Error(ErrorKind::kUsage, fmt::format("{}: schema_version is not 1, the one that this program reads", what),
                 "examples/prices/aws-us-east-1.json is a table that it reads");
+  }
+  // A table may have none of these.
+  json instances, startup;
+  for (const auto& [name, taken] : {std::pair{"instances", &instances}, {"startup", &startup}}) {
+    if (!document.contains(name)) continue;
+    *taken = std::move(document[name]);
+    document.erase(name);
   }
   const JsonReader fields(document, what, ErrorKind::kUsage,
                           {"schema_version", "name", "region", "currency", "date", "source", "lambda", "services"});
@@ -85,12 +156,11 @@ PriceTable parse_price_table(std::string_view json_text, const std::string& what
   if (!is_date(table.date)) fields.refuse("date", "must be a day like \"2025-08-01\"");
   table.source = fields.text("source", 1, 1024);
   table.functions = read_functions(fields.object("lambda"), fields.path("lambda"));
-  const auto& services = fields.object("services");
-  if (services.size() > kMostServices) fields.refuse("services", fmt::format("are more than {}", kMostServices));
-  for (const auto& [name, prices] : services.items()) {
-    if (name.empty() || name.size() > 64) fields.refuse("services", "have a name that is empty or above 64 bytes");
+  read_named(fields, "services", kMostServices, [&](const std::string& name, const json& prices) {
     table.services[name] = read_service(prices, fields.path("services." + name));
-  }
+  });
+  if (!instances.is_null()) table.instances = read_instances(instances, fields.path("instances"));
+  if (!startup.is_null()) table.startup = read_startup(startup, fields.path("startup"));
   return table;
 }
 
@@ -140,6 +210,27 @@ const ServicePrices& service_prices(const PriceTable& table, const std::string& 
               "add it to the price table under services");
 }
 
+const Instance& find_instance(const PriceTable& table, const std::string& type) {
+  const auto found = table.instances.types.find(type);
+  if (found != table.instances.types.end()) return found->second;
+  std::vector<std::string> names;
+  for (const auto& [name, instance] : table.instances.types) names.push_back(name);
+  throw Error(ErrorKind::kNotFound,
+              fmt::format("the prices of {} of {} have no type of virtual machine '{}', only: {}", table.name,
+                          table.date, type, fmt::join(names, ", ")),
+              "add it to the price table under instances");
+}
+
+double startup_seconds(const std::map<std::uint32_t, double>& points, std::uint32_t workers) noexcept {
+  if (points.empty()) return 0;
+  const auto above = points.lower_bound(workers);
+  if (above == points.begin()) return above->second;
+  const auto below = std::prev(above);
+  if (above == points.end()) return below->second;
+  const double part = static_cast<double>(workers - below->first) / static_cast<double>(above->first - below->first);
+  return below->second + part * (above->second - below->second);
+}
+
 Usd service_time_price(const ServicePrices& prices, double seconds) {
   if (!(seconds > 0)) return {};
   const auto billed = std::max(std::ceil(seconds), static_cast<double>(prices.smallest.count()));
@@ -147,9 +238,5 @@ Usd service_time_price(const ServicePrices& prices, double seconds) {
 }
 
 Usd bounded_usd(double dollars) { return Usd::of(std::clamp(dollars, 0.0, Usd::most().dollars())); }
-
-std::string would_cost(Usd amount, const PriceTable& table) {
-  return fmt::format("would cost {} on {} (prices of {})", format_usd(amount), table.name, table.date);
-}
 
 }  // namespace virga

@@ -35,6 +35,32 @@ struct ServicePrices {
   bool operator==(const ServicePrices&) const = default;
 };
 
+/// A type of virtual machine.
+struct Instance {
+  ServicePrices rent;  ///< by the hour and the smallest time alone
+  std::uint64_t vcpus = 1;
+  std::uint64_t memory_mb = 0;       ///< of 2^20 bytes
+  double network_mb_per_second = 0;  ///< of 10^6 bytes, between two of them, in each direction
+  std::chrono::microseconds network_latency{0};
+  bool operator==(const Instance&) const = default;
+};
+
+/// The virtual machines that a platform rents.
+struct Instances {
+  std::string name;    ///< of the platform, for people: "Amazon EC2"
+  std::string source;  ///< where these figures come from, for people
+  std::map<std::string, Instance> types;
+  bool operator==(const Instances&) const = default;
+};
+
+/// How long it takes until so many workers run, from the moment when they are asked for: measured points.
+struct StartupProfile {
+  std::string name;  ///< "aws-2021"
+  std::string source;
+  std::map<std::uint32_t, double> functions, machines;  ///< workers -> seconds
+  bool operator==(const StartupProfile&) const = default;
+};
+
 /// Prices of one platform in one region: docs/formats/price-table.md. Free tiers and discounts are not in it.
 struct PriceTable {
   std::string name;    ///< of the platform, for people: "AWS Lambda"
@@ -43,6 +69,8 @@ struct PriceTable {
   std::string source;  ///< where they come from, for people
   FunctionPrices functions;
   std::map<std::string, ServicePrices> services;
+  Instances instances;     ///< no types: the table has none
+  StartupProfile startup;  ///< no points: nothing is known, and 0 is reckoned with
   bool operator==(const PriceTable&) const = default;
 };
 
@@ -70,13 +98,15 @@ struct PriceTable {
                                    std::chrono::milliseconds billed);
 /// The prices of a service. Throws Error(kNotFound), naming those that there are.
 [[nodiscard]] const ServicePrices& service_prices(const PriceTable& table, const std::string& service);
+/// A type of virtual machine. Throws Error(kNotFound), naming those that there are.
+[[nodiscard]] const Instance& find_instance(const PriceTable& table, const std::string& type);
+/// On the straight line between the two nearest points; fewer workers than the first take its time, and more than the
+/// last its. 0 without points.
+[[nodiscard]] double startup_seconds(const std::map<std::uint32_t, double>& points, std::uint32_t workers) noexcept;
 /// A service that was there for that long, requests left out; nothing for a time of 0. Grows with the time.
 [[nodiscard]] Usd service_time_price(const ServicePrices& prices, double seconds);
 
 /// `dollars`, or the most that an amount can be.
 [[nodiscard]] Usd bounded_usd(double dollars);
-
-/// For people: "would cost $0.0031 on AWS Lambda (prices of 2025-08-01)".
-[[nodiscard]] std::string would_cost(Usd amount, const PriceTable& table);
 
 }  // namespace virga

@@ -18,6 +18,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (const auto& [name, service] : table.services) {
       check(virga::service_time_price(service, 1) <= virga::service_time_price(service, 1e12), "as does a service");
     }
+    for (const auto& [name, instance] : table.instances.types) {
+      check(virga::service_time_price(instance.rent, 1) <= virga::service_time_price(instance.rent, 1e12), "as a VM");
+    }
+    for (const auto* points : {&table.startup.functions, &table.startup.machines}) {
+      const auto some = virga::startup_seconds(*points, 37);
+      check(some >= 0 && some <= 86400, "a start-up takes the time of two points, or one between them");
+    }
   } catch (const virga::Error& error) {
     check(error.kind() == virga::ErrorKind::kUsage, "a table that is wrong is the user's");
   }

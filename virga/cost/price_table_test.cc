@@ -43,7 +43,6 @@ TEST(PriceTableTest, HasThePricesOfTheExample) {
   EXPECT_EQ(table.functions.granularity, 1ms);
   EXPECT_DOUBLE_EQ(table.services.at("object-store").usd_per_write, 0.005 / 1000);
   EXPECT_EQ(table.services.at("data-store").usd_per_hour, 0.085);
-  EXPECT_EQ(would_cost(Usd::of(0.0031), table), "would cost $0.00310 on AWS Lambda (prices of 2025-08-01)");
 }
 
 TEST(PriceTableTest, AnInvocationCostsItsGigabyteSecondsAndItsRequest) {
@@ -110,6 +109,51 @@ TEST(PriceTableTest, NamesWhatIsWrong) {
 TEST(PriceTableTest, RefusesWhatIsNoSmallJson) {
   EXPECT_THROW(static_cast<void>(parse_price_table("{", "x")), Error);
   EXPECT_THROW(static_cast<void>(parse_price_table(std::string(100'000, '['), "x")), Error);
+}
+
+TEST(PriceTableTest, KnowsTypesOfVirtualMachines) {
+  const auto& table = builtin_price_table();
+  const auto& large = find_instance(table, "c5.large");
+  EXPECT_EQ(large.rent.usd_per_hour, 0.085);
+  EXPECT_EQ(large.rent.smallest, 60s);
+  EXPECT_EQ(large.vcpus, 2U);
+  EXPECT_EQ(large.memory_mb, 4096U);
+  EXPECT_EQ(find_instance(table, "t2.medium").rent.usd_per_hour, 0.0464);
+  try {
+    static_cast<void>(find_instance(table, "c5.huge"));
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kNotFound);
+    EXPECT_THAT(error.what(), HasSubstr("no type of virtual machine 'c5.huge', only: c5.large, t2.medium"));
+  }
+}
+
+TEST(PriceTableTest, ReckonsStartUpOnALineBetweenTwoPointsAndNoFurther) {
+  const auto& startup = builtin_price_table().startup;
+  EXPECT_EQ(startup_seconds(startup.machines, 1), 132);
+  EXPECT_EQ(startup_seconds(startup.machines, 10), 132);
+  EXPECT_EQ(startup_seconds(startup.machines, 30), 146);
+  EXPECT_EQ(startup_seconds(startup.machines, 200), 606);
+  EXPECT_EQ(startup_seconds(startup.machines, 1024), 606);
+  EXPECT_EQ(startup_seconds(startup.functions, 4), 1.2);
+  EXPECT_DOUBLE_EQ(startup_seconds(startup.functions, 75), 14.5);
+  EXPECT_EQ(startup_seconds({}, 4), 0);
+}
+
+TEST(PriceTableTest, MayLackMachinesAndTheirStart) {
+  auto table = builtin();
+  table.erase("instances");
+  table.erase("startup");
+  EXPECT_EQ(refusal(table), "accepted");
+  table = builtin();
+  table["instances"]["types"]["c5.large"]["vcpus"] = 0;
+  EXPECT_THAT(refusal(table), HasSubstr("instances.types.c5.large.vcpus must be a whole number from 1"));
+  table = builtin();
+  table["startup"]["machines"]["many"] = 3;
+  EXPECT_THAT(refusal(table), HasSubstr("startup.machines must be like"));
+  table = builtin();
+  table["startup"]["functions"]["10"] = -1;
+  EXPECT_THAT(refusal(table), HasSubstr("startup.functions must be seconds from 0"));
 }
 
 }  // namespace

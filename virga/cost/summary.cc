@@ -35,12 +35,19 @@ void add(InvocationSums& sums, const InvocationRecord& record, const PriceTable&
   sums.lost_usd += usd;
 }
 
-/// The limit into which the peak fits; nothing where none is smaller, or where some went over theirs.
+void add(InvocationSums& sums, const VmRecord& record, const PriceTable& table) {
+  sums.vm_seconds += record.seconds;
+  sums.vm_startup_seconds += record.startup_seconds;
+  sums.vm_usd += price(record, table).total();
+}
+
+/// The limit into which the peak fits; nothing where none is smaller, where some went over theirs, or
+/// memory has no price.
 std::optional<MemoryAdvice> memory_advice(const Ledger& ledger, const PriceTable& table) {
   MemoryAdvice advice;
   for (const auto& record : ledger.invocations) {
     if (record.task != "worker") continue;
-    if (record.end == "out_of_memory") return std::nullopt;
+    if (record.end == "out_of_memory" || !record.instance.empty()) return std::nullopt;
     advice.limit_bytes = std::max(advice.limit_bytes, record.memory_bytes);
     advice.peak_bytes = std::max(advice.peak_bytes, record.peak_memory_bytes);
   }
@@ -126,6 +133,11 @@ LedgerSummary summarise(const Ledger& ledger, const PriceTable& table) {
     add(summary.all, record, table);
     add(summary.by_task[record.task], record, table);
     if (record.task == "worker") add(summary.by_worker[record.worker], record, table);
+  }
+  for (const auto& record : ledger.vms) {
+    add(summary.all, record, table);
+    add(summary.by_task["worker"], record, table);
+    add(summary.by_worker[record.worker], record, table);
   }
   summary.bill = price(ledger, table);
   summary.memory = memory_advice(ledger, table);

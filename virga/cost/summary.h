@@ -49,6 +49,10 @@ struct InvocationSums {
   GroupSeconds groups{};
   Usd usd;
   Usd lost_usd;  ///< of `usd`, for those without an answer
+  // Of virtual machines, which are paid for apart from the invocations on them:
+  double vm_seconds = 0;          ///< after their start
+  double vm_startup_seconds = 0;  ///< as reckoned
+  Usd vm_usd;
   bool operator==(const InvocationSums&) const = default;
 };
 

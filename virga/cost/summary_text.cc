@@ -31,7 +31,10 @@ json sums_json(const InvocationSums& sums) {
           {"bytes_got", sums.bytes_got},
           {"time_seconds", groups},
           {"functions_usd", sums.usd.dollars()},
-          {"functions_usd_without_answer", sums.lost_usd.dollars()}};
+          {"functions_usd_without_answer", sums.lost_usd.dollars()},
+          {"vm_seconds", sums.vm_seconds},
+          {"vm_startup_seconds", sums.vm_startup_seconds},
+          {"vm_usd", sums.vm_usd.dollars()}};
 }
 
 json memory_json(const MemoryAdvice& advice) {
@@ -77,10 +80,10 @@ json summary_json(const LedgerSummary& summary, const PriceTable& table, UsdKind
 }
 
 std::string summary_text(const LedgerSummary& summary, const PriceTable& table, UsdKind kind) {
-  const auto total = summary.bill.total();
-  auto text = kind == UsdKind::kEstimated ? fmt::format("Cost: {}\n", would_cost(total, table))
-                                          : fmt::format("Cost: {} on {}, reckoned with prices of {}\n",
-                                                        format_usd(total), table.name, table.date);
+  auto text = kind == UsdKind::kEstimated
+                  ? fmt::format("Cost: {}\n", would_cost(summary.bill, table))
+                  : fmt::format("Cost: {} on {}, reckoned with prices of {}\n", format_usd(summary.bill.total()),
+                                platform_of(summary.bill, table), table.date);
   for (const auto& charge : summary.bill.charges()) {
     text += fmt::format("  {:<14} {:>10}  {}\n", charge.service, format_usd(charge.usd), amount_text(charge));
   }

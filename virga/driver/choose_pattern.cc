@@ -26,7 +26,7 @@ ChannelProbe probe(Channel& channel, const std::optional<std::string>& emulate, 
   std::deque<EmulatedChannel> slow;
   std::vector<Channel*> members;
   for (std::uint32_t i = 0; i < std::min(workers, kMostAtOnce); ++i) {
-    members.push_back(emulate ? &slow.emplace_back(channel, find_service_profile(*emulate)) : &channel);
+    members.push_back(emulate ? &slow.emplace_back(channel, find_service_profile(*emulate), workers - 1) : &channel);
   }
   return probe_channel(members, {Deadline::in(kProbeTime), stop});
 }
@@ -39,8 +39,11 @@ WantedPattern wanted_pattern(const Job& job, std::uint32_t workers) {
     if (exchange.pattern == to_string(pattern)) return {.pattern = pattern};
   }
   if (exchange.protocol == "ssp") return {.pattern = Pattern::kAllToAll};
-  // What goes straight between workers passes by the driver, who cannot measure it.
-  const bool can_probe = exchange.protocol == "bsp" && workers > 1 && !is_direct_uri(exchange.channel);
+  // What goes straight between workers passes by the driver, who cannot measure it; nor does the model of a store, by
+  // which patterns are chosen, say what a network takes.
+  const bool straight =
+      is_direct_uri(exchange.channel) || (exchange.emulate && find_service_profile(*exchange.emulate).straight);
+  const bool can_probe = exchange.protocol == "bsp" && workers > 1 && !straight;
   return {.pattern = default_pattern(workers), .is_probed = exchange.pattern == "auto" && can_probe};
 }
 

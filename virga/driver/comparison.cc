@@ -102,7 +102,7 @@ const ComparedPoint* first_at(const ComparedRun& run, double loss) noexcept {
 
 ComparedFigures figures_of(const ComparedPreset& preset, std::optional<double> loss) {
   ComparedFigures figures;
-  std::vector<double> best, seconds, usd, rounds, wall, wall_usd, bytes;
+  std::vector<double> best, seconds, started, usd, rounds, wall, wall_usd, bytes;
   for (const auto& run : preset.runs) {
     if (!run.error.empty()) continue;
     ++figures.runs;
@@ -114,11 +114,13 @@ ComparedFigures figures_of(const ComparedPreset& preset, std::optional<double> l
     if (at == nullptr) continue;
     ++figures.reached;
     seconds.push_back(at->seconds);
+    started.push_back(at->seconds + preset.startup_seconds);
     usd.push_back(at->usd.dollars());
     rounds.push_back(static_cast<double>(at->round));
   }
   figures.best_loss = spread_of(std::move(best));
   figures.seconds = spread_of(std::move(seconds));
+  figures.started_seconds = spread_of(std::move(started));
   figures.usd = spread_of(std::move(usd));
   figures.rounds = spread_of(std::move(rounds));
   figures.wall_seconds = spread_of(std::move(wall));
@@ -130,6 +132,11 @@ ComparedFigures figures_of(const ComparedPreset& preset, std::optional<double> l
 Usd machine_usd(const PriceTable& table, unsigned cores, double seconds) {
   const auto core = service_time_price(service_prices(table, "machine"), seconds);
   return bounded_usd(core.dollars() * cores);
+}
+
+double startup_of(const ComparedPreset& preset, const PriceTable& table) noexcept {
+  if (!preset.instance.empty()) return startup_seconds(table.startup.machines, preset.workers);
+  return preset.functions ? startup_seconds(table.startup.functions, preset.workers) : 0;
 }
 
 std::optional<FunctionsToBeat> functions_to_beat(const ComparedPreset& functions, double machine_seconds) {
@@ -169,21 +176,29 @@ std::vector<std::string> verdicts(const Comparison& comparison) {
           "{} is {}{}.", preset.name, speed_text(figures.seconds->median, reference.seconds->median, first.name),
           price_text(figures.usd ? figures.usd->median : 0, reference.usd ? reference.usd->median : 0)));
     }
+    const auto& started = figures.started_seconds;
+    if (!preset.instance.empty() && started && reference.started_seconds && &preset != &first) {
+      lines.push_back(
+          fmt::format("{}: {} virtual machines of type {} would take {} to start. With what each platform "
+                      "takes for that, it is {}.",
+                      preset.name, preset.workers, preset.instance, format_seconds(preset.startup_seconds),
+                      speed_text(started->median, reference.started_seconds->median, first.name)));
+    }
     if (figures.runs > 0 && figures.reached < figures.runs) {
       lines.push_back(fmt::format("{}: {} of {} runs did not reach the loss.", preset.name,
                                   figures.runs - figures.reached, figures.runs));
     }
     if (preset.oversubscribed) {
       lines.push_back(
-          fmt::format("{} is oversubscribed: its functions have more processors on paper than the {} cores "
+          fmt::format("{} is oversubscribed: its {} have more processors on paper than the {} cores "
                       "of this machine. On a platform it is faster, and its dollars mean little.",
-                      preset.name, comparison.cores));
+                      preset.name, preset.instance.empty() ? "functions" : "virtual machines", comparison.cores));
     }
   }
   // A machine against functions.
   const ComparedPreset* machine = nullptr;
   for (const auto& preset : comparison.presets) {
-    if (!preset.functions && machine == nullptr) machine = &preset;
+    if (!preset.functions && preset.instance.empty() && machine == nullptr) machine = &preset;
   }
   if (machine == nullptr) return lines;
   const auto alone = figures_of(*machine, loss);
@@ -218,6 +233,17 @@ std::string tuning_text(const Tuning& tuning) {
                      tuning.epochs);
 }
 
+bool has_machines(const Comparison& comparison) noexcept {
+  return std::ranges::any_of(comparison.presets, [](const ComparedPreset& preset) { return !preset.instance.empty(); });
+}
+
+std::string startup_note(const PriceTable& table) {
+  return fmt::format(
+      "Times are those measured here; with start-up: and what {} says that a platform takes until so many workers run "
+      "(not verified). Threads need none: their machine is there. Dollars of virtual machines have it in them.",
+      table.startup.name);
+}
+
 json comparison_json(const Comparison& comparison, const PriceTable& table) {
   const auto loss = common_loss(comparison);
   json document = {{"data", comparison.data},
@@ -226,6 +252,7 @@ json comparison_json(const Comparison& comparison, const PriceTable& table) {
                    {"loss_is", comparison.wanted_loss ? "wanted" : "reached by all"},
                    {"usd_kind", to_string(UsdKind::kEstimated)},
                    {"prices", {{"name", table.name}, {"region", table.region}, {"date", table.date}}},
+                   {"startup", {{"name", table.startup.name}, {"source", table.startup.source}}},
                    {"verdicts", verdicts(comparison)},
                    {"presets", json::array()}};
   std::optional<ComparedFigures> first;
@@ -247,11 +274,14 @@ json comparison_json(const Comparison& comparison, const PriceTable& table) {
                                    {"workers", preset.workers},
                                    {"memory_bytes", preset.functions ? json(preset.memory_bytes) : json(nullptr)},
                                    {"vcpus", preset.functions ? json(preset.vcpus) : json(nullptr)},
+                                   {"instance", preset.instance.empty() ? json(nullptr) : json(preset.instance)},
                                    {"oversubscribed", preset.oversubscribed},
+                                   {"startup_seconds", preset.startup_seconds},
                                    {"reached", figures.reached},
                                    {"best_loss", spread_json(figures.best_loss)},
                                    {"seconds_to_loss", spread_json(figures.seconds)},
                                    {"seconds_ratio", ratio(figures.seconds, first->seconds)},
+                                   {"seconds_to_loss_with_startup", spread_json(figures.started_seconds)},
                                    {"usd_to_loss", spread_json(figures.usd)},
                                    {"usd_ratio", ratio(figures.usd, first->usd)},
                                    {"rounds_to_loss", spread_json(figures.rounds)},

@@ -46,11 +46,15 @@ struct Tuning {
 
 struct ComparedPreset {
   std::string name;
-  bool functions = false;  ///< else threads of this machine
+  bool functions = false;  ///< else threads of this machine, or virtual machines
+  std::string instance;    ///< the type of the virtual machines; empty: there are none
   std::uint32_t workers = 0;
   std::uint64_t memory_bytes = 0;  ///< of a function
   double vcpus = 0;                ///< of a function
   bool oversubscribed = false;     ///< more processors are promised than there are: its times and dollars mean little
+  /// Until a platform would run so many workers, by the price table's start-up profile; 0 of threads, whose machine is
+  /// there. Measured times do not have it; dollars of virtual machines do.
+  double startup_seconds = 0;
   std::optional<Tuning> tuning;
   std::vector<ComparedRun> runs;
 };
@@ -80,6 +84,7 @@ struct ComparedFigures {
   std::size_t reached = 0;  ///< of them, the loss
   std::optional<Spread> best_loss;
   std::optional<Spread> seconds, usd, rounds;  ///< to the loss, of the runs that reached it
+  std::optional<Spread> started_seconds;       ///< `seconds` and the platform's start-up
   std::optional<Spread> wall_seconds, wall_usd, bytes;
 };
 [[nodiscard]] ComparedFigures figures_of(const ComparedPreset& preset, std::optional<double> loss);
@@ -98,6 +103,9 @@ struct FunctionsToBeat {
 /// of exchanging are not, and waiting counts for nothing. None if the run does not say it.
 [[nodiscard]] std::optional<FunctionsToBeat> functions_to_beat(const ComparedPreset& functions, double machine_seconds);
 
+/// Of so many workers of a preset: functions, virtual machines or threads.
+[[nodiscard]] double startup_of(const ComparedPreset& preset, const PriceTable& table) noexcept;
+
 /// Sentences that say who wins, by how much, and what it means.
 [[nodiscard]] std::vector<std::string> verdicts(const Comparison& comparison);
 
@@ -105,6 +113,11 @@ struct FunctionsToBeat {
 [[nodiscard]] std::string values_text(const std::vector<std::pair<std::string, std::string>>& values);
 /// "exchange.rho 0.001, the best of 4 tried for 5 epochs".
 [[nodiscard]] std::string tuning_text(const Tuning& tuning);
+
+/// Does a preset work on virtual machines?
+[[nodiscard]] bool has_machines(const Comparison& comparison) noexcept;
+/// What "with start-up" means, a sentence or two.
+[[nodiscard]] std::string startup_note(const PriceTable& table);
 
 /// docs/compare.md.
 [[nodiscard]] nlohmann::json comparison_json(const Comparison& comparison, const PriceTable& table);

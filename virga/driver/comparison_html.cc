@@ -28,12 +28,13 @@ std::string figures_table(const Comparison& comparison, std::optional<double> lo
     rows.push_back({preset.name + (preset.oversubscribed ? " (oversubscribed)" : ""), count_text(preset.workers),
                     fmt::format("{} of {}", f.reached, preset.runs.size()),
                     middle(f.best_loss, [](double value) { return fmt::format("{:.5f}", value); }),
-                    middle(f.seconds, format_seconds), middle(f.usd, usd_text), middle(f.rounds, count_text),
-                    middle(f.wall_seconds, format_seconds), middle(f.wall_usd, usd_text),
+                    middle(f.seconds, format_seconds), middle(f.started_seconds, format_seconds),
+                    middle(f.usd, usd_text), middle(f.rounds, count_text), middle(f.wall_seconds, format_seconds),
+                    middle(f.wall_usd, usd_text),
                     middle(f.bytes, [](double value) { return format_bytes(static_cast<std::uint64_t>(value)); })});
   }
-  return html_table({"preset", "workers", "reached", "best loss", "time to loss", "dollars to loss", "rounds to loss",
-                     "whole run", "dollars in all", "exchanged"},
+  return html_table({"preset", "workers", "reached", "best loss", "time to loss", "with start-up", "dollars to loss",
+                     "rounds to loss", "whole run", "dollars in all", "exchanged"},
                     rows);
 }
 
@@ -90,7 +91,7 @@ std::string time_splits(const Comparison& comparison) {
   std::string out = "<h2>Where the workers' time went</h2>\n";
   bool any = false;
   for (const auto& preset : comparison.presets) {
-    if (!preset.functions || preset.runs.empty()) continue;
+    if ((!preset.functions && preset.instance.empty()) || preset.runs.empty()) continue;
     std::vector<Share> shares;
     for (std::size_t i = 0; i < kTimeGroups; ++i) {
       const auto name = std::string(to_string(static_cast<TimeGroup>(i)));
@@ -126,11 +127,12 @@ std::string run_list(const Comparison& comparison) {
 std::string comparison_html(const Comparison& comparison, const PriceTable& table) {
   const auto loss = common_loss(comparison);
   auto out = fmt::format("<h1>{}</h1>\n", escape_html("Comparison on " + comparison.data));
-  out +=
-      fmt::format("<p class=\"soft\">{}</p>\n",
-                  escape_html(fmt::format("On {} cores of one machine. Dollars are what it would have cost on {} ({}, "
-                                          "prices of {}); threads as rented cores.",
-                                          comparison.cores, table.name, table.region, table.date)));
+  out += fmt::format(
+      "<p class=\"soft\">{}</p>\n",
+      escape_html(fmt::format("On {} cores of one machine. Dollars are what it would have cost on {} ({}, "
+                              "prices of {}){}; threads as rented cores. {}",
+                              comparison.cores, table.name, table.region, table.date,
+                              has_machines(comparison) ? " and " + table.instances.name : "", startup_note(table))));
   if (loss) {
     out += fmt::format("<p>Compared at a loss of {:.5f}, which {}.</p>\n", *loss,
                        comparison.wanted_loss ? "the job wants" : "all have reached");

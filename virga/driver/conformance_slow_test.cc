@@ -23,8 +23,8 @@
 namespace virga {
 namespace {
 
-enum class StoreKind : std::uint8_t { kDirectory, kPs, kRedis, kMemcached, kDynamo, kS3, kDirect };
-constexpr std::size_t kStores = 6;  // that take turns: all but the last
+enum class StoreKind : std::uint8_t { kDirectory, kPs, kRedis, kMemcached, kDynamo, kS3, kDirect, kMachines };
+constexpr std::size_t kStores = 6;  // that take turns: all but the last two
 
 struct ModelCase {
   const char* kind;
@@ -42,7 +42,7 @@ constexpr ModelCase kModels[] = {{"logistic", PlantedLabels::kBinary, "adagrad"}
 constexpr ModelCase kClustering = {"kmeans", PlantedLabels::kBinary, "none"};
 
 std::string name_of(StoreKind store) {
-  constexpr const char* kNames[] = {"directory", "ps", "redis", "memcached", "dynamodb", "s3", "direct"};
+  constexpr const char* kNames[] = {"directory", "ps", "redis", "memcached", "dynamodb", "s3", "direct", "vm"};
   return kNames[static_cast<std::size_t>(store)];
 }
 
@@ -94,7 +94,13 @@ class Conformance : public FunctionsFixture, public testing::WithParamInterface<
     place_.data = set_.uri;
     place_.pattern = pattern;
     if (store == StoreKind::kDirectory) place_.channel = FunctionsPlace::ChannelKind::kDirectory;
-    if (store == StoreKind::kDirect) place_.channel = FunctionsPlace::ChannelKind::kDirect;
+    if (store == StoreKind::kDirect || store == StoreKind::kMachines) {
+      place_.channel = FunctionsPlace::ChannelKind::kDirect;
+    }
+    if (store == StoreKind::kMachines) {
+      place_.engine = FunctionsPlace::EngineKind::kVm;
+      place_.instance = "c5.large";
+    }
     if (store == StoreKind::kRedis) {
       place_.store = redis_->uri();
       place_.store_token = redis_->password();
@@ -287,6 +293,18 @@ INSTANTIATE_TEST_SUITE_P(Direct, Conformance,
                                          Cell(kClustering, Pattern::kScatterReduce, StoreKind::kDirect,
                                               AlgorithmPlan())),
                          name_of_cell);
+
+// Virtual machines, which are connected with each other (engine vm).
+INSTANTIATE_TEST_SUITE_P(
+    Machines, Conformance,
+    testing::Values(Cell(kModels[0], Pattern::kAllToAll, StoreKind::kMachines, AlgorithmPlan()),
+                    Cell(kModels[3], Pattern::kScatterReduce, StoreKind::kMachines, AlgorithmPlan()),
+                    Cell(kModels[1], Pattern::kScatterReduce, StoreKind::kMachines,
+                         AlgorithmPlan{.kind = AlgorithmKind::kModelAveraging, .every = 7}),
+                    Cell(kModels[2], Pattern::kAllToAll, StoreKind::kMachines,
+                         AlgorithmPlan{.kind = AlgorithmKind::kAdmm, .passes = 2, .rho = 1e-2}),
+                    Cell(kClustering, Pattern::kScatterReduce, StoreKind::kMachines, AlgorithmPlan())),
+    name_of_cell);
 
 // That patterns give the same bits, and channels, is the matter of the suite above, and of the rooms they are in.
 INSTANTIATE_TEST_SUITE_P(ModelAveraging, Conformance,

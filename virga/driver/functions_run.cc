@@ -49,6 +49,7 @@ constexpr auto kHeartbeat = 500ms;
 constexpr auto kReaction = 1s;       // for workers to learn that they are to stop, and to do so
 constexpr auto kKeepInterval = 10s;  // how long the best model may exist in memory alone
 constexpr std::size_t kCheckpointsKept = 2;
+constexpr auto kVmLifetime = std::chrono::hours(24 * 365);  // of a process: longer than any run
 constexpr std::size_t kLogLines = 3;
 
 Wait request_time() { return {Deadline::in(30s)}; }
@@ -127,7 +128,7 @@ class FunctionsRun {
         store_(open_object_store(place.folder.string())),
         registers_((place.folder / "registers").string()),
         token_(place.store.empty() ? random_token() : place.store_token),
-        meter_(place.origin, place.ledger, place.memory_bytes),
+        meter_(place.origin, place.ledger, place.memory_bytes, fleet_of(place, run.plan.workers)),
         budget_(budget),
         silence_(place.silence),
         supervisor_(take_over()) {
@@ -185,6 +186,7 @@ class FunctionsRun {
     sweep();
     try {
       meter_.abandon();
+      meter_.give_back_machines();
       if (const auto service = paid_channel(place_)) {
         const auto& traffic = report_.traffic;
         auto requests = report_.paid;
@@ -384,7 +386,9 @@ class FunctionsRun {
   /// Tells workers to stop as long as they live, if there would be no others after them; begins what had to wait for
   /// money; and ends the run if it waits in vain.
   void keep_within_budget() {
-    if (!stop_told_ && !workers_.empty()) {
+    if (is_vm()) {
+      if (keep_machines_within_budget()) return;
+    } else if (!stop_told_ && !workers_.empty()) {
       const auto margin = leaving_margin(place_.lifetime) + std::min<Clock::duration>(kReaction, place_.lifetime / 4);
       // Who leaves after so many rounds may be about to, and the next generation is then the one that is told.
       const bool few_rounds = place_.rounds_per_invocation > 0;
@@ -403,6 +407,20 @@ class FunctionsRun {
     // Nothing that is under way will give back so much that it goes on.
     result_.reason = EndReason::kBudget;
     finished_ = true;
+  }
+
+  [[nodiscard]] bool is_vm() const { return place_.engine == FunctionsPlace::EngineKind::kVm; }
+  /// Tells workers to stop while there is money for the end; true if there is none any more.
+  bool keep_machines_within_budget() {
+    if (Clock::now() - leased_at_ >= std::chrono::duration<double>(RunBudget::kLeaseSeconds / 2)) {
+      keep_leased(leased_file(place_), budget_.leased(now()));
+      leased_at_ = Clock::now();
+    }
+    if (!budget_.has_generations(1, now())) tell_stop(EndReason::kBudget);
+    if (now() < budget_.end_seconds()) return false;
+    result_.reason = EndReason::kBudget;
+    finished_ = true;
+    return true;
   }
 
   void tell_stop(EndReason why) {
@@ -453,7 +471,7 @@ class FunctionsRun {
                                     .task = "worker",
                                     .member = command.member,
                                     .epoch = 0,
-                                    .lifetime = place_.lifetime,
+                                    .lifetime = is_vm() ? kVmLifetime : place_.lifetime,
                                     .leaves_answer = place_.as_events},
                                    fmt::format("worker-{}-{}", command.member.worker, command.member.generation));
     if (!invocation) return held_.emplace_back(command), void();
@@ -762,7 +780,7 @@ class FunctionsRun {
   bool finished_ = false;
   bool chosen_ = false;
   bool unkept_ = false;
-  Clock::time_point began_, started_, limited_since_, last_event_, kept_, beaten_{};
+  Clock::time_point began_, started_, limited_since_, last_event_, kept_, beaten_{}, leased_at_{};
   TrainingResult result_;
   FunctionsReport report_;
   Supervisor supervisor_;  // last: what it starts from is found out with the others
@@ -797,6 +815,17 @@ void check_functions_meet(const FunctionsPlace& place) {
       "run them as plain processes (--engine process), or let them talk through a store (--channel ps)");
 }
 
+Error machine_too_small(const Error& error, const std::string& instance) {
+  if (error.kind() != ErrorKind::kTooLarge) return error;
+  return {ErrorKind::kTooLarge, fmt::format("virtual machines of type {} are too small: {}", instance, error.what()),
+          "take larger ones (--instance), or smaller mini-batches (--batch-size)"};
+}
+
+std::optional<VmFleet> fleet_of(const FunctionsPlace& place, std::uint32_t workers) {
+  if (place.engine != FunctionsPlace::EngineKind::kVm) return std::nullopt;
+  return vm_fleet(place.instance, workers);
+}
+
 bool keeps_messages(const FunctionsPlace& place) { return place.channel == FunctionsPlace::ChannelKind::kDirect; }
 
 std::optional<std::string> paid_channel(const FunctionsPlace& place) {
@@ -817,25 +846,38 @@ RunBudget lease_run(const FunctionsPlace& place, std::uint32_t workers, Usd paid
                              .memory_bytes = place.memory_bytes,
                              .lifetime = place.lifetime,
                              .overrun = std::max<std::chrono::milliseconds>(place.grace, lambda::kInitTimeout) + 1s,
-                             .services = {}};
+                             .services = {},
+                             .fleet = fleet_of(place, workers),
+                             .orphan_timeout = place.orphan_timeout};
   if (const auto service = paid_channel(place)) options.services.push_back(*service);
   const auto since_origin = InvocationMeter::Clock::now() - place.origin;
   return {std::move(options), builtin_price_table(), std::chrono::duration<double>(since_origin).count()};
 }
+
+namespace {
+
+void check_memory(const TrainingRun& run, const FunctionsPlace& place, const Manifest& manifest) try {
+  if (place.chooses_pattern && !place.resume) {
+    (void)fitting_patterns(run.plan, manifest, place.memory_bytes);
+  } else {
+    (void)worker_memory(run.plan, place.pattern, manifest, place.memory_bytes, keeps_messages(place));
+  }
+  if (place.validates && !place.validation) {
+    (void)evaluation_memory(run.plan, manifest, SplitName::kValidation, place.memory_bytes);
+  }
+} catch (const Error& error) {
+  if (place.engine == FunctionsPlace::EngineKind::kVm) throw machine_too_small(error, place.instance);
+  throw;
+}
+
+}  // namespace
 
 TrainingResult train_on_functions(const TrainingRun& run, const FunctionsPlace& place, GroupCache& train,
                                   const Kernels& kernels, TrainingObserver& observer, const std::stop_token& stop,
                                   FunctionsReport* report) {
   // Before anything is done: too little memory for a function.
   check_functions_meet(place);
-  if (place.chooses_pattern && !place.resume) {
-    (void)fitting_patterns(run.plan, train.manifest(), place.memory_bytes);
-  } else {
-    (void)worker_memory(run.plan, place.pattern, train.manifest(), place.memory_bytes, keeps_messages(place));
-  }
-  if (place.validates && !place.validation) {
-    (void)evaluation_memory(run.plan, train.manifest(), SplitName::kValidation, place.memory_bytes);
-  }
+  check_memory(run, place, train.manifest());
   check_machine_holds(place, run.plan.workers);
   const auto ledger = place.resume && std::filesystem::exists(place.ledger) ? read_ledger(place.ledger) : Ledger();
   const auto recorded = price(ledger, builtin_price_table()).total();

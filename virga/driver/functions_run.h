@@ -9,9 +9,11 @@
 #include <stop_token>
 #include <string>
 
+#include "virga/base/error.h"
 #include "virga/cost/usd.h"
 #include "virga/data/group_cache.h"
 #include "virga/driver/functions_report.h"
+#include "virga/driver/meter.h"
 #include "virga/driver/run_budget.h"
 #include "virga/driver/training_run.h"
 #include "virga/engine/process_engine.h"
@@ -25,9 +27,11 @@ struct FunctionsPlace {
   std::filesystem::path folder;   ///< the run's URI while it goes on: a folder of its own
   std::filesystem::path program;  ///< virga-function
   /// Process: as it is, without limits but its lifetime. Local: a local engine in this process, which runs it as a
-  /// Lambda function within limits.
-  enum class EngineKind : std::uint8_t { kProcess, kLocal };
+  /// Lambda function within limits. Vm: as process, but workers play virtual machines: they live as long as the run,
+  /// evaluations work beside the first of them, and what is paid for is the machines.
+  enum class EngineKind : std::uint8_t { kProcess, kLocal, kVm };
   EngineKind engine = EngineKind::kProcess;
+  std::string instance;  ///< vm: the type of the machines, find_instance()
   /// Local: workers are invoked as Events, whose ends are found at the run's folder. Who dies is found out when no
   /// worker has given a sign of life for `silence`: a round must be shorter than that.
   bool as_events = false;
@@ -50,7 +54,7 @@ struct FunctionsPlace {
   std::uint32_t pieces = 1;  ///< pipelined: AllReduce::Options::pieces
   /// Both are chosen when the run begins (probe_for_pattern()); a resume goes on with what was chosen, which it says.
   bool chooses_pattern = false;
-  std::chrono::milliseconds lifetime{900'000};  ///< of an invocation
+  std::chrono::milliseconds lifetime{900'000};  ///< of an invocation; vm: of an evaluation
   std::chrono::milliseconds grace{10'000};      ///< process: after its lifetime, then it is killed
   std::uint64_t rounds_per_invocation = 0;      ///< of a worker; 0: as many as its lifetime allows
   std::chrono::milliseconds checkpoint_interval{5000};
@@ -83,6 +87,12 @@ void check_machine_holds(const FunctionsPlace& place, std::uint32_t workers);
 /// a network of its own.
 void check_functions_meet(const FunctionsPlace& place);
 
+/// Why a job does not fit on a machine of this type: what worker_memory() or evaluation_memory() threw, in its words.
+[[nodiscard]] Error machine_too_small(const Error& error, const std::string& instance);
+
+/// The virtual machines of a run, if its engine has any.
+[[nodiscard]] std::optional<VmFleet> fleet_of(const FunctionsPlace& place, std::uint32_t workers);
+
 /// Do workers keep messages until they are retired? Then they need memory for them.
 [[nodiscard]] bool keeps_messages(const FunctionsPlace& place);
 
@@ -93,12 +103,12 @@ void check_functions_meet(const FunctionsPlace& place);
 /// The leases of a run: within its budget, or within none.
 [[nodiscard]] RunBudget lease_run(const FunctionsPlace& place, std::uint32_t workers, Usd paid);
 
-/// Trains with functions that are processes of this machine, and supervises them. No process and no message is left
-/// afterwards. The folder is gone, too, unless it throws or the run was stopped: then the run can be resumed. Only one
-/// driver works on a folder: one that finds that another has taken over throws Error(kConflict). The model is that of
-/// train_on_threads() with as many workers, bit for bit. Throws as train_on_threads(), and Error(kUnavailable) when
-/// workers die again and again, or the data store stays away.
-/// Throws Error(kBudgetExhausted), too.
+/// Trains with functions, or virtual machines, that are processes of this machine, and supervises them. No process and
+/// no message is left afterwards. The folder is gone, too, unless it throws or the run was stopped: then the run can be
+/// resumed. Only one driver works on a folder: one that finds that another has taken over throws Error(kConflict). The
+/// model is that of train_on_threads() with as many workers, bit for bit. Throws as train_on_threads(), and
+/// Error(kUnavailable) when workers die again and again, or the data store stays away. Throws Error(kBudgetExhausted),
+/// too.
 [[nodiscard]] TrainingResult train_on_functions(const TrainingRun& run, const FunctionsPlace& place, GroupCache& train,
                                                 const Kernels& kernels, TrainingObserver& observer,
                                                 const std::stop_token& stop, FunctionsReport* report = nullptr);

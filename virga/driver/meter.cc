@@ -55,9 +55,18 @@ void StretchClock::lap(std::string what) {
   stretches_.push_back({.what = std::move(what), .start_seconds = begin, .seconds = now - begin});
 }
 
+VmFleet vm_fleet(const std::string& instance, std::uint32_t count) {
+  return {.instance = instance,
+          .count = count,
+          .startup_seconds = startup_seconds(builtin_price_table().startup.machines, count)};
+}
+
 InvocationMeter::InvocationMeter(Clock::time_point origin, const std::filesystem::path& ledger,
-                                 std::uint64_t memory_bytes)
-    : origin_(origin), memory_bytes_(memory_bytes) {
+                                 std::uint64_t memory_bytes, std::optional<VmFleet> fleet)
+    : origin_(origin),
+      memory_bytes_(memory_bytes),
+      instance_(fleet ? fleet->instance : std::string()),
+      fleet_(std::move(fleet)) {
   if (!ledger.empty()) writer_.emplace(ledger);
 }
 
@@ -78,6 +87,7 @@ InvocationRecord InvocationMeter::record_of(const Running& running) const {
   record.start_seconds = seconds_since_origin(running.since);
   record.seconds = std::chrono::duration<double>(Clock::now() - running.since).count();
   record.memory_bytes = memory_bytes_;
+  record.instance = instance_;
   return record;
 }
 
@@ -103,6 +113,25 @@ void InvocationMeter::abandon() {
   }
 }
 
+double InvocationMeter::seconds_of_machines() const {
+  return std::chrono::duration<double>(Clock::now() - machines_since_).count();
+}
+
+void InvocationMeter::give_back_machines() {
+  if (!fleet_) return;
+  const auto fleet = *std::exchange(fleet_, std::nullopt);
+  for (WorkerId worker = 0; worker < fleet.count; ++worker) {
+    const VmRecord record{.worker = worker,
+                          .instance = fleet.instance,
+                          .start_seconds = seconds_since_origin(machines_since_),
+                          .startup_seconds = fleet.startup_seconds,
+                          .seconds = seconds_of_machines()};
+    if (writer_) writer_->add(record);
+    spent_ += price(record, builtin_price_table()).total();
+    ledger_.vms.push_back(record);
+  }
+}
+
 void InvocationMeter::service(const std::string& name, Clock::time_point from, std::uint64_t writes,
                               std::uint64_t reads, std::uint64_t bytes) {
   const ServiceRecord record{.service = name,
@@ -118,6 +147,12 @@ void InvocationMeter::service(const std::string& name, Clock::time_point from, s
 Usd InvocationMeter::spent() const {
   const auto& prices = builtin_price_table().functions;
   auto sum = spent_;
+  if (fleet_) {
+    const auto& instance = find_instance(builtin_price_table(), fleet_->instance);
+    const auto each = vm_price(instance, fleet_->startup_seconds, seconds_of_machines());
+    for (std::uint32_t i = 0; i < fleet_->count; ++i) sum += each;
+  }
+  if (!instance_.empty()) return sum;
   for (const auto& [invocation, running] : running_) {
     sum += invocation_price(prices, memory_bytes_, billed_time(prices, Clock::now() - running.since));
   }

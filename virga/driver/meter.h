@@ -29,25 +29,38 @@ class StretchClock {
   std::vector<DriverStretch>& stretches_;
 };
 
+/// The virtual machines of a run, one for each worker, from the moment when they are asked for.
+struct VmFleet {
+  std::string instance;  ///< their type: find_instance()
+  std::uint32_t count = 1;
+  double startup_seconds = 0;  ///< until they run: reckoned, not waited for
+};
+/// With the start-up of builtin_price_table().
+[[nodiscard]] VmFleet vm_fleet(const std::string& instance, std::uint32_t count);
+
 /// Meters a run's invocations from its driver: each is a record of the ledger as soon as it is over. For one thread.
 class InvocationMeter {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// `origin`: when the run began; records tell times since. `ledger`: a file to append to; empty: none. Throws
-  /// Error(kIo, kConflict).
-  InvocationMeter(Clock::time_point origin, const std::filesystem::path& ledger, std::uint64_t memory_bytes);
+  /// `origin`: when the run began; records tell times since. `ledger`: a file to append to; empty: none. `fleet`: where
+  /// invocations work, asked for now; none: they are functions. Throws Error(kIo, kConflict).
+  InvocationMeter(Clock::time_point origin, const std::filesystem::path& ledger, std::uint64_t memory_bytes,
+                  std::optional<VmFleet> fleet = {});
 
   void began(Engine::Invocation invocation, const Payload& payload);
   /// `lost`: it was given up, and what it did does not count.
   void ended(const Engine::Ended& ended, bool lost);
   /// All that still runs is given up.
   void abandon();
+  /// The virtual machines are given back, if there are any: nobody works on them any more.
+  void give_back_machines();
   /// A service that was there from `from` until now.
   void service(const std::string& name, Clock::time_point from, std::uint64_t writes, std::uint64_t reads,
                std::uint64_t bytes);
 
-  /// By builtin_price_table(), for invocations so far, those under way for the time until now.
+  /// By builtin_price_table(), for invocations so far, those under way for the time until now; virtual machines
+  /// likewise.
   [[nodiscard]] Usd spent() const;
   [[nodiscard]] Usd service_price(const std::string& name, Clock::time_point from) const;
   [[nodiscard]] const Ledger& ledger() const noexcept { return ledger_; }
@@ -62,9 +75,13 @@ class InvocationMeter {
   };
   void add(InvocationRecord record);
   [[nodiscard]] InvocationRecord record_of(const Running& running) const;
+  [[nodiscard]] double seconds_of_machines() const;
 
   const Clock::time_point origin_;
   const std::uint64_t memory_bytes_;
+  const std::string instance_;  // where invocations work; empty: they are functions
+  const Clock::time_point machines_since_ = Clock::now();
+  std::optional<VmFleet> fleet_;  // until it is given back
   std::optional<LedgerWriter> writer_;
   std::map<Engine::Invocation, Running> running_;
   Ledger ledger_;

@@ -32,6 +32,10 @@ double seconds_of(milliseconds time) { return std::chrono::duration<double>(time
 
 RunBudget::RunBudget(Options options, PriceTable table, double now_seconds)
     : options_(std::move(options)), table_(std::move(table)) {
+  if (options_.fleet) {
+    open_machines(now_seconds);
+    return;
+  }
   for (const auto& [generations, least] :
        {std::pair{4U, kUsefulLifetime}, {2U, kUsefulLifetime}, {1U, kLeastLifetime}}) {
     if (choose_lifetime(generations, std::min<milliseconds>(least, options_.lifetime), now_seconds)) return;
@@ -40,6 +44,47 @@ RunBudget::RunBudget(Options options, PriceTable table, double now_seconds)
               fmt::format("a budget of {} is too small for {} functions to begin: at least {} must be there",
                           format_usd(options_.limit), options_.workers, format_usd(least())),
               "give a larger budget (--budget), or fewer workers or less memory");
+}
+
+/// Paid for machines and services that are there until then, and before.
+Usd RunBudget::paid_until(double end_seconds) const {
+  auto sum = options_.paid;
+  const auto& fleet = *options_.fleet;
+  const auto each =
+      vm_price(find_instance(table_, fleet.instance), fleet.startup_seconds, end_seconds - machines_since_);
+  for (std::uint32_t i = 0; i < fleet.count; ++i) sum += each;
+  for (const auto& service : options_.services) {
+    sum += service_time_price(service_prices(table_, service), std::max(end_seconds - machines_since_, 1e-9));
+  }
+  return sum;
+}
+
+/// Finds out until when the sum lasts.
+void RunBudget::open_machines(double now_seconds) {
+  lifetime_ = options_.lifetime;
+  machines_since_ = now_seconds;
+  constexpr double kForEver = 1e9;
+  if (paid_until(now_seconds + kForEver) <= options_.limit) return;
+  const auto orphans = seconds_of(options_.orphan_timeout);
+  double low = now_seconds + seconds_of(kLeastLifetime) + kClosingSeconds + orphans;
+  if (paid_until(low) > options_.limit) {
+    throw Error(ErrorKind::kBudgetExhausted,
+                fmt::format("a budget of {} is too small for {} virtual machines of type {}: {} would be spent when "
+                            "they have just begun, {:.0f} s of start-up included",
+                            format_usd(options_.limit), options_.fleet->count, options_.fleet->instance,
+                            format_usd(paid_until(low)), options_.fleet->startup_seconds),
+                "give a larger budget (--budget), or fewer workers or another --instance");
+  }
+  for (double high = now_seconds + kForEver; high - low > 0.5;) {
+    const double middle = low + (high - low) / 2;
+    (paid_until(middle) <= options_.limit ? low : high) = middle;
+  }
+  end_seconds_ = low - orphans;
+}
+
+Usd RunBudget::leased(double now_seconds) const {
+  if (!options_.fleet) return options_.limit - budget_->remaining(now_seconds);
+  return paid_until(now_seconds + kLeaseSeconds + seconds_of(options_.orphan_timeout));
 }
 
 Budget::Wish RunBudget::wish(std::uint32_t count, milliseconds lifetime) const {
@@ -98,6 +143,7 @@ Usd RunBudget::least() const {
 }
 
 std::optional<Budget::Ticket> RunBudget::lease(Use use, double now_seconds) {
+  if (options_.fleet) return now_seconds < end_seconds_ ? std::optional<Budget::Ticket>(0) : std::nullopt;
   auto wanted = wish(1, lifetime_);
   wanted.of_the_end = use == Use::kLastEvaluation;
   const auto grant = budget_->reserve(wanted, now_seconds);
@@ -106,6 +152,7 @@ std::optional<Budget::Ticket> RunBudget::lease(Use use, double now_seconds) {
 }
 
 bool RunBudget::has_generations(std::uint32_t generations, double now_seconds) {
+  if (options_.fleet) return now_seconds < end_seconds_ - kClosingSeconds;
   const auto grant = budget_->reserve(wish(generations * options_.workers, lifetime_), now_seconds);
   for (const auto ticket : grant.tickets) budget_->settle(ticket, Usd());
   return grant.granted();

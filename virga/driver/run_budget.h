@@ -3,18 +3,21 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "virga/driver/meter.h"
 #include "virga/policy/budget.h"
 
 namespace virga {
 
 /// The leases of one run's invocations (policy/budget.h), and how long one of them may live: so long that the sum lasts
 /// for several generations of workers, because what is leased and not used comes back only when an invocation ends.
-/// Times are seconds since the run began. For one thread.
+/// Virtual machines are paid for by the time alone: the sum says until when they may be there, and what works on them
+/// is leased until then for nothing. Times are seconds since the run began. For one thread.
 class RunBudget {
  public:
   struct Options {
@@ -26,6 +29,9 @@ class RunBudget {
     std::chrono::milliseconds lifetime{};  ///< of an invocation, at most
     std::chrono::milliseconds overrun{};   ///< for which an invocation may be billed beyond its lifetime
     std::vector<std::string> services;     ///< that are there from now on, by their names in the price table
+    /// In the place of functions, asked for now; and for how long they may stay after their driver died.
+    std::optional<VmFleet> fleet = {};
+    std::chrono::milliseconds orphan_timeout{60'000};
   };
   enum class Use : std::uint8_t { kWorker, kEvaluation, kLastEvaluation };
 
@@ -37,11 +43,17 @@ class RunBudget {
   [[nodiscard]] std::chrono::milliseconds lifetime() const noexcept { return lifetime_; }
   /// None: the sum is not there. For a last evaluation something has been kept back.
   [[nodiscard]] std::optional<Budget::Ticket> lease(Use use, double now_seconds);
-  void settle(Budget::Ticket ticket, Usd paid) { budget_->settle(ticket, paid); }
-  /// Could all workers begin so many times more, though all that is leased were spent?
+  void settle(Budget::Ticket ticket, Usd paid) {
+    if (budget_) budget_->settle(ticket, paid);
+  }
+  /// Could all workers begin so many times more, though all that is leased were spent? Of machines: may they work on?
   [[nodiscard]] bool has_generations(std::uint32_t generations, double now_seconds);
-  /// All that may have been spent when what is outstanding is over.
-  [[nodiscard]] Usd leased(double now_seconds) const { return options_.limit - budget_->remaining(now_seconds); }
+  /// All that may have been spent when what is outstanding is over; of machines, if this was the last word of their
+  /// driver, or the next one comes within `kLeaseSeconds`.
+  [[nodiscard]] Usd leased(double now_seconds) const;
+  static constexpr double kLeaseSeconds = 10;
+  /// Machines must be given back by then; never, without machines or a limit.
+  [[nodiscard]] double end_seconds() const noexcept { return end_seconds_; }
   [[nodiscard]] Usd limit() const noexcept { return options_.limit; }
   [[nodiscard]] Usd paid_before() const noexcept { return options_.paid; }
 
@@ -51,11 +63,15 @@ class RunBudget {
   [[nodiscard]] bool open(std::uint32_t generations, std::chrono::milliseconds lifetime, double now_seconds);
   [[nodiscard]] bool choose_lifetime(std::uint32_t generations, std::chrono::milliseconds least, double now_seconds);
   [[nodiscard]] Usd least() const;
+  void open_machines(double now_seconds);
+  [[nodiscard]] Usd paid_until(double end_seconds) const;
 
   Options options_;
   PriceTable table_;
   std::chrono::milliseconds lifetime_{};
-  std::optional<Budget> budget_;  // never empty: made with the lifetime
+  std::optional<Budget> budget_;  // of functions: made with the lifetime
+  double machines_since_ = 0;
+  double end_seconds_ = std::numeric_limits<double>::infinity();
 };
 
 /// What a driver may have spent at most, kept beside the run while it goes on (docs/formats/ledger.md): one that dies

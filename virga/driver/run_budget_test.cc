@@ -1,5 +1,7 @@
 #include "virga/driver/run_budget.h"
 
+#include <limits>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -141,6 +143,41 @@ TEST(RunBudgetTest, KeepsWhatMayHaveBeenSpent) {
     write_file_atomically(file, as_bytes(bad));
     EXPECT_THROW((void)read_leased(file), Error) << bad;
   }
+}
+
+/// For two machines.
+RunBudget::Options machines(double usd) {
+  auto machines = options(usd);
+  machines.workers = 2;
+  machines.services = {};
+  machines.fleet = VmFleet{.instance = "c5.large", .count = 2, .startup_seconds = 132};
+  return machines;
+}
+Usd price_of_machines(double seconds) {
+  const auto each = vm_price(find_instance(builtin_price_table(), "c5.large"), 132, seconds);
+  return each + each;
+}
+
+TEST(RunBudgetTest, SaysUntilWhenMachinesMayWork) {
+  RunBudget budget(machines(0.03), builtin_price_table(), 5);
+  const auto end = budget.end_seconds();
+  // With the minute for which they would stay after their driver's death.
+  EXPECT_LE(price_of_machines(end - 5 + 60), Usd::of(0.03));
+  EXPECT_GT(price_of_machines(end - 5 + 62), Usd::of(0.03));
+  EXPECT_EQ(budget.lifetime(), 900s) << "of evaluations";
+  EXPECT_TRUE(budget.has_generations(1, end - 31));
+  EXPECT_FALSE(budget.has_generations(1, end - 29)) << "the rest is for the last evaluation";
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(budget.lease(Use::kLastEvaluation, end - 1));
+  EXPECT_FALSE(budget.lease(Use::kLastEvaluation, end + 1));
+  EXPECT_EQ(budget.leased(50), price_of_machines(45 + 60 + 10)) << "whatever becomes of the driver";
+}
+
+TEST(RunBudgetTest, RefusesASumThatTheStartOfMachinesUsesUp) {
+  EXPECT_THAT(refusal(machines(0.005)), HasSubstr("too small for 2 virtual machines of type c5.large"));
+  EXPECT_THAT(refusal(machines(0.005)), HasSubstr("132 s of start-up included"));
+  auto unlimited = machines(1);
+  unlimited.limit = Usd::most();
+  EXPECT_EQ(RunBudget(unlimited, builtin_price_table(), 0).end_seconds(), std::numeric_limits<double>::infinity());
 }
 
 }  // namespace

@@ -45,6 +45,10 @@ std::string card(std::string_view name, const std::string& value) {
   return fmt::format("<div><dt>{}</dt><dd>{}</dd></div>\n", escape_html(name), escape_html(value));
 }
 
+std::string machines_text(const Ledger& ledger) {
+  return fmt::format("{} of type {}", ledger.vms.size(), ledger.vms.front().instance);
+}
+
 std::string head(const ReportInput& input, const LedgerSummary& summary) {
   const auto& run = input.run;
   auto state = std::string(to_string(run.state)) + (run.reason.empty() ? "" : ": " + run.reason);
@@ -65,7 +69,8 @@ std::string head(const ReportInput& input, const LedgerSummary& summary) {
   }
   if (summary.all.invocations > 0) {
     out += card(input.usd_kind == UsdKind::kEstimated ? "would cost" : "cost", format_usd(summary.bill.total())) +
-           card("functions started", format_count(summary.all.invocations));
+           (input.ledger.vms.empty() ? card("functions started", format_count(summary.all.invocations))
+                                     : card("virtual machines", machines_text(input.ledger)));
   }
   return out + "</dl>\n";
 }
@@ -139,10 +144,10 @@ std::string time_split(const ReportInput& input, const LedgerSummary& summary) {
 std::string costs(const ReportInput& input, const LedgerSummary& summary) {
   const auto& table = input.table;
   const auto total = summary.bill.total();
-  const auto sentence =
-      input.usd_kind == UsdKind::kEstimated
-          ? "The run " + would_cost(total, table)
-          : fmt::format("The run cost {} on {}, reckoned with prices of {}", format_usd(total), table.name, table.date);
+  const auto sentence = input.usd_kind == UsdKind::kEstimated
+                            ? "The run " + would_cost(summary.bill, table)
+                            : fmt::format("The run cost {} on {}, reckoned with prices of {}", format_usd(total),
+                                          platform_of(summary.bill, table), table.date);
   auto out = fmt::format("<h2>Cost</h2>\n<p>{}.</p>\n", escape_html(sentence));
   std::vector<std::vector<std::string>> rows;
   for (const auto& charge : summary.bill.charges()) {
@@ -160,6 +165,22 @@ std::string costs(const ReportInput& input, const LedgerSummary& summary) {
   return out + fmt::format("<p class=\"soft\">Prices: {}</p>\n", escape_html(table.source));
 }
 
+std::string machines_of(const ReportInput& input, const LedgerSummary& summary) {
+  if (input.ledger.vms.empty()) return {};
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& [worker, sums] : summary.by_worker) {
+    if (rows.size() == 200) break;
+    rows.push_back({fmt::format("worker {}", worker), format_seconds(sums.vm_startup_seconds),
+                    format_seconds(sums.vm_seconds), format_usd(sums.vm_usd)});
+  }
+  return "<h3>Virtual machines</h3>\n" + html_table({"", "start-up", "VM-seconds after it", "dollars"}, rows) +
+         fmt::format(
+             "<p class=\"soft\">The start-up is reckoned, and billed from the request on; nobody waited for it "
+             "here. It is that of {}: {} {}</p>\n",
+             escape_html(input.table.startup.name), escape_html(input.table.startup.source),
+             escape_html(input.table.instances.source));
+}
+
 std::string by_worker(const LedgerSummary& summary) {
   std::vector<std::vector<std::string>> rows;
   for (const auto& [worker, sums] : summary.by_worker) {
@@ -167,7 +188,8 @@ std::string by_worker(const LedgerSummary& summary) {
     rows.push_back({fmt::format("worker {}", worker), format_count(sums.invocations), format_count(sums.without_answer),
                     format_count(sums.rounds), format_seconds(sums.paid_seconds),
                     fmt::format("{:.4g}", sums.gb_seconds), format_seconds(sums.cpu_seconds),
-                    format_bytes(sums.peak_memory_bytes), format_bytes(sums.bytes_put), format_usd(sums.usd)});
+                    format_bytes(sums.peak_memory_bytes), format_bytes(sums.bytes_put),
+                    format_usd(sums.usd + sums.vm_usd)});
   }
   return "<details><summary>By worker</summary>\n" +
          html_table({"", "invocations", "no answer", "rounds", "billed", "GB-seconds", "CPU", "peak memory", "sent",
@@ -330,7 +352,7 @@ std::string report_html(const ReportInput& input) {
         "shares "
         "of its time, not moments of it.</p>\n" +
         worker_timeline(input.ledger.invocations, input.wall_seconds) + by_worker(summary) +
-        time_split(input, summary) + costs(input, summary) + deaths(input.ledger);
+        time_split(input, summary) + costs(input, summary) + machines_of(input, summary) + deaths(input.ledger);
   }
   return html_page(input.run.name.empty() ? input.run.id : input.run.name,
                    out + results_on("On the test data", input.test) +

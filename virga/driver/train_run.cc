@@ -199,8 +199,13 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
   functions.workers = plan.workers;
   place.memory_bytes = function_size(functions, request.cores).memory_bytes;
   place.cache_bytes = request.cache_bytes / plan.workers;
-  if (data.validation) {
-    (void)evaluation_memory(plan, data.validation->manifest, SplitName::kTrain, place.memory_bytes);
+  const bool is_vm = place.engine == FunctionsPlace::EngineKind::kVm;
+  try {
+    const auto memory = evaluation_memory_of(plan, data, place.memory_bytes);
+    if (memory && is_vm) place.memory_bytes -= memory->needed_bytes;  // it works beside a worker
+  } catch (const Error& error) {
+    if (is_vm) throw machine_too_small(error, place.instance);
+    throw;
   }
   return place;
 }
@@ -259,9 +264,20 @@ void check_channel(const TrainRequest& request) {
   }
 }
 
+std::optional<FunctionMemory> evaluation_memory_of(const TrainingPlan& plan, const JobData& data,
+                                                   std::uint64_t limit_bytes) {
+  if (data.validation) return evaluation_memory(plan, data.validation->manifest, SplitName::kTrain, limit_bytes);
+  if (data.train.manifest.validation.rows == 0) return std::nullopt;
+  return evaluation_memory(plan, data.train.manifest, SplitName::kValidation, limit_bytes);
+}
+
 FunctionsPlace place_of(const Job& job) {
   FunctionsPlace place;
   if (job.functions.engine == "local") place.engine = FunctionsPlace::EngineKind::kLocal;
+  if (job.functions.engine == "vm") {
+    place.engine = FunctionsPlace::EngineKind::kVm;
+    place.instance = job.functions.instance;
+  }
   if (job.exchange.channel == "directory") place.channel = FunctionsPlace::ChannelKind::kDirectory;
   if (is_direct_uri(job.exchange.channel)) {
     place.channel = FunctionsPlace::ChannelKind::kDirect;

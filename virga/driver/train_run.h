@@ -13,6 +13,7 @@
 #include "virga/driver/run_record.h"
 #include "virga/driver/single_engine.h"
 #include "virga/job/settings.h"
+#include "virga/training/function_memory.h"
 #include "virga/training/metrics.h"
 
 namespace virga {
@@ -31,6 +32,10 @@ struct TrainRequest {
 /// Throws Error if the job names a data store (exchange.channel = "ps:ADDRESS" or "redis:...") that does not answer or
 /// refuses the token.
 void check_channel(const TrainRequest& request);
+
+/// What a function that evaluates snapshots needs; none if nothing is held out. Throws as evaluation_memory().
+[[nodiscard]] std::optional<FunctionMemory> evaluation_memory_of(const TrainingPlan& plan, const JobData& data,
+                                                                 std::uint64_t limit_bytes);
 
 /// What a job says of where its functions work and what they may cost; all else is as FunctionsPlace has it.
 [[nodiscard]] FunctionsPlace place_of(const Job& job);

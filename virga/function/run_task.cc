@@ -104,7 +104,7 @@ Answer work(const Payload& payload, ObjectStore& run, const std::string& token, 
   const auto store = direct ? std::unique_ptr<Channel>() : open_channel(job.channel, job.run, token);
   Channel& fast = direct ? static_cast<Channel&>(*direct) : *store;
   std::optional<EmulatedChannel> slow;
-  if (job.emulate) slow.emplace(fast, find_service_profile(*job.emulate));
+  if (job.emulate) slow.emplace(fast, find_service_profile(*job.emulate), job.plan.workers - 1);
   Channel& working = slow ? static_cast<Channel&>(*slow) : fast;
   std::optional<FaultyChannel> faulty;
   if (!job.faults.empty()) faulty.emplace(working, job, payload.member);

@@ -63,9 +63,10 @@ struct Job {
   struct Functions {
     std::string engine = "local";
     std::uint32_t workers = 0;                  ///< 0: auto
-    std::optional<std::uint64_t> memory_bytes;  ///< of a function; absent: auto
+    std::optional<std::uint64_t> memory_bytes;  ///< of a function; absent: auto; none with engine vm
     std::chrono::nanoseconds lifetime = std::chrono::minutes(15);
     std::optional<std::uint64_t> rounds_per_invocation;  ///< absent: as many as its lifetime allows
+    std::string instance = "c5.large";                   ///< of engine vm: find_instance()
     bool operator==(const Functions&) const = default;
   } functions;
   struct Exchange {

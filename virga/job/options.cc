@@ -4,12 +4,15 @@
 #include <cctype>
 #include <optional>
 
+#include <fmt/format.h>
+
 #include "virga/base/error.h"
 #include "virga/channel/direct_channel.h"
 #include "virga/channel/dynamo_place.h"
 #include "virga/channel/emulated_channel.h"
 #include "virga/channel/memcached_client.h"
 #include "virga/channel/redis_place.h"
+#include "virga/cost/price_table.h"
 #include "virga/net/address.h"
 #include "virga/storage/s3_place.h"
 
@@ -71,7 +74,7 @@ void refuse_redis_tls(std::string_view /*rest*/) { static_cast<void>(parse_redis
 constexpr Range kPositive{.min = 0, .max = 1e15, .above_min = true};
 constexpr Range kCount{.min = 1, .max = 4294967295.0};
 constexpr Range kDecay{.min = 0, .max = 1, .below_max = true};
-constexpr std::string_view kOnlySingle = "engines \"local\", \"single\" and \"process\" work";
+constexpr std::string_view kOnlySingle = "engines \"local\", \"single\", \"process\" and \"vm\" work";
 
 std::vector<Option> data_options() {
   return {
@@ -413,6 +416,24 @@ std::vector<Option> stop_options() {
   };
 }
 
+std::vector<Choice> instance_types() {
+  static const auto all = [] {
+    std::vector<std::pair<std::string, std::string>> types;
+    for (const auto& [name, instance] : builtin_price_table().instances.types) {
+      types.emplace_back(
+          name,
+          fmt::format("{} vCPUs, {:g} GiB, {:g} MB/s and {:g} ms between two of them, ${:g} an hour", instance.vcpus,
+                      static_cast<double>(instance.memory_mb) / 1024, instance.network_mb_per_second,
+                      std::chrono::duration<double, std::milli>(instance.network_latency).count(),
+                      instance.rent.usd_per_hour));
+    }
+    return types;
+  }();
+  std::vector<Choice> choices;
+  for (const auto& [name, help] : all) choices.push_back({name, help});
+  return choices;
+}
+
 std::vector<Option> function_options() {
   return {
       {.section = "functions",
@@ -424,11 +445,13 @@ std::vector<Option> function_options() {
                     "functions of this machine behind AWS Lambda's protocols, each in a sandbox within limits"},
                    {"single", "all cores of this machine, one process, no functions: the fastest here"},
                    {"process", "functions as plain processes of this machine, without limits"},
+                   {"vm",
+                    "virtual machines, played by plain processes of this machine that live as long as the run, are "
+                    "connected with each other, and are billed by the second from their request on"},
                    {"lambda", "", kOnlySingle},
                    {"http", "", kOnlySingle},
                    {"container", "", kOnlySingle},
-                   {"slurm", "", kOnlySingle},
-                   {"vm", "", kOnlySingle}},
+                   {"slurm", "", kOnlySingle}},
        .help = "Where workers run",
        .store = [](Job& job, const Value& v) { job.functions.engine = text(v); }},
       {.section = "functions",
@@ -438,7 +461,7 @@ std::vector<Option> function_options() {
        .placeholder = "N",
        .range = {.min = 1, .max = 1024},
        .help = "Number of workers, or auto: as many as a step is worth, at most one for each core (two, if rows are "
-               "sparse); with engine local two functions for each core",
+               "sparse); with engine local two functions for each core; with engine vm each has a machine",
        .store =
            [](Job& job, const Value& v) {
              job.functions.workers = static_cast<std::uint32_t>(maybe<std::uint64_t>(v).value_or(0));
@@ -479,13 +502,26 @@ std::vector<Option> function_options() {
            "the N-th round on.",
        .example = "1",
        .store = [](Job& job, const Value& v) { job.functions.rounds_per_invocation = maybe<std::uint64_t>(v); }},
+      {.section = "functions",
+       .key = "instance",
+       .type = OptionType::kChoice,
+       .fallback = "c5.large",
+       .placeholder = "TYPE",
+       .choices = instance_types(),
+       .help = "Type of the virtual machines of engine vm",
+       .more =
+           "Those of the price table (docs/formats/price-table.md). A worker computes with one thread, whatever the "
+           "type. A job that needs more memory than the machine has is refused before it starts.",
+       .store = [](Job& job, const Value& v) { job.functions.instance = text(v); }},
   };
 }
 
 std::vector<Choice> emulated_services() {
   std::vector<Choice> choices{
       {"none", "the channel as it is"},
-      {"aws-2021", "the service that channel names, in its place, through a data store of the run (ps)"}};
+      {"aws-2021",
+       "the service that channel names, in its place, through a data store of the run (ps); with engine vm and channel "
+       "direct the network between its machines"}};
   for (const auto& profile : service_profiles()) choices.push_back({profile.name, profile.help});
   return choices;
 }
@@ -598,7 +634,7 @@ std::vector<Option> exchange_options() {
        .fallback = "auto",
        .placeholder = "NAME",
        .choices =
-           {{"auto", "ps; engine \"single\" needs none"},
+           {{"auto", "ps; with engine \"vm\" direct; engine \"single\" needs none"},
             {"ps", "a data store (virga-ps) in the process that you start"},
             {.word = "ps:",
              .help = "a virga-ps of your own, at the address that it prints: unix:/PATH or tcp:HOST:PORT",
@@ -630,7 +666,7 @@ std::vector<Option> exchange_options() {
             {"redis", "the Redis"},
             {"memcached", "the Memcached"},
             {"dynamodb", "the DynamoDB"},
-            {"direct", "TCP straight between workers, which must reach each other: engine \"process\""},
+            {"direct", "TCP straight between workers, which must reach each other: engines \"process\" and \"vm\""},
             {.word = "direct:",
              .help = "the same; each worker listens on HOST, an address of its machine",
              .rest = "HOST",

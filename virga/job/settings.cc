@@ -7,6 +7,7 @@
 
 #include "virga/base/error.h"
 #include "virga/base/units.h"
+#include "virga/channel/direct_channel.h"
 #include "virga/channel/emulated_channel.h"
 #include "virga/channel/shape_text.h"
 
@@ -80,6 +81,20 @@ void resolve_service(const Settings& settings, Job& job, std::vector<std::string
   const auto set = exchange.emulate && is_profile_set(*exchange.emulate) ? exchange.emulate : std::nullopt;
   if (set) exchange.emulate.reset();
   if (job.functions.engine == "single") return;
+  if (job.functions.engine == "vm") {
+    if (exchange.channel == "auto") exchange.channel = "direct";
+    if (set && is_direct_uri(exchange.channel)) {
+      const auto* network = profile_in_set(*set, job.functions.instance);
+      if (network == nullptr) {
+        refuse(settings, "exchange", "emulate",
+               fmt::format("exchange.emulate: {} has no figures of the network between machines of type {}", *set,
+                           job.functions.instance),
+               "leave it out, or take a type that it has figures of (--instance c5.large)");
+      }
+      exchange.emulate = std::string(network->name);
+      return;
+    }
+  }
   struct Service {
     std::string_view name;
     const std::optional<std::string>& uri;
@@ -114,9 +129,31 @@ void resolve_service(const Settings& settings, Job& job, std::vector<std::string
   }
 }
 
+/// What a function has and a virtual machine has not. A config.toml may say it for other jobs.
+void check_machines(const Settings& settings, const Job& job) {
+  if (job.functions.engine != "vm") return;
+  const auto said = [&](const char* key) { return settings.get("functions", key).source > Source::kConfig; };
+  if (said("memory") && job.functions.memory_bytes) {
+    refuse(settings, "functions", "memory",
+           "functions.memory: engine vm has no limit of its own for a worker: it has the memory of its machine",
+           "leave it out, and say how large machines are (--instance)");
+  }
+  if (said("lifetime") && job.functions.lifetime != Job().functions.lifetime) {
+    refuse(settings, "functions", "lifetime",
+           "functions.lifetime: the workers of engine vm live as long as the run, not for a time of their own",
+           "leave it out, or bound the run (--seconds, --budget)");
+  }
+  if (said("rounds_per_invocation") && job.functions.rounds_per_invocation) {
+    refuse(settings, "functions", "rounds_per_invocation",
+           "functions.rounds_per_invocation: the workers of engine vm live as long as the run",
+           "leave it out, or use engine local");
+  }
+}
+
 /// Options that another one leaves without effect: not wrong (a config.toml may hold them for other jobs), but told.
 void warn_of_idle(const Settings& settings, const Job& job, std::vector<std::string>& warnings) {
   const auto& name = job.optimizer.name;
+  const auto& engine = job.functions.engine;
   const bool has_velocity = name == "momentum" || name == "nesterov";
   const bool has_epsilon = name == "adagrad" || name == "adam";
   const std::tuple<const char*, const char*, bool, std::string> uses[] = {
@@ -125,15 +162,16 @@ void warn_of_idle(const Settings& settings, const Job& job, std::vector<std::str
       {"optimizer", "beta2", name == "adam", "optimizer " + name},
       {"optimizer", "epsilon", has_epsilon, "optimizer " + name},
       {"data", "validation_fraction", !job.data.validation, "data.validation"},
-      {"functions", "memory", job.functions.engine != "single", "engine single"},
-      {"functions", "lifetime", job.functions.engine != "single", "engine single"},
-      {"functions", "rounds_per_invocation", job.functions.engine != "single", "engine single"},
-      {"stop", "usd", job.functions.engine != "single", "engine single"},
+      {"functions", "memory", engine != "single" && engine != "vm", "engine " + engine},
+      {"functions", "lifetime", engine != "single" && engine != "vm", "engine " + engine},
+      {"functions", "rounds_per_invocation", engine != "single" && engine != "vm", "engine " + engine},
+      {"functions", "instance", engine == "vm", "engine " + engine},
+      {"stop", "usd", engine != "single", "engine single"},
       {"exchange", "staleness", job.exchange.protocol == "ssp", "protocol " + job.exchange.protocol},
-      {"exchange", "pattern", job.functions.engine != "single", "engine single"},
-      {"exchange", "channel", job.functions.engine != "single", "engine single"},
-      {"exchange", "emulate", job.functions.engine != "single", "engine single"},
-      {"exchange", "faults", job.functions.engine != "single", "engine single"},
+      {"exchange", "pattern", engine != "single", "engine single"},
+      {"exchange", "channel", engine != "single", "engine single"},
+      {"exchange", "emulate", engine != "single", "engine single"},
+      {"exchange", "faults", engine != "single", "engine single"},
   };
   for (const auto& [section, key, used, because] : uses) {
     const auto& setting = settings.get(section, key);
@@ -215,6 +253,7 @@ Job make_job(const Settings& settings, std::vector<std::string>& warnings) {
   check_class_weight(settings, job);
   check_faults(settings, job);
   check_columns(settings, job);
+  check_machines(settings, job);
   resolve_service(settings, job, warnings);
   warn_of_idle(settings, job, warnings);
   return job;

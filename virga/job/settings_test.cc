@@ -272,5 +272,41 @@ TEST(MakeJobTest, WarnsOfWhatHasNoEffect) {
   EXPECT_THAT(warnings, ElementsAre("--momentum: optimizer.momentum has no effect with optimizer adagrad"));
 }
 
+TEST(MakeJobTest, ConnectsVirtualMachinesWithEachOther) {
+  const auto engine = setting("functions", "engine", "vm");
+  EXPECT_EQ(job_of({engine}).exchange.channel, "direct");
+  EXPECT_EQ(job_of({engine, setting("exchange", "channel", "ps")}).exchange.channel, "ps");
+  const auto emulated = setting("exchange", "emulate", "aws-2021");
+  EXPECT_EQ(job_of({engine, emulated}).exchange.emulate, "aws-2021:c5.large");
+  EXPECT_EQ(job_of({engine, emulated, setting("functions", "instance", "t2.medium")}).exchange.emulate,
+            "aws-2021:t2.medium");
+  const auto through_s3 = job_of({engine, emulated, setting("exchange", "channel", "s3")});
+  EXPECT_EQ(through_s3.exchange.emulate, "aws-2021:s3");
+  EXPECT_EQ(through_s3.exchange.channel, "ps");
+}
+
+TEST(MakeJobTest, RefusesOfVirtualMachinesWhatOnlyFunctionsHave) {
+  const auto error_with = [](const char* key, const char* value) {
+    return error_of([&] {
+      static_cast<void>(job_of({setting("functions", "engine", "vm"), setting("functions", key, value)}));
+    });
+  };
+  EXPECT_THAT(error_with("memory", "1769MB").what(), HasSubstr("--memory: functions.memory: engine vm has no limit"));
+  EXPECT_THAT(error_with("memory", "1769MB").remedy(), HasSubstr("--instance"));
+  EXPECT_THAT(error_with("lifetime", "60s").what(),
+              HasSubstr("--lifetime: functions.lifetime: the workers of engine vm"));
+  EXPECT_EQ(error_with("lifetime", "60s").kind(), ErrorKind::kUsage);
+  EXPECT_THAT(refusal("functions", "instance", "c5.huge").what(), HasSubstr("is not one of c5.large, t2.medium"));
+  // A config.toml may say it for other jobs.
+  Settings settings;
+  settings.set({setting("functions", "engine", "vm")});
+  auto memory = setting("functions", "memory", "1769MB");
+  memory.source = Source::kConfig;
+  settings.set({memory});
+  std::vector<std::string> warnings;
+  static_cast<void>(make_job(settings, warnings));
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("functions.memory has no effect with engine vm")));
+}
+
 }  // namespace
 }  // namespace virga

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "virga/cost/price_table.h"
+
 namespace virga {
 namespace {
 
@@ -16,6 +18,13 @@ constexpr double kDefaultCpus = 0.4;  // of a function
 
 FunctionSize function_size(const Job::Functions& job, unsigned cores) {
   FunctionSize size{.workers = job.workers};
+  if (job.engine == "vm") {
+    const auto& instance = find_instance(builtin_price_table(), job.instance);
+    size.memory_bytes = (instance.memory_mb << 20U) / 10 * 9;
+    size.cpus = static_cast<double>(instance.vcpus);
+    size.oversubscribed = size.workers > cores;  // a worker computes on one of them
+    return size;
+  }
   const double share = kShareOfMachine * cores;
   double megabytes = kCpuMegabytes;
   if (job.memory_bytes) {

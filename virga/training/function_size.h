@@ -10,13 +10,14 @@ namespace virga {
 struct FunctionSize {
   std::uint32_t workers = 0;  ///< 0: not said
   std::uint64_t memory_bytes = 0;
-  double cpus = 1;              ///< processors' worth of time of each, as memory buys it (AWS Lambda: 1 for 1,769 MB)
+  double cpus = 1;  ///< processors' worth of time of each, as memory buys it (AWS Lambda: 1 for 1,769 MB); a VM's vCPUs
   bool oversubscribed = false;  ///< all together would have more than this machine has
 };
 
 /// What a job says, and defaults for what it leaves open. Where functions share `cores` of this machine under limits
 /// (engine "local"), their processor shares sum to at most 0.8 of them: on two cores 4 functions of 708 MB; what is
-/// left is for their engine, data store and driver. A pure function.
+/// left is for their engine, data store and driver. Of a virtual machine (engine "vm") a worker has nine tenths of the
+/// memory. A pure function; throws Error(kNotFound) for a type of machine that the price table does not have.
 [[nodiscard]] FunctionSize function_size(const Job::Functions& job, unsigned cores);
 
 }  // namespace virga

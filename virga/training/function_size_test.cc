@@ -54,5 +54,17 @@ TEST(FunctionSizeTest, LeavesTheWorkersOfOtherEnginesOpen) {
   EXPECT_FALSE(size.oversubscribed);
 }
 
+TEST(FunctionSizeTest, HasTheMemoryOfItsMachine) {
+  Job::Functions vm;
+  vm.engine = "vm";
+  vm.workers = 3;
+  const auto size = function_size(vm, 2);
+  EXPECT_EQ(size.memory_bytes, (std::uint64_t{4096} << 20U) / 10 * 9) << "of a c5.large, but for the system's";
+  EXPECT_EQ(size.cpus, 2);
+  EXPECT_TRUE(size.oversubscribed);
+  vm.workers = 2;
+  EXPECT_FALSE(function_size(vm, 2).oversubscribed) << "a worker computes on one thread";
+}
+
 }  // namespace
 }  // namespace virga
