@@ -12,7 +12,7 @@
 #include "virga/base/error.h"
 #include "virga/channel/dynamo_calls.h"
 #include "virga/channel/dynamo_items.h"
-#include "virga/channel/service_process_testing.h"
+#include "virga/net/service_process_testing.h"
 #include "virga/net/socket.h"
 
 namespace virga {

@@ -53,7 +53,7 @@ void check_memcached_address(std::string_view rest) {
 void check_dynamo_table(std::string_view rest) {
   static_cast<void>(parse_dynamo_uri("dynamodb:" + std::string(rest), [](const std::string& name) {
     if (name == "AWS_REGION") return std::optional<std::string>("us-east-1");
-    if (name == "AWS_ENDPOINT_URL_DYNAMODB") return std::optional<std::string>("http://localhost");
+    if (name == "AWS_ENDPOINT_URL_DYNAMODB") return std::optional<std::string>("https://localhost");
     return std::optional<std::string>();
   }));
 }
@@ -61,12 +61,14 @@ void check_dynamo_table(std::string_view rest) {
 void check_s3_place(std::string_view rest) {
   static_cast<void>(parse_s3_uri("s3:" + std::string(rest), [](const std::string& name) {
     if (name == "AWS_REGION") return std::optional<std::string>("us-east-1");
-    if (name == "AWS_ENDPOINT_URL_S3") return std::optional<std::string>("http://localhost");
+    if (name == "AWS_ENDPOINT_URL_S3") return std::optional<std::string>("https://localhost");
     return std::optional<std::string>();
   }));
 }
 void check_direct_host(std::string_view rest) { static_cast<void>(direct_host("direct:" + std::string(rest))); }
-void refuse_redis_tls(std::string_view /*rest*/) { static_cast<void>(parse_redis_uri("rediss:")); }
+void check_redis_tls_address(std::string_view rest) {
+  static_cast<void>(parse_redis_uri("rediss:" + std::string(rest)));
+}
 
 constexpr Range kPositive{.min = 0, .max = 1e15, .above_min = true};
 constexpr Range kCount{.min = 1, .max = 4294967295.0};
@@ -594,20 +596,20 @@ std::vector<Option> exchange_options() {
              .rest = "//HOST:PORT",
              .check_rest = check_redis_address},
             {.word = "rediss:",
-             .instead = "use redis://, in a network that you trust",
+             .help = "the same over TLS; ?ca=FILE names the authority (PEM) of its certificate, if it is a private one",
              .rest = "//HOST:PORT",
-             .check_rest = refuse_redis_tls},
+             .check_rest = check_redis_tls_address},
             {.word = "memcached:",
              .help = "a Memcached, 1.6 or later, which should be started with -M; unix:/PATH, too",
              .rest = "//HOST:PORT",
              .check_rest = check_memcached_address},
             {.word = "dynamodb:",
-             .help = "a table of DynamoDB; ?region=REGION and &endpoint=http://HOST:PORT if the environment does "
+             .help = "a table of DynamoDB; ?region=REGION and &endpoint=https://HOST:PORT if the environment does "
                      "not say them",
              .rest = "//TABLE/PREFIX",
              .check_rest = check_dynamo_table},
             {.word = "s3:",
-             .help = "a bucket of S3 or of what speaks like it; ?region=REGION and &endpoint=http://HOST:PORT if the "
+             .help = "a bucket of S3 or of what speaks like it; ?region=REGION and &endpoint=https://HOST:PORT if the "
                      "environment does not say them",
              .rest = "//BUCKET/PREFIX",
              .check_rest = check_s3_place},
