@@ -86,8 +86,9 @@ DynamoPlace parse_dynamo_uri(std::string_view uri, const Environment& environmen
 
 std::string full_dynamo_uri(const DynamoPlace& place) {
   const auto& endpoint = place.endpoint;
-  return fmt::format("{}?region={}&endpoint={}://{}{}", place.uri, place.region, endpoint.address.tls ? "https" : "http",
-                     percent_encode(endpoint.host), tls_parameters_of(endpoint.address, '&'));
+  return fmt::format("{}?region={}&endpoint={}://{}{}", place.uri, place.region,
+                     endpoint.address.tls ? "https" : "http", percent_encode(endpoint.host),
+                     tls_parameters_of(endpoint.address, '&'));
 }
 
 }  // namespace virga

@@ -14,13 +14,16 @@
 #include "virga/channel/dynamo_items.h"
 #include "virga/net/service_process_testing.h"
 #include "virga/net/socket.h"
+#include "virga/net/tls_testing.h"
 
 namespace virga {
 
 /// dynalite, which speaks DynamoDB's protocol, at a port of its own, with a table.
 class DynamoService {
  public:
-  explicit DynamoService(const std::string& table = "virga-test") : table_(table) {
+  enum class Speaks : std::uint8_t { kHttp, kHttps };
+  explicit DynamoService(const std::string& table = "virga-test", Speaks speaks = Speaks::kHttp)
+      : table_(table), speaks_(speaks) {
     // Somebody else may take the port in between.
     constexpr int kMostAttempts = 5;
     for (int attempt = 1;; ++attempt) {
@@ -43,7 +46,11 @@ class DynamoService {
       throw Error(ErrorKind::kNotFound, (tests / "node_modules/dynalite").string() + " is missing",
                   "run npm ci --prefix tests/npm");
     }
-    const std::vector<std::string> command = {"node", (tests / "dynalite.js").string(), std::to_string(port_)};
+    std::vector<std::string> command = {"node", (tests / "dynalite.js").string(), std::to_string(port_)};
+    if (speaks_ == Speaks::kHttps) {
+      const auto& certificates = TestCertificates::shared();
+      for (const auto* file : {"good.pem", "good.key"}) command.push_back(certificates.file(file));
+    }
     process_.emplace(command, "the Debian package nodejs");
     process_->await([this] { return answers(); });
   }
@@ -81,9 +88,12 @@ class DynamoService {
   }
   /// Of those who open it by its uri() alone.
   [[nodiscard]] static std::string token() { return "AKIDTEST:secret-of-tests"; }
-  [[nodiscard]] std::string endpoint() const { return "http://127.0.0.1:" + std::to_string(port_); }
+  [[nodiscard]] std::string endpoint() const {
+    return (speaks_ == Speaks::kHttps ? "https://127.0.0.1:" : "http://127.0.0.1:") + std::to_string(port_);
+  }
   [[nodiscard]] std::string uri() const {
-    return "dynamodb://" + table_ + "/tests?region=us-east-1&endpoint=" + endpoint();
+    const auto authority = speaks_ == Speaks::kHttps ? "&ca=" + TestCertificates::shared().authority() : "";
+    return "dynamodb://" + table_ + "/tests?region=us-east-1&endpoint=" + endpoint() + authority;
   }
   /// Of the place that uri() names.
   [[nodiscard]] DynamoCalls::Options options() const { return options_of(uri()); }
@@ -109,6 +119,7 @@ class DynamoService {
   }
 
   const std::string table_;
+  const Speaks speaks_;
   std::uint16_t port_ = 0;
   std::optional<ServiceProcess> process_;
 };

@@ -64,8 +64,9 @@ class RedisConnection {
 ///
 /// All members throw Error, which names the server: kUnavailable when there is no server, the connection ends (what was
 /// asked for may have taken place) or it has not finished loading; kThrottled when it has too many clients;
-/// kUnauthorized, also for a certificate that does not prove who it is; kTooLarge when its memory is full; kUnsupported for a cluster or an old server; kDeadlineExceeded,
-/// kInterrupted. A call may last a quarter of a second beyond its deadline.
+/// kUnauthorized, also for a certificate that does not prove who it is; kTooLarge when its memory is full; kUnsupported
+/// for a cluster or an old server; kDeadlineExceeded, kInterrupted. A call may last a quarter of a second beyond its
+/// deadline.
 class RedisClient {
  public:
   /// Does not connect yet. Throws what TlsClient does.
@@ -96,7 +97,7 @@ class RedisClient {
   const std::string password_;
   const std::string uri_;
   const std::shared_ptr<TlsClient> tls_;  // null: plain text
-  std::mutex mutex_;  // guards idle_
+  std::mutex mutex_;                      // guards idle_
   std::vector<std::unique_ptr<RedisConnection>> idle_;
 };
 

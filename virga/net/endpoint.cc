@@ -23,7 +23,7 @@ Endpoint parse_endpoint(std::string_view text, const std::string& authorities) {
   }
   constexpr std::string_view kHttp = "http://", kHttps = "https://";
   const bool is_secure = text.starts_with(kHttps);
-  auto host = is_secure                ? text.substr(kHttps.size())
+  auto host = is_secure                 ? text.substr(kHttps.size())
               : text.starts_with(kHttp) ? text.substr(kHttp.size())
                                         : std::string_view();
   if (host.ends_with('/')) host.remove_suffix(1);
@@ -43,9 +43,7 @@ Endpoint parse_endpoint(std::string_view text, const std::string& authorities) {
   return {.address = address, .host = std::string(host)};
 }
 
-std::string url_of(const Endpoint& endpoint) {
-  return (endpoint.address.tls ? "https://" : "http://") + endpoint.host;
-}
+std::string url_of(const Endpoint& endpoint) { return (endpoint.address.tls ? "https://" : "http://") + endpoint.host; }
 
 std::string host_header(const Address& address) {
   if (address.kind == Address::Kind::kUnix) return "localhost";

@@ -31,7 +31,8 @@ struct TlsParameters {
 /// Takes them into account. Throws Error(kUsage) if one is given and `address` has no TLS, or for a file that is not
 /// named from / on.
 void apply_tls(const TlsParameters& parameters, Address& address);
-/// "ca=...&via=...", percent-encoded, each after `separator` and then '&': what apply_tls() did, but for what is not needed.
+/// "ca=...&via=...", percent-encoded, each after `separator` and then '&': what apply_tls() did, but for what is not
+/// needed.
 [[nodiscard]] std::string tls_parameters_of(const Address& address, char separator);
 
 }  // namespace virga

@@ -135,7 +135,7 @@ class HttpClient::Pending : public std::enable_shared_from_this<Pending> {
   std::vector<ByteView> unsent_;  // of `buffers_`, over TLS
   bool is_connecting_ = false;
   bool is_shaking_hands_ = false;  // and connecting
-  bool is_kept_ = false;  // `link_` has served another request
+  bool is_kept_ = false;           // `link_` has served another request
   bool is_repeat_ = false;
   bool is_writing_ = false;
   bool has_answer_ = false;  // its first byte

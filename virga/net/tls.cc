@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <climits>
 #include <mutex>
 #include <string_view>
 #include <system_error>
@@ -16,6 +15,7 @@
 #include <openssl/x509v3.h>
 #include <sys/socket.h>
 
+#include <climits>
 #include <fmt/format.h>
 
 #include "virga/base/error.h"
@@ -24,8 +24,8 @@
 namespace virga {
 namespace {
 
-constexpr std::size_t kRecordBytes = std::size_t{16} << 10;        // the most that one may hold (RFC 8446, 5.1)
-constexpr std::size_t kReadBufferBytes = std::size_t{64} << 10;    // several records at once
+constexpr std::size_t kRecordBytes = std::size_t{16} << 10;      // the most that one may hold (RFC 8446, 5.1)
+constexpr std::size_t kReadBufferBytes = std::size_t{64} << 10;  // several records at once
 constexpr std::size_t kMostNamesInText = 4;
 constexpr auto kCutOff = " ended the connection without the end that TLS has";
 
@@ -118,7 +118,8 @@ std::string names_in(const X509* certificate) {
       continue;
     }
     if (count++ == kMostNamesInText) return text + ", ...";
-    std::ranges::replace_if(one, [](char c) { return c <= ' ' || c == 0x7F; }, '?');
+    std::ranges::replace_if(
+        one, [](char c) { return c <= ' ' || c == 0x7F; }, '?');
     text += (text.empty() ? "" : ", ") + one;
   }
   return text.empty() ? "no name at all" : text;
@@ -160,8 +161,7 @@ Error protocol_error(unsigned long code, const std::string& who) {
       return {ErrorKind::kUnsupported, fmt::format("{} finds no way to speak TLS that both know", who),
               "let it allow the usual ciphers, and clients without a certificate (Redis: tls-auth-clients no)"};
     default:
-      return {ErrorKind::kBadData,
-              fmt::format("{}: TLS failed: {}", who, word_of(code)),
+      return {ErrorKind::kBadData, fmt::format("{}: TLS failed: {}", who, word_of(code)),
               "check that the server is well, and that nothing changes what it sends"};
   }
 }
@@ -184,7 +184,8 @@ class TlsClient::Impl {
     SSL_CTX_set_min_proto_version(its, TLS1_2_VERSION);
     ::SSL_CTX_set_security_level(its, 2);
     ::SSL_CTX_set_options(its, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-    SSL_CTX_set_mode(its, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_mode(its,
+                     SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_read_ahead(its, 1);
     ::SSL_CTX_set_default_read_buffer_len(its, kReadBufferBytes);
     ::SSL_CTX_set1_cert_store(its, authorities.store.get());
@@ -376,11 +377,11 @@ class TlsStream::Impl {
       case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
       case X509_V_ERR_CERT_UNTRUSTED:
       case X509_V_ERR_CERT_SIGNATURE_FAILURE:
-        refusal_.emplace(ErrorKind::kUnauthorized,
-                         fmt::format("{}: its certificate is signed by nobody whom {} names", who(),
-                                     shared().authorities.source),
-                         "name the file of a private authority (PEM): ca=FILE in the URI, or SSL_CERT_FILE; "
-                         "docs/tls.md");
+        refusal_.emplace(
+            ErrorKind::kUnauthorized,
+            fmt::format("{}: its certificate is signed by nobody whom {} names", who(), shared().authorities.source),
+            "name the file of a private authority (PEM): ca=FILE in the URI, or SSL_CERT_FILE; "
+            "docs/tls.md");
         return;
       default:
         return refused(fmt::format(" is refused: {}", ::X509_verify_cert_error_string(reason)),

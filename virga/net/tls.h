@@ -11,6 +11,9 @@
 
 namespace virga {
 
+/// The most that a file of authorities may hold; a system's own has some 220 KB.
+constexpr std::size_t kMostAuthorityBytes = std::size_t{4} << 20;
+
 /// What the connections of a client to one server share: the authorities that it believes, and the newest session, by
 /// which the next handshake is short. TLS 1.2 or 1.3. Several threads may make streams of it at once.
 class TlsClient {
@@ -32,9 +35,9 @@ class TlsClient {
 [[nodiscard]] std::shared_ptr<TlsClient> make_tls_client(const Address& address);
 
 /// The client's end of TLS on one connection. It never waits: what cannot be done now says what to wait for. For one
-/// thread at a time. Errors name the server's name, the reason and the remedy: kUnauthorized for a certificate that does
-/// not prove it, kBadData for what is no TLS, kUnsupported for a TLS that is not ours, kUnavailable where the connection
-/// ends without TLS's own end. After an error the stream is of no more use.
+/// thread at a time. Errors name the server's name, the reason and the remedy: kUnauthorized for a certificate that
+/// does not prove it, kBadData for what is no TLS, kUnsupported for a TLS that is not ours, kUnavailable where the
+/// connection ends without TLS's own end. After an error the stream is of no more use.
 class TlsStream {
  public:
   /// `socket` is connected and does not block; it stays the caller's, and open until close() or the end of

@@ -19,6 +19,7 @@
 #include "virga/base/error.h"
 #include "virga/base/file.h"
 #include "virga/net/sigv4_canonical.h"
+#include "virga/net/tls.h"
 
 namespace virga {
 namespace {
@@ -54,9 +55,10 @@ Store store_of(std::string_view pem, const std::string& file) {
   const bool is_end = ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
   ::ERR_clear_error();
   if (count > 0 && is_end) return store;
-  throw Error(ErrorKind::kBadData,
-              fmt::format("{}: {}", file, count == 0 ? "there is no certificate in it" : "a certificate in it is damaged"),
-              "give a file of certificates in PEM form, which begin with -----BEGIN CERTIFICATE-----");
+  throw Error(
+      ErrorKind::kBadData,
+      fmt::format("{}: {}", file, count == 0 ? "there is no certificate in it" : "a certificate in it is damaged"),
+      "give a file of certificates in PEM form, which begin with -----BEGIN CERTIFICATE-----");
 }
 
 /// To read a system's takes 18 ms, so clients that live at the same time share it.

@@ -9,9 +9,6 @@
 
 namespace virga {
 
-/// The most that a file of authorities may hold; a system's own has some 220 KB.
-constexpr std::size_t kMostAuthorityBytes = std::size_t{4} << 20;
-
 /// Certificates that are believed.
 struct TlsAuthorities {
   std::shared_ptr<X509_STORE> store;

@@ -17,9 +17,9 @@
 
 namespace virga {
 
-/// Two authorities, "ca" and "other", and servers' certificates for localhost and 127.0.0.1: "good"; "expired"; "foreign",
-/// signed by the other authority; and "misnamed", for another host. Of each a file NAME.pem and its key, NAME.key, in a
-/// folder that lives as long as this.
+/// Two authorities, "ca" and "other", and servers' certificates for localhost and 127.0.0.1: "good"; "expired";
+/// "foreign", signed by the other authority; and "misnamed", for another host. Of each a file NAME.pem and its key,
+/// NAME.key, in a folder that lives as long as this.
 class TestCertificates {
  public:
   TestCertificates() {
@@ -66,16 +66,16 @@ echo all are there)");
   std::filesystem::path folder_;
 };
 
+struct TlsFrontOptions {
+  std::string certificate = "good";
+  bool only_tls_1_2 = false;
+  /// Of what the target says; then the connection is cut off without a word. 0: no such limit.
+  std::size_t cut_after = 0;
+};
 /// A server that speaks TLS and passes on what it hears, in plain text, to `target`.
 class TlsFront {
  public:
-  struct Options {
-    std::string certificate = "good";
-    bool only_tls_1_2 = false;
-    /// Of what the target says; then the connection is cut off without a word. 0: no such limit.
-    std::size_t cut_after = 0;
-  };
-  explicit TlsFront(const Address& target, const Options& options = {}) {
+  explicit TlsFront(const Address& target, const TlsFrontOptions& options = {}) {
     const char* source = std::getenv("VIRGA_SOURCE_DIR");  // NOLINT(concurrency-mt-unsafe): nobody writes to it
     check(source != nullptr, "VIRGA_SOURCE_DIR is set");
     const auto& certificates = TestCertificates::shared();

@@ -127,9 +127,9 @@ S3Place parse_s3_uri(std::string_view uri, const Environment& environment) {
 std::string full_s3_uri(const S3Place& place) {
   auto host = place.endpoint.host;
   if (!place.path_style) host.erase(0, place.bucket.size() + 1);
-  return fmt::format("{}?endpoint={}://{}&region={}&style={}{}", place.uri, place.endpoint.address.tls ? "https" : "http",
-                     percent_encode(host), place.region, place.path_style ? "path" : "virtual",
-                     tls_parameters_of(place.endpoint.address, '&'));
+  return fmt::format("{}?endpoint={}://{}&region={}&style={}{}", place.uri,
+                     place.endpoint.address.tls ? "https" : "http", percent_encode(host), place.region,
+                     place.path_style ? "path" : "virtual", tls_parameters_of(place.endpoint.address, '&'));
 }
 
 }  // namespace virga
