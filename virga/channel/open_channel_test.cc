@@ -71,11 +71,11 @@ TEST(OpenChannel, NamesTheAddressThatFunctionsAreToReach) {
   EXPECT_EQ(channel_at(secure, number),
             "s3://bucket/a?endpoint=https://store%3A8000&region=eu-west-1&style=virtual&ca=/copy.pem&via=10.0.0.1");
   EXPECT_EQ(tcp_address_of_channel(channel_at(secure, number)), number);
-  const std::string secure_table = "dynamodb://table?region=eu-west-1&endpoint=https://host:8000";
+  const std::string secure_table = "dynamodb://table?region=eu-west-1&endpoint=https://host:8000&ca=/a.pem";
   number = tcp_address_of_channel(secure_table).value();
   number.host = "10.0.0.1";
   EXPECT_EQ(channel_at(secure_table, number),
-            "dynamodb://table?region=eu-west-1&endpoint=https://host%3A8000&via=10.0.0.1");
+            "dynamodb://table?region=eu-west-1&endpoint=https://host%3A8000&ca=/a.pem&via=10.0.0.1");
   number = tcp_address_of_channel("rediss://me@cache:7/3?ca=/a.pem").value();
   number.host = "10.0.0.1";
   EXPECT_EQ(channel_at("rediss://me@cache:7/3?ca=/a.pem", number), "rediss://me@cache:7/3?ca=/a.pem&via=10.0.0.1");

@@ -650,15 +650,15 @@ std::vector<Option> exchange_options() {
   };
 }
 
-/// Where the service is that exchange.channel calls `key`; `uri` without help.
+/// Where the service is that exchange.channel calls `key`; `uris` without help.
 template <std::optional<std::string> Job::Services::*Member>
-Option service_option(std::string_view key, Choice uri, std::string_view help, std::string_view example) {
-  uri.help = "as exchange.channel takes it";
+Option service_option(std::string_view key, std::vector<Choice> uris, std::string_view help, std::string_view example) {
+  for (auto& uri : uris) uri.help = "as exchange.channel takes it";
   return {.section = "services",
           .key = key,
           .type = OptionType::kChoice,
           .placeholder = "URI",
-          .choices = {uri},
+          .choices = std::move(uris),
           .help = help,
           .example = example,
           .store = [](Job& job, const Value& v) { job.services.*Member = maybe<std::string>(v); }};
@@ -667,16 +667,18 @@ Option service_option(std::string_view key, Choice uri, std::string_view help, s
 std::vector<Option> service_options() {
   using Services = Job::Services;
   return {
-      service_option<&Services::s3>("s3", {.word = "s3:", .rest = "//BUCKET/PREFIX", .check_rest = check_s3_place},
+      service_option<&Services::s3>("s3", {{.word = "s3:", .rest = "//BUCKET/PREFIX", .check_rest = check_s3_place}},
                                     "Which S3 the channel s3 is", "\"s3://bucket/prefix\""),
-      service_option<&Services::redis>("redis",
-                                       {.word = "redis:", .rest = "//HOST:PORT", .check_rest = check_redis_address},
-                                       "Which Redis the channel redis is", "\"redis://127.0.0.1:6379\""),
+      service_option<&Services::redis>(
+          "redis",
+          {{.word = "redis:", .rest = "//HOST:PORT", .check_rest = check_redis_address},
+           {.word = "rediss:", .rest = "//HOST:PORT", .check_rest = check_redis_tls_address}},
+          "Which Redis the channel redis is", "\"redis://127.0.0.1:6379\""),
       service_option<&Services::memcached>(
-          "memcached", {.word = "memcached:", .rest = "//HOST:PORT", .check_rest = check_memcached_address},
+          "memcached", {{.word = "memcached:", .rest = "//HOST:PORT", .check_rest = check_memcached_address}},
           "Which Memcached the channel memcached is", "\"memcached://127.0.0.1:11211\""),
       service_option<&Services::dynamodb>(
-          "dynamodb", {.word = "dynamodb:", .rest = "//TABLE/PREFIX", .check_rest = check_dynamo_table},
+          "dynamodb", {{.word = "dynamodb:", .rest = "//TABLE/PREFIX", .check_rest = check_dynamo_table}},
           "Which table of DynamoDB the channel dynamodb is", "\"dynamodb://table/prefix\""),
   };
 }

@@ -252,8 +252,7 @@ TEST_F(AwsCredentialsTest, RefuseWhatIsWrongAndNeverRepeatIt) {
 TEST_F(AwsCredentialsTest, ContainersEndpointMaySpeakTls) {
   const RoleServer server;
   const TlsFront front(parse_endpoint(server.url()).address);
-  Variables variables = {{"AWS_PROFILE", "nothing"},
-                         {"AWS_CONTAINER_CREDENTIALS_FULL_URI", front.url() + "/role"},
+  Variables variables = {{"AWS_CONTAINER_CREDENTIALS_FULL_URI", front.url() + "/role"},
                          {"AWS_CONTAINER_AUTHORIZATION_TOKEN", "Bearer container-token"}};
   EXPECT_EQ(refusal(variables).kind(), ErrorKind::kUnauthorized) << "nobody knows its authority";
   variables["AWS_CA_BUNDLE"] = TestCertificates::shared().authority();
