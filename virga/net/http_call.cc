@@ -222,7 +222,6 @@ void HttpClient::Pending::next_endpoint(int error_number) {
 
 void HttpClient::Pending::connected() {
   if (owner_->tls && link_->tls() == nullptr) {
-    link_->begin_tls(owner_->tls);
     is_shaking_hands_ = true;
     return shake_hands();
   }
@@ -236,6 +235,7 @@ void HttpClient::Pending::shake_hands() {
     if (self->done_ && self->link_ == link) self->shake_hands();
   };
   try {
+    if (link_->tls() == nullptr) link_->begin_tls(owner_->tls);
     switch (link_->tls()->shake_hands()) {
       case TlsStream::Next::kAwaitReadable:
         return link_->await_readable(again);

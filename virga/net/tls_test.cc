@@ -99,6 +99,17 @@ TEST(Tls, RefusesACertificateThatProvesNothing) {
   }
 }
 
+TEST(Tls, RefusesWhatIsNoNameOfAHost) {
+  const ServerThread plain(give_back);
+  auto address = plain.address();
+  for (const auto& name : {std::string(), std::string(300, 'a')}) {
+    address.tls = {.name = name, .authorities = TestCertificates::shared().authority()};
+    const auto error = error_when_asked(address);
+    ASSERT_TRUE(error) << name;
+    EXPECT_EQ(error->kind(), ErrorKind::kUsage) << error->what();
+  }
+}
+
 TEST(Tls, BelievesOnlyThisSystemsAuthoritiesUnlessOthersAreNamed) {
   const ServerThread server(give_back);
   const TlsFront front(server.address());
