@@ -1,4 +1,4 @@
-# virga_room(<name> [DEPENDS room...] [LIBRARIES target...] [ALONE file...])
+# virga_room(<name> [SMALL] [DEPENDS room...] [LIBRARIES target...] [ALONE file...])
 #
 # One room, one static library `virga_<name>` of all its *.cc; `virga_<name>_test` of its *_test.cc (label "fast"; files named
 # *_slow_test.cc make `virga_<name>_slow_test`, label "slow"); a program for each *_bench.cc and each *_fuzz.cc.
@@ -6,9 +6,10 @@
 # for those that are named as ALONE: they have local names that a neighbour has too. With VIRGA_UNITY_TESTS (preset release)
 # this holds for tests, and some files at a time of the rooms below that no function contains: a program of other rooms that
 # are one file each would be twice as large.
+# SMALL: compiled for size (preset release): its code runs for each message, not for each byte, and goes into the function.
 # Every header is compiled alone when VIRGA_TESTS is on (target all_verify_interface_header_sets).
 function(virga_room name)
-  cmake_parse_arguments(arg "" "" "DEPENDS;LIBRARIES;ALONE" ${ARGN})
+  cmake_parse_arguments(arg "SMALL" "" "DEPENDS;LIBRARIES;ALONE" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS *.cc)
   file(GLOB headers CONFIGURE_DEPENDS *.h)
   file(GLOB tests CONFIGURE_DEPENDS *_test.cc)
@@ -31,6 +32,9 @@ function(virga_room name)
     if(VIRGA_UNITY_TESTS AND name MATCHES "^(engine|policy|driver|cli)$")
       set_target_properties(virga_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 12)
       target_link_libraries(virga_${name} PRIVATE virga_unity_flags)
+    endif()
+    if(arg_SMALL AND NOT VIRGA_SANITIZE)
+      target_compile_options(virga_${name} PRIVATE "$<$<CONFIG:Release>:-Os;-ffunction-sections>")
     endif()
     if(VIRGA_SANITIZE AND NOT name MATCHES "^(math|batch|model|optimizer|data|collective|exchange|training)$")
       virga_compile_quickly(virga_${name})  # to optimise them takes longer than their tests

@@ -20,7 +20,8 @@ function(virga_link_statically program)
   # The linker warns that a static program which looks up host names may load shared libraries of the system's glibc.
   # This one does not (virga/function/function_main.cc, look_up_hosts_by_ourselves). The warning stays: --no-warnings
   # would hush errors, too, and leave calls of what is missing.
-  target_link_options(${program} PRIVATE -static -no-pie -Wl,--gc-sections)
+  target_link_options(${program} PRIVATE -static -no-pie -Wl,--gc-sections
+    -Wl,-T,${CMAKE_SOURCE_DIR}/cmake/no_unwinding_openssl.ld)
   if(CMAKE_BUILD_TYPE STREQUAL Release)
     target_link_options(${program} PRIVATE -s)
   endif()

@@ -468,9 +468,10 @@ class RedisPair final : public ChannelPair {
  public:
   explicit RedisPair(RedisServer::Listens listens) {
     static const RedisServer servers[] = {RedisServer(RedisServer::Listens::kUnix),
-                                          RedisServer(RedisServer::Listens::kTcp)};
+                                          RedisServer(RedisServer::Listens::kTcp),
+                                          RedisServer(RedisServer::Listens::kTls)};
     static std::atomic<int> jobs = 0;
-    const auto& server = servers[listens == RedisServer::Listens::kTcp ? 1 : 0];
+    const auto& server = servers[static_cast<std::size_t>(listens)];
     const auto job = "contract-" + std::to_string(++jobs);
     first = std::make_shared<RedisChannel>(server.client(), job);
     second = std::make_shared<RedisChannel>(server.client(), job);
@@ -480,7 +481,8 @@ class RedisPair final : public ChannelPair {
 INSTANTIATE_TEST_SUITE_P(
     Redis, ChannelContract,
     testing::Values(ChannelCase{"redis_unix", [] { return std::make_unique<RedisPair>(RedisServer::Listens::kUnix); }},
-                    ChannelCase{"redis_tcp", [] { return std::make_unique<RedisPair>(RedisServer::Listens::kTcp); }}),
+                    ChannelCase{"redis_tcp", [] { return std::make_unique<RedisPair>(RedisServer::Listens::kTcp); }},
+                    ChannelCase{"redis_tls", [] { return std::make_unique<RedisPair>(RedisServer::Listens::kTls); }}),
     name_of_case<ChannelCase>);
 
 /// A Memcached, and two clients.
@@ -504,8 +506,10 @@ INSTANTIATE_TEST_SUITE_P(Memcached, ChannelContract,
 /// A table of one dynalite, and two clients; each test has a job of its own.
 class DynamoPair final : public ChannelPair {
  public:
-  DynamoPair() {
-    static const DynamoService service;
+  explicit DynamoPair(DynamoService::Speaks speaks) {
+    static const DynamoService plain;
+    static const DynamoService secure("virga-test", DynamoService::Speaks::kHttps);
+    const auto& service = speaks == DynamoService::Speaks::kHttps ? secure : plain;
     static int jobs = 0;
     const auto job = "contract-" + std::to_string(++jobs);
     for (auto* end : {&first, &second}) {
@@ -514,9 +518,12 @@ class DynamoPair final : public ChannelPair {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Dynamo, ChannelContract,
-                         testing::Values(ChannelCase{"dynamodb", [] { return std::make_unique<DynamoPair>(); }}),
-                         name_of_case<ChannelCase>);
+INSTANTIATE_TEST_SUITE_P(
+    Dynamo, ChannelContract,
+    testing::Values(ChannelCase{"dynamodb", [] { return std::make_unique<DynamoPair>(DynamoService::Speaks::kHttp); }},
+                    ChannelCase{"dynamodb_tls",
+                                [] { return std::make_unique<DynamoPair>(DynamoService::Speaks::kHttps); }}),
+    name_of_case<ChannelCase>);
 
 /// Two workers of each view, who talk straight to each other.
 class DirectPair final : public ChannelPair {
@@ -550,20 +557,24 @@ INSTANTIATE_TEST_SUITE_P(Direct, ChannelContract,
 /// A bucket of one Swift, and two clients; each test has a job of its own.
 class S3Pair final : public ChannelPair {
  public:
-  S3Pair() {
+  explicit S3Pair(const std::string& query) {
     static const auto bucket = Swift::shared().make_bucket();
     static int jobs = 0;
     const auto job = "contract-" + std::to_string(++jobs);
     for (auto* end : {&first, &second}) {
-      *end = std::make_shared<PolledChannel>(std::make_shared<S3Bin>(Swift::shared().client(bucket + "/p"), job));
+      *end =
+          std::make_shared<PolledChannel>(std::make_shared<S3Bin>(Swift::shared().client(bucket + "/p" + query), job));
     }
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(S3, ChannelContract,
-                         testing::Values(ChannelCase{
-                             .name = "s3", .make = [] { return std::make_unique<S3Pair>(); }, .is_slow = true}),
-                         name_of_case<ChannelCase>);
+INSTANTIATE_TEST_SUITE_P(
+    S3, ChannelContract,
+    testing::Values(ChannelCase{.name = "s3", .make = [] { return std::make_unique<S3Pair>(""); }, .is_slow = true},
+                    ChannelCase{.name = "s3_tls",
+                                .make = [] { return std::make_unique<S3Pair>(Swift::over_tls()); },
+                                .is_slow = true}),
+    name_of_case<ChannelCase>);
 
 }  // namespace
 }  // namespace virga

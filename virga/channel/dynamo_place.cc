@@ -17,7 +17,7 @@ constexpr std::size_t kLongestDynamoPrefix = 200;
 
 Error wrong_dynamo_uri(std::string_view uri, std::string_view why) {
   return {ErrorKind::kUsage, fmt::format("\"{}\": {}", uri.substr(0, uri.find('?')).substr(0, 200), why),
-          "write dynamodb://TABLE/PREFIX, perhaps with ?region=us-east-1&endpoint=http://host:port"};
+          "write dynamodb://TABLE/PREFIX, perhaps with ?region=us-east-1&endpoint=https://host:port&ca=FILE"};
 }
 
 bool has_only(std::string_view text, std::string_view more) {
@@ -54,14 +54,17 @@ DynamoPlace parse_dynamo_uri(std::string_view uri, const Environment& environmen
     place.prefix = percent_encode(place.prefix, /*keep_slash=*/true) + '/';
   }
   std::string endpoint;
+  TlsParameters tls;
   try {
     for (const auto& [name, value] : query_of(uri)) {
-      if (name != "endpoint" && name != "region") {
-        throw wrong_dynamo_uri(uri, fmt::format("\"{}\" is no parameter of it", name.substr(0, 40)));
-      }
-      auto& to = name == "endpoint" ? endpoint : place.region;
-      if (!to.empty() || value.empty()) throw wrong_dynamo_uri(uri, name + " is empty or given twice");
-      to = value;
+      std::string* const to = name == "endpoint" ? &endpoint
+                              : name == "region" ? &place.region
+                              : name == "ca"     ? &tls.ca
+                              : name == "via"    ? &tls.via
+                                                 : nullptr;
+      if (to == nullptr) throw wrong_dynamo_uri(uri, fmt::format("\"{}\" is no parameter of it", name.substr(0, 40)));
+      if (!to->empty() || value.empty()) throw wrong_dynamo_uri(uri, name + " is empty or given twice");
+      *to = value;
     }
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::kUsage) throw;
@@ -75,15 +78,17 @@ DynamoPlace parse_dynamo_uri(std::string_view uri, const Environment& environmen
         "set AWS_REGION, or write ?region=us-east-1; another service than AWS has an ?endpoint=http://host:port");
   }
   if (!has_only(place.region, "-")) throw wrong_dynamo_uri(uri, "not the name of a region");
-  if (endpoint.empty()) {
-    throw Error(
-        ErrorKind::kUnsupported,
-        fmt::format("{}: https is not built, and without an endpoint it goes to https://dynamodb.{}.amazonaws.com",
-                    place.uri, place.region),
-        "name an endpoint that speaks http: ?endpoint=http://host:port, or AWS_ENDPOINT_URL_DYNAMODB");
-  }
-  place.endpoint = parse_endpoint(endpoint);
+  if (endpoint.empty()) endpoint = aws_url("dynamodb", place.region);
+  place.endpoint = parse_aws_endpoint(endpoint, environment);
+  apply_tls(tls, place.endpoint.address);
   return place;
+}
+
+std::string full_dynamo_uri(const DynamoPlace& place) {
+  const auto& endpoint = place.endpoint;
+  return fmt::format("{}?region={}&endpoint={}://{}{}", place.uri, place.region,
+                     endpoint.address.tls ? "https" : "http", percent_encode(endpoint.host),
+                     tls_parameters_of(endpoint.address, '&'));
 }
 
 }  // namespace virga

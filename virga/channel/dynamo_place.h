@@ -17,8 +17,11 @@ struct DynamoPlace {
   Endpoint endpoint;
 };
 
-/// Reads "dynamodb://TABLE/PREFIX?endpoint=http://HOST:PORT&region=REGION". What is not said there is looked for where
-/// the AWS tools do (aws_region(), aws_endpoint()). Throws Error: kUsage, kUnsupported for https.
+/// Reads "dynamodb://TABLE/PREFIX?endpoint=https://HOST:PORT&region=REGION&ca=FILE&via=NUMBER" (TlsParameters). What is
+/// not said there is looked for where the AWS tools do (aws_profile.h); without an endpoint it is AWS's own. Throws
+/// Error(kUsage).
 [[nodiscard]] DynamoPlace parse_dynamo_uri(std::string_view uri, const Environment& environment);
+/// The same place as a URI that says everything, whatever the environment.
+[[nodiscard]] std::string full_dynamo_uri(const DynamoPlace& place);
 
 }  // namespace virga

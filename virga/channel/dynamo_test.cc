@@ -130,8 +130,10 @@ TEST(DynamoPlaceTest, SaysWhichTableAndWhere) {
         "dynamodb://table?x=1&region=r", "dynamodb://table?endpoint=http://a&endpoint=http://b"}) {
     EXPECT_EQ(kind_of_error([&] { (void)parse_dynamo_uri(uri, kNoEnvironment); }), ErrorKind::kUsage) << uri;
   }
-  EXPECT_EQ(kind_of_error([] { (void)parse_dynamo_uri("dynamodb://table?region=us-east-1", kNoEnvironment); }),
-            ErrorKind::kUnsupported);
+  const auto aws = parse_dynamo_uri("dynamodb://table?region=cn-north-1", kNoEnvironment);
+  EXPECT_EQ(aws.endpoint.host, "dynamodb.cn-north-1.amazonaws.com.cn");
+  EXPECT_EQ(aws.endpoint.address.port, 443);
+  EXPECT_EQ(aws.endpoint.address.tls, (TlsPeer{.name = aws.endpoint.host, .authorities = ""}));
   EXPECT_THAT(text_of_error([] { (void)parse_dynamo_uri("dynamodb://me:secret@table", kNoEnvironment); }),
               Not(HasSubstr("secret")));
 }

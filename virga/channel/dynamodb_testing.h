@@ -12,15 +12,18 @@
 #include "virga/base/error.h"
 #include "virga/channel/dynamo_calls.h"
 #include "virga/channel/dynamo_items.h"
-#include "virga/channel/service_process_testing.h"
+#include "virga/net/service_process_testing.h"
 #include "virga/net/socket.h"
+#include "virga/net/tls_testing.h"
 
 namespace virga {
 
 /// dynalite, which speaks DynamoDB's protocol, at a port of its own, with a table.
 class DynamoService {
  public:
-  explicit DynamoService(const std::string& table = "virga-test") : table_(table) {
+  enum class Speaks : std::uint8_t { kHttp, kHttps };
+  explicit DynamoService(const std::string& table = "virga-test", Speaks speaks = Speaks::kHttp)
+      : table_(table), speaks_(speaks) {
     // Somebody else may take the port in between.
     constexpr int kMostAttempts = 5;
     for (int attempt = 1;; ++attempt) {
@@ -32,6 +35,9 @@ class DynamoService {
         if (error.kind() != ErrorKind::kUnavailable || attempt == kMostAttempts) throw;
       }
     }
+    // Dynalite itself could, but node's server of https ends connections on which more than 64 KiB are sent to one that
+    // reads slowly ("Parse Error: Paused").
+    if (speaks_ == Speaks::kHttps) front_.emplace(parse_address("tcp:127.0.0.1:" + std::to_string(port_)));
     create_table();
   }
 
@@ -81,9 +87,12 @@ class DynamoService {
   }
   /// Of those who open it by its uri() alone.
   [[nodiscard]] static std::string token() { return "AKIDTEST:secret-of-tests"; }
-  [[nodiscard]] std::string endpoint() const { return "http://127.0.0.1:" + std::to_string(port_); }
+  [[nodiscard]] std::string endpoint() const {
+    return front_ ? front_->url() : "http://127.0.0.1:" + std::to_string(port_);
+  }
   [[nodiscard]] std::string uri() const {
-    return "dynamodb://" + table_ + "/tests?region=us-east-1&endpoint=" + endpoint();
+    const auto authority = speaks_ == Speaks::kHttps ? "&ca=" + TestCertificates::shared().authority() : "";
+    return "dynamodb://" + table_ + "/tests?region=us-east-1&endpoint=" + endpoint() + authority;
   }
   /// Of the place that uri() names.
   [[nodiscard]] DynamoCalls::Options options() const { return options_of(uri()); }
@@ -109,8 +118,10 @@ class DynamoService {
   }
 
   const std::string table_;
+  const Speaks speaks_;
   std::uint16_t port_ = 0;
   std::optional<ServiceProcess> process_;
+  std::optional<TlsFront> front_;
 };
 
 }  // namespace virga

@@ -17,7 +17,7 @@
 #include "virga/base/error.h"
 #include "virga/base/memory.h"
 #include "virga/channel/open_channel.h"
-#include "virga/channel/service_process_testing.h"
+#include "virga/net/service_process_testing.h"
 #include "virga/net/socket.h"
 
 namespace virga {

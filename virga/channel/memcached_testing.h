@@ -13,7 +13,7 @@
 #include "virga/base/deadline.h"
 #include "virga/base/error.h"
 #include "virga/channel/memcached_client.h"
-#include "virga/channel/service_process_testing.h"
+#include "virga/net/service_process_testing.h"
 #include "virga/net/socket.h"
 
 namespace virga {

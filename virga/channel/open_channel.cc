@@ -21,6 +21,7 @@
 #include "virga/channel/redis_register.h"
 #include "virga/channel/s3_bin.h"
 #include "virga/channel/s3_register.h"
+#include "virga/net/endpoint.h"
 #include "virga/net/http.h"
 
 namespace virga {
@@ -52,6 +53,11 @@ std::shared_ptr<S3Client> s3_client(std::string_view uri, std::string_view job, 
       S3Client::Options{.place = parse_s3_uri(uri, process_environment()),
                         .credentials = std::make_shared<AwsCredentials>(std::move(credentials)),
                         .seed = std::hash<std::string_view>()(job)});
+}
+
+/// With TLS the server keeps its name, to which it must prove its right.
+Endpoint moved(const Endpoint& endpoint, const Address& address) {
+  return {.address = address, .host = address.tls ? endpoint.host : host_header(address)};
 }
 
 [[noreturn]] void throw_no_channel(std::string_view uri) {
@@ -155,16 +161,16 @@ std::optional<Address> tcp_address_of_channel(std::string_view uri) {
 }
 
 std::string channel_at(std::string_view uri, const Address& address) {
-  const auto host_and_port = to_string(address).substr(std::string_view("tcp:").size());
-  if (uri.starts_with(kMemcached)) return "memcached://" + host_and_port;
+  if (uri.starts_with(kMemcached)) return "memcached://" + host_header(address);
   if (uri.starts_with(kDynamo)) {
-    const auto place = parse_dynamo_uri(uri, process_environment());
-    return fmt::format("{}?region={}&endpoint=http://{}", place.uri, place.region, percent_encode(host_and_port));
+    auto place = parse_dynamo_uri(uri, process_environment());
+    place.endpoint = moved(place.endpoint, address);
+    return full_dynamo_uri(place);
   }
   if (uri.starts_with(kS3)) {
     auto place = parse_s3_uri(uri, process_environment());
-    place.endpoint = {.address = address, .host = host_and_port};
-    place.path_style = true;  // the bucket's name and this address make no host
+    place.endpoint = moved(place.endpoint, address);
+    if (!address.tls) place.path_style = true;  // the bucket's name and this address make no host
     return full_s3_uri(place);
   }
   if (!is_redis_uri(uri)) return fmt::format("{}{}", kPs, to_string(address));

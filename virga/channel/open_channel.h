@@ -46,7 +46,8 @@ void ask_for_channel(std::string_view uri, const std::string& token, const Wait&
 
 /// Where the store behind `uri` listens, if that is a TCP address.
 [[nodiscard]] std::optional<Address> tcp_address_of_channel(std::string_view uri);
-/// `uri`, whose store listens at `address`.
+/// `uri`, whose store listens at `address`: tcp_address_of_channel(), but for its host's name, which may have become a
+/// number, and its authorities.
 [[nodiscard]] std::string channel_at(std::string_view uri, const Address& address);
 
 }  // namespace virga

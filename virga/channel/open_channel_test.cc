@@ -35,7 +35,8 @@ TEST(OpenChannel, RefusesWhatIsNoneOrNotBuilt) {
                                   {"s3://b", ErrorKind::kUsage},
                                   {"direct", ErrorKind::kUnsupported},
                                   {"direct:10.0.0.1", ErrorKind::kUnsupported},
-                                  {"rediss://cache", ErrorKind::kUnsupported},
+                                  {"rediss:cache", ErrorKind::kUsage},
+                                  {"rediss://cache?ca=/there/is/none.pem", ErrorKind::kNotFound},
                                   {"redis:cache", ErrorKind::kUsage},
                                   {"ps:nowhere", ErrorKind::kUsage}}) {
     try {
@@ -62,6 +63,22 @@ TEST(OpenChannel, NamesTheAddressThatFunctionsAreToReach) {
   const std::string bucket = "s3://bucket/a?region=eu-west-1&style=virtual&endpoint=http://127.0.0.1:8000";
   EXPECT_EQ(channel_at(bucket, parse_address("tcp:10.0.0.1:7")),
             "s3://bucket/a?endpoint=http://10.0.0.1%3A7&region=eu-west-1&style=path");
+  const std::string secure = "s3://bucket/a?region=eu-west-1&style=virtual&endpoint=https://store:8000&ca=/a.pem";
+  auto number = tcp_address_of_channel(secure).value();
+  EXPECT_EQ(number.host, "bucket.store");
+  number.host = "10.0.0.1";
+  number.tls->authorities = "/copy.pem";
+  EXPECT_EQ(channel_at(secure, number),
+            "s3://bucket/a?endpoint=https://store%3A8000&region=eu-west-1&style=virtual&ca=/copy.pem&via=10.0.0.1");
+  EXPECT_EQ(tcp_address_of_channel(channel_at(secure, number)), number);
+  const std::string secure_table = "dynamodb://table?region=eu-west-1&endpoint=https://host:8000&ca=/a.pem";
+  number = tcp_address_of_channel(secure_table).value();
+  number.host = "10.0.0.1";
+  EXPECT_EQ(channel_at(secure_table, number),
+            "dynamodb://table?region=eu-west-1&endpoint=https://host%3A8000&ca=/a.pem&via=10.0.0.1");
+  number = tcp_address_of_channel("rediss://me@cache:7/3?ca=/a.pem").value();
+  number.host = "10.0.0.1";
+  EXPECT_EQ(channel_at("rediss://me@cache:7/3?ca=/a.pem", number), "rediss://me@cache:7/3?ca=/a.pem&via=10.0.0.1");
   EXPECT_EQ(channel_at("memcached://a:1", parse_address("tcp:10.0.0.1:7")), "memcached://10.0.0.1:7");
   EXPECT_EQ(tcp_address_of_channel("memcached:unix:/run/m.socket"), std::nullopt);
 }

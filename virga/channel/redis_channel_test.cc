@@ -144,6 +144,11 @@ TEST(RedisChannel, HandsOverShortAndLongMessagesOfOneCallAsTheyCome) {
 
 // Faults
 
+class RedisFaultsOverEach : public testing::TestWithParam<RedisServer::Listens> {};
+INSTANTIATE_TEST_SUITE_P(Transports, RedisFaultsOverEach,
+                         testing::Values(RedisServer::Listens::kUnix, RedisServer::Listens::kTls),
+                         [](const auto& its) { return its.param == RedisServer::Listens::kTls ? "tls" : "plain"; });
+
 TEST(RedisFaults, SaysWhereNobodyListens) {
   RedisServer server(RedisServer::Listens::kTcp);
   RedisChannel channel(server.client(), "job");
@@ -152,8 +157,8 @@ TEST(RedisFaults, SaysWhereNobodyListens) {
   EXPECT_THAT(text_of_error([&] { put_text(channel, kFirst, "m"); }), HasSubstr(server.uri().substr(8)));
 }
 
-TEST(RedisFaults, EndsAWaitWhenTheServerDiesAndWorksOnWhenItIsBack) {
-  RedisServer server;
+TEST_P(RedisFaultsOverEach, EndsAWaitWhenTheServerDiesAndWorksOnWhenItIsBack) {
+  RedisServer server(GetParam());
   RedisChannel channel(server.client(), "job");
   put_text(channel, kFirst, "lost");
   std::jthread killer([&] {
@@ -174,8 +179,8 @@ TEST(RedisFaults, EndsAWaitWhenTheServerDiesAndWorksOnWhenItIsBack) {
   EXPECT_EQ(get_text(channel, kFirst), "again");
 }
 
-TEST(RedisFaults, TakesANewConnectionWhenAnIdleOneWasEnded) {
-  const RedisServer server;
+TEST_P(RedisFaultsOverEach, TakesANewConnectionWhenAnIdleOneWasEnded) {
+  const RedisServer server(GetParam());
   RedisChannel channel(server.client(), "job");
   RedisRegister registers(server.client(), "job");
   put_text(channel, kFirst, "m");
@@ -280,8 +285,8 @@ TEST(RedisFaults, NamesAReplicaAndAFullHouse) {
   EXPECT_EQ(kind_of_error([&] { put_text(wrong, kFirst, "m"); }), ErrorKind::kUnavailable);
 }
 
-TEST(RedisFaults, CorruptsNothingWhenConnectionsAreCutAnywhere) {
-  const RedisServer server;
+TEST_P(RedisFaultsOverEach, CorruptsNothingWhenConnectionsAreCutAnywhere) {
+  const RedisServer server(GetParam());
   RedisChannel channel(server.client(), "job");
   const auto text = many_bytes(5'000'000);
   std::atomic<bool> done = false;
@@ -313,6 +318,69 @@ TEST(RedisFaults, CorruptsNothingWhenConnectionsAreCutAnywhere) {
   EXPECT_EQ(channel.contents(soon()), (ChannelContents{.messages = 25, .bytes = 25 * text.size()}));
   channel.sweep(kEverybody, soon());
   EXPECT_TRUE(keys_of(server).empty());
+}
+
+// TLS
+
+std::optional<Error> refusal_of(const std::string& uri, const Wait& wait = soon()) {
+  try {
+    RedisClient(parse_redis_uri(uri), "sesame").check_server(wait);
+    return std::nullopt;
+  } catch (const Error& error) {
+    return error;
+  }
+}
+
+TEST(RedisTls, RefusesAServerThatDoesNotProveWhoItIs) {
+  const RedisServer server(RedisServer::Listens::kTcp);
+  const auto parameters = "?ca=" + TestCertificates::shared().authority();
+  for (const auto& [certificate, reason] : {std::pair("expired", "its certificate expired on "),
+                                            {"misnamed", "its certificate is for elsewhere.example, 192.0.2.1"},
+                                            {"foreign", "its certificate is signed by nobody whom "}}) {
+    const TlsFront front(server.place().address, {.certificate = certificate});
+    const auto uri = "rediss://127.0.0.1:" + std::to_string(front.address().port);
+    const auto error = refusal_of(uri + parameters);
+    ASSERT_TRUE(error) << certificate;
+    EXPECT_EQ(error->kind(), ErrorKind::kUnauthorized);
+    EXPECT_THAT(error->what(), AllOf(HasSubstr(uri + ": TLS: the server 127.0.0.1"), HasSubstr(reason)));
+    EXPECT_NE(error->remedy(), "");
+  }
+}
+
+TEST(RedisTls, IsMissedWhereOnlyOneSideSpeaksIt) {
+  const RedisServer plain(RedisServer::Listens::kTcp), secure(RedisServer::Listens::kTls);
+  const auto port = [](const RedisServer& server) { return std::to_string(server.place().address.port); };
+  const auto unheard = refusal_of("rediss://127.0.0.1:" + port(plain) + "?ca=" + TestCertificates::shared().authority(),
+                                  {Deadline::in(200ms)});
+  ASSERT_TRUE(unheard);
+  EXPECT_THAT(unheard->what(), HasSubstr("TLS"));
+  EXPECT_THAT(unheard->remedy(), HasSubstr("check that the server speaks TLS at this port"));
+  const auto unasked = refusal_of("redis://127.0.0.1:" + port(secure));
+  ASSERT_TRUE(unasked);
+  EXPECT_THAT(unasked->remedy(), HasSubstr("rediss://")) << unasked->what();
+}
+
+TEST(RedisTls, NamesAServerThatWantsACertificateOfItsClients) {
+  const auto& certificates = TestCertificates::shared();
+  const auto address = Listener(parse_address("tcp:127.0.0.1:0")).address();
+  ServiceProcess server(
+      {"redis-server", "--save", "", "--port", "0", "--bind", "127.0.0.1", "--tls-port", std::to_string(address.port),
+       "--tls-cert-file", certificates.file("good.pem"), "--tls-key-file", certificates.file("good.key"),
+       "--tls-ca-cert-file", certificates.authority()},
+      "the Debian package redis-server");
+  server.await([&] {
+    try {
+      return static_cast<bool>(connect_to(address, nullptr, soon().deadline));
+    } catch (const Error&) {
+      return false;
+    }
+  });
+  const auto error =
+      refusal_of("rediss://127.0.0.1:" + std::to_string(address.port) + "?ca=" + certificates.authority());
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->kind(), ErrorKind::kUnsupported) << error->what();
+  EXPECT_THAT(error->what(), HasSubstr("wants a certificate of its clients"));
+  EXPECT_THAT(error->remedy(), HasSubstr("tls-auth-clients no"));
 }
 
 }  // namespace

@@ -54,12 +54,16 @@ constexpr Meaning kMeanings[] = {
 
 }  // namespace
 
-RedisConnection::RedisConnection(const RedisPlace& place, const std::string& password, const Wait& wait)
-    : uri_(to_string(place)),
-      socket_(uri_, "check that the Redis server still runs there; if so, try again"),
+RedisConnection::RedisConnection(const RedisPlace& place, const std::string& password, std::shared_ptr<TlsClient> tls,
+                                 const Wait& wait)
+    : uri_(name_of(place)),
+      socket_(uri_, place.address.tls
+                        ? "check that the Redis server still runs there; if so, try again"
+                        : "check that the Redis server still runs there, and if it speaks TLS write rediss://; then "
+                          "try again"),
       reader_(kRedisMaxBytes) {
   const auto its = turn(wait);
-  socket_.connect(place.address);
+  socket_.connect(place.address, std::move(tls));
   greet(place, password);
 }
 
@@ -123,7 +127,7 @@ void RedisConnection::fail(const RespValue& reply, std::string_view what) const 
 }
 
 RedisClient::RedisClient(const RedisPlace& place, std::string password)
-    : place_(place), password_(std::move(password)), uri_(to_string(place)) {}
+    : place_(place), password_(std::move(password)), uri_(name_of(place)), tls_(make_tls_client(place.address)) {}
 RedisClient::~RedisClient() = default;
 
 std::unique_ptr<RedisConnection> RedisClient::take_idle() {
@@ -147,7 +151,7 @@ void RedisClient::call(const Wait& wait, Repeat repeat, const std::function<void
   for (bool is_new = false;; connection.reset()) {
     if (!connection) {
       is_new = true;
-      connection = std::make_unique<RedisConnection>(place_, password_, wait);
+      connection = std::make_unique<RedisConnection>(place_, password_, tls_, wait);
     }
     try {
       const auto turn = connection->turn(wait);

@@ -22,7 +22,9 @@ constexpr std::size_t kRedisMaxBytes = std::size_t{512} << 20;
 /// and lets the connection go. For one thread at a time.
 class RedisConnection {
  public:
-  RedisConnection(const RedisPlace& place, const std::string& password, const Wait& wait);
+  /// `tls`: make_tls_client(place.address), which connections share.
+  RedisConnection(const RedisPlace& place, const std::string& password, std::shared_ptr<TlsClient> tls,
+                  const Wait& wait);
   RedisConnection(const RedisConnection&) = delete;
   RedisConnection& operator=(const RedisConnection&) = delete;
 
@@ -62,11 +64,12 @@ class RedisConnection {
 ///
 /// All members throw Error, which names the server: kUnavailable when there is no server, the connection ends (what was
 /// asked for may have taken place) or it has not finished loading; kThrottled when it has too many clients;
-/// kUnauthorized; kTooLarge when its memory is full; kUnsupported for a cluster or an old server; kDeadlineExceeded,
-/// kInterrupted. A call may last a quarter of a second beyond its deadline.
+/// kUnauthorized, also for a certificate that does not prove who it is; kTooLarge when its memory is full; kUnsupported
+/// for a cluster or an old server; kDeadlineExceeded, kInterrupted. A call may last a quarter of a second beyond its
+/// deadline.
 class RedisClient {
  public:
-  /// Does not connect yet.
+  /// Does not connect yet. Throws what TlsClient does.
   RedisClient(const RedisPlace& place, std::string password);
   ~RedisClient();
   RedisClient(const RedisClient&) = delete;
@@ -93,7 +96,8 @@ class RedisClient {
   const RedisPlace place_;
   const std::string password_;
   const std::string uri_;
-  std::mutex mutex_;  // guards idle_
+  const std::shared_ptr<TlsClient> tls_;  // null: plain text
+  std::mutex mutex_;                      // guards idle_
   std::vector<std::unique_ptr<RedisConnection>> idle_;
 };
 

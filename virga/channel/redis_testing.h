@@ -20,6 +20,7 @@
 
 #include "virga/base/error.h"
 #include "virga/channel/redis_client.h"
+#include "virga/net/tls_testing.h"
 
 namespace virga {
 
@@ -27,9 +28,10 @@ namespace virga {
 /// and its folder are gone at the end.
 class RedisServer {
  public:
-  enum class Listens : std::uint8_t { kUnix, kTcp };
+  enum class Listens : std::uint8_t { kUnix, kTcp, kTls };
 
-  /// An empty `password`: everybody may use it. `flags`: as redis-server takes them, "--maxmemory", "10mb".
+  /// An empty `password`: everybody may use it. `flags`: as redis-server takes them, "--maxmemory", "10mb". kTls: TCP
+  /// with the certificate "good" of TestCertificates.
   explicit RedisServer(Listens listens = Listens::kUnix, std::string password = "sesame",
                        std::vector<std::string> flags = {})
       : listens_(listens), password_(std::move(password)), flags_(std::move(flags)) {
@@ -50,7 +52,7 @@ class RedisServer {
   void start() {
     constexpr int kTries = 20;  // somebody else may take the port in between
     for (int i = 0; i < kTries && pid_ < 0; ++i) {
-      if (listens_ == Listens::kTcp && port_ == 0) port_ = free_port();
+      if (listens_ != Listens::kUnix && port_ == 0) port_ = free_port();
       launch();
       if (!answers() && pid_ < 0) port_ = 0;
     }
@@ -71,6 +73,10 @@ class RedisServer {
   [[nodiscard]] pid_t process() const { return pid_; }
   [[nodiscard]] RedisPlace place() const {
     if (listens_ == Listens::kUnix) return parse_redis_uri("redis:unix:" + socket_path());
+    if (listens_ == Listens::kTls) {
+      return parse_redis_uri("rediss://127.0.0.1:" + std::to_string(port_) +
+                             "?ca=" + TestCertificates::shared().authority());
+    }
     return parse_redis_uri("redis://127.0.0.1:" + std::to_string(port_));
   }
   [[nodiscard]] std::string uri() const { return to_string(place()); }
@@ -107,7 +113,17 @@ class RedisServer {
       arguments.push_back(flag);
       arguments.push_back(value);
     };
-    add("--port", std::to_string(port_));
+    if (listens_ == Listens::kTls) {
+      const auto& certificates = TestCertificates::shared();
+      add("--port", "0");
+      add("--tls-port", std::to_string(port_));
+      add("--tls-cert-file", certificates.file("good.pem"));
+      add("--tls-key-file", certificates.file("good.key"));
+      add("--tls-ca-cert-file", certificates.authority());
+      add("--tls-auth-clients", "no");
+    } else {
+      add("--port", std::to_string(port_));
+    }
     if (listens_ == Listens::kUnix) add("--unixsocket", socket_path());
     if (!password_.empty()) add("--requirepass", password_);
     arguments.insert(arguments.end(), flags_.begin(), flags_.end());

@@ -224,8 +224,10 @@ INSTANTIATE_TEST_SUITE_P(
 /// A Redis server for all cases, each of which is a job of its own, and two clients.
 class RedisPair final : public RegisterPair {
  public:
-  RedisPair() {
-    static const RedisServer server;
+  explicit RedisPair(RedisServer::Listens listens) {
+    static const RedisServer plain;
+    static const RedisServer secure(RedisServer::Listens::kTls);
+    const auto& server = listens == RedisServer::Listens::kTls ? secure : plain;
     static std::atomic<int> jobs = 0;
     const auto job = "contract-" + std::to_string(++jobs);
     first = std::make_shared<RedisRegister>(server.client(), job);
@@ -233,9 +235,11 @@ class RedisPair final : public RegisterPair {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Redis, RegisterContract,
-                         testing::Values(RegisterCase{"redis", [] { return std::make_unique<RedisPair>(); }}),
-                         name_of_case<RegisterCase>);
+INSTANTIATE_TEST_SUITE_P(
+    Redis, RegisterContract,
+    testing::Values(RegisterCase{"redis", [] { return std::make_unique<RedisPair>(RedisServer::Listens::kUnix); }},
+                    RegisterCase{"redis_tls", [] { return std::make_unique<RedisPair>(RedisServer::Listens::kTls); }}),
+    name_of_case<RegisterCase>);
 
 /// A Memcached, and two clients.
 class MemcachedPair final : public RegisterPair {
@@ -257,36 +261,44 @@ INSTANTIATE_TEST_SUITE_P(Memcached, RegisterContract,
 /// A table of one dynalite, and two clients; each test has a job of its own.
 class DynamoPair final : public RegisterPair {
  public:
-  DynamoPair() {
-    static const DynamoService service;
+  explicit DynamoPair(DynamoService::Speaks speaks) {
+    static const DynamoService plain;
+    static const DynamoService secure("virga-test", DynamoService::Speaks::kHttps);
+    const auto& service = speaks == DynamoService::Speaks::kHttps ? secure : plain;
     static int jobs = 0;
     const auto job = "contract-" + std::to_string(++jobs);
     for (auto* end : {&first, &second}) *end = std::make_shared<DynamoRegister>(service.calls(), job);
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Dynamo, RegisterContract,
-                         testing::Values(RegisterCase{"dynamodb", [] { return std::make_unique<DynamoPair>(); }}),
-                         name_of_case<RegisterCase>);
+INSTANTIATE_TEST_SUITE_P(
+    Dynamo, RegisterContract,
+    testing::Values(RegisterCase{"dynamodb", [] { return std::make_unique<DynamoPair>(DynamoService::Speaks::kHttp); }},
+                    RegisterCase{"dynamodb_tls",
+                                 [] { return std::make_unique<DynamoPair>(DynamoService::Speaks::kHttps); }}),
+    name_of_case<RegisterCase>);
 
 /// A bucket of one Swift, and two clients; each test has a job of its own. Exchanges are as safe as elsewhere, but slow
 /// where many meet.
 class S3Pair final : public RegisterPair {
  public:
-  S3Pair() {
+  explicit S3Pair(const std::string& query) {
     static const auto bucket = Swift::shared().make_bucket();
     static int jobs = 0;
     const auto job = "contract-" + std::to_string(++jobs);
     for (auto* end : {&first, &second}) {
-      *end = std::make_shared<S3Register>(Swift::shared().client(bucket + "/p"), job);
+      *end = std::make_shared<S3Register>(Swift::shared().client(bucket + "/p" + query), job);
     }
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(S3, RegisterContract,
-                         testing::Values(RegisterCase{
-                             .name = "s3", .make = [] { return std::make_unique<S3Pair>(); }, .is_slow = true}),
-                         name_of_case<RegisterCase>);
+INSTANTIATE_TEST_SUITE_P(
+    S3, RegisterContract,
+    testing::Values(RegisterCase{.name = "s3", .make = [] { return std::make_unique<S3Pair>(""); }, .is_slow = true},
+                    RegisterCase{.name = "s3_tls",
+                                 .make = [] { return std::make_unique<S3Pair>(Swift::over_tls()); },
+                                 .is_slow = true}),
+    name_of_case<RegisterCase>);
 
 }  // namespace
 }  // namespace virga

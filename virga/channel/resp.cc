@@ -18,7 +18,7 @@ constexpr std::size_t kMaxDepth = 8;
 
 [[noreturn]] void refuse_resp(std::string_view why) {
   throw Error(ErrorKind::kCorrupt, fmt::format("this is not an answer of a Redis server: {}", why),
-              "check that a Redis server listens at the address");
+              "check that a Redis server listens at the address; if it speaks TLS, write rediss://");
 }
 
 std::int64_t resp_number(std::string_view digits) {

@@ -90,6 +90,23 @@ TEST_F(S3ProgramTest, FunctionsReadTheirDataThere) {
   }
 }
 
+TEST_F(S3ProgramTest, IsReachedOverTls) {
+  const TlsFront front(swift_.address());
+  std::map<std::string, std::string> variables{
+      {"AWS_ENDPOINT_URL_S3", fmt::format("https://localhost:{}", front.address().port)},
+      {"AWS_CA_BUNDLE", TestCertificates::shared().authority()}};
+  ASSERT_EQ(run({"import", "rows.svm", "--to", uri_}, variables).exit_code, 0);
+  // Functions know neither the variables nor the file, nor any name of a host.
+  const auto result = run({"train", uri_, "--epochs", "2", "--learning-rate", "0.5", "--engine", "local", "--workers",
+                           "2", "--channel", uri_ + "/runs"},
+                          variables);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  variables["AWS_CA_BUNDLE"] = TestCertificates::shared().file("other.pem");
+  const auto strange = run({"inspect", uri_}, variables);
+  EXPECT_EQ(strange.exit_code, 4) << strange.err;
+  EXPECT_THAT(strange.err, AllOf(HasSubstr("its certificate is signed by nobody whom"), HasSubstr("other.pem")));
+}
+
 TEST_F(S3ProgramTest, CarriesWhatFunctionsSay) {
   const auto channel = uri_.substr(0, uri_.find("/sets")) + "/runs";
   const auto result = run({"train", "rows.svm", "--epochs", "2", "--learning-rate", "0.5", "--engine", "process",

@@ -245,9 +245,10 @@ class OwnStoreTest : public TrainTest {
  protected:
   OwnStoreTest() { folder_.write("token", "open sesame\n"); }
 
-  [[nodiscard]] ProgramResult train_with(const std::string& channel, const std::string& token) const {
-    return run_program({"train", "data.svm", "--epochs", "3", "--learning-rate", "0.5", "--engine", "process",
-                        "--workers", "2", "--channel", channel},
+  [[nodiscard]] ProgramResult train_with(const std::string& channel, const std::string& token,
+                                         const std::string& engine = "process") const {
+    return run_program({"train", "data.svm", "--epochs", "3", "--learning-rate", "0.5", "--engine", engine, "--workers",
+                        "2", "--channel", channel},
                        folder_.path(), {"VIRGA_CHANNEL_TOKEN=" + token});
   }
 };
@@ -310,6 +311,20 @@ TEST_F(OwnStoreTest, MayBeARedisServerWhosePasswordIsKeptNowhere) {
                                folder_.path(), {});
   EXPECT_EQ(dry.exit_code, 0) << dry.err;
   EXPECT_THAT(dry.out + dry.err, HasSubstr("through " + server.uri()));
+}
+
+TEST_F(OwnStoreTest, MayBeARedisServerThatSpeaksTls) {
+  const RedisServer server(RedisServer::Listens::kTls, "open sesame");
+  // Its name is what the certificate is for, though functions connect by number; they do not see the authority's file.
+  const auto uri =
+      fmt::format("rediss://localhost:{}?ca={}", server.place().address.port, TestCertificates::shared().authority());
+  const auto result = train_with(uri, "open sesame", "local");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(server.ask({"DBSIZE"}).integer, 0);
+  const auto strange = train_with(uri.substr(0, uri.find('?')), "open sesame");
+  EXPECT_EQ(strange.exit_code, 4);
+  EXPECT_THAT(strange.err, HasSubstr("its certificate is signed by nobody whom"));
+  EXPECT_THAT(strange.err, HasSubstr("ca=FILE"));
 }
 
 TEST_F(OwnStoreTest, IsARedisServerThatIsAskedBeforeAnythingStarts) {

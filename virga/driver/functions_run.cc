@@ -10,8 +10,10 @@
 
 #include <fmt/format.h>
 
+#include "virga/base/environment.h"
 #include "virga/base/error.h"
 #include "virga/base/file.h"
+#include "virga/base/hash.h"
 #include "virga/base/memory.h"
 #include "virga/base/system_random.h"
 #include "virga/base/units.h"
@@ -31,6 +33,7 @@
 #include "virga/engine/sandbox.h"
 #include "virga/exchange/asp_exchange.h"
 #include "virga/net/socket.h"
+#include "virga/net/tls.h"
 #include "virga/policy/silence_watch.h"
 #include "virga/policy/supervisor.h"
 #include "virga/ps/server.h"
@@ -350,13 +353,25 @@ class FunctionsRun {
     server_ = std::make_unique<PsServer>(options);
     return reached("ps:" + server_->addresses()[0]);
   }
-  /// `uri`, whose store functions are to reach. They may know no names of hosts.
+  /// `uri`, whose store functions are to reach. They may know no names of hosts, and do not see every file.
   std::string reached(const std::string& uri) {
     const auto address = tcp_address_of_channel(uri);
     if (!address) return uri;
-    const auto service = numbered(*address, request_time().deadline);
+    auto at = numbered(*address, request_time().deadline);
+    auto service = at;
+    service.tls.reset();
     if (std::ranges::find(services_, service) == services_.end()) services_.push_back(service);
-    return channel_at(uri, service);
+    if (at.tls) at.tls->authorities = kept_authorities(at.tls->authorities);
+    return channel_at(uri, at);
+  }
+  /// A copy in the run's folder of the authorities that are believed, unless they are this system's, which all see.
+  std::string kept_authorities(std::string file) {
+    if (file.empty()) file = process_environment()("SSL_CERT_FILE").value_or("");
+    if (file.empty()) return file;
+    const auto bytes = read_file(file, kMostAuthorityBytes);
+    const auto copy = place_.folder / fmt::format("authorities-{:08x}.pem", crc32c(bytes));
+    write_file_atomically(copy, bytes, /*durable=*/false);
+    return copy.string();
   }
 
   void beat() {

@@ -182,6 +182,7 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
   if (!store_directory(data.train.uri) || (data.validation && !store_directory(data.validation->uri))) {
     place.environment["VIRGA_DATA_TOKEN"] = token_for_functions("s3://", "", {Deadline::in(kStoreTime)});
   }
+  if (const auto folder = process_environment()("SSL_CERT_DIR")) place.environment["SSL_CERT_DIR"] = *folder;
   place.validates = validates;
   place.store_token = token_for_functions(place.store, request.channel_token, {Deadline::in(kStoreTime)});
   const auto wanted = wanted_pattern(job, plan.workers);

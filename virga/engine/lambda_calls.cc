@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 
 #include "virga/base/random.h"
+#include "virga/net/endpoint.h"
 #include "virga/net/http_client.h"
 
 namespace virga::lambda {
@@ -44,12 +45,6 @@ std::string remedy_for(ErrorKind kind, const std::string& reason) {
     default:
       return "";
   }
-}
-
-/// As a client of HTTP names the server.
-std::string host_of(const Address& address) {
-  if (address.kind == Address::Kind::kUnix) return "localhost";
-  return to_string(address).substr(4);  // without "tcp:"
 }
 
 Failure interrupted(const char* why) {
@@ -157,7 +152,7 @@ class Calls::Impl {
   void attempt(const TaskPointer& task) {
     if (is_closing_) return end(task, interrupted("the client is closed"));
     auto request = task->request;
-    request.headers.push_back({.name = "Host", .value = host_of(options.endpoint)});
+    request.headers.push_back({.name = "Host", .value = host_header(options.endpoint)});
     sign(request, options.credentials, {.region = options.region, .service = "lambda"}, options.now());
     ++requests;
     if (++task->attempts > 1) ++retries;

@@ -121,8 +121,8 @@ class LambdaClient::Impl {
   lambda::Calls calls;
 };
 
-Address parse_lambda_endpoint(std::string_view text) {
-  return text.starts_with("http") ? parse_endpoint(text).address : parse_address(text);
+Address parse_lambda_endpoint(std::string_view text, const std::string& authorities) {
+  return text.starts_with("http") ? parse_endpoint(text, authorities).address : parse_address(text);
 }
 
 LambdaClient::LambdaClient(Options options) : impl_(std::make_unique<Impl>(std::move(options))) {}

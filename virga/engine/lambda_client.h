@@ -17,9 +17,9 @@
 
 namespace virga {
 
-/// Where a Lambda service is: "http://127.0.0.1:9001", or an address as parse_address() reads it. Throws Error: kUsage,
-/// kUnsupported for https.
-[[nodiscard]] Address parse_lambda_endpoint(std::string_view text);
+/// Where a Lambda service is: "https://lambda.us-east-1.amazonaws.com", "http://127.0.0.1:9001", or an address as
+/// parse_address() reads it. `authorities`: TlsPeer::authorities, for https. Throws Error(kUsage).
+[[nodiscard]] Address parse_lambda_endpoint(std::string_view text, const std::string& authorities = {});
 
 /// A client of AWS Lambda's REST API, at AWS or at a local engine. Signs each request. What fails in passing (refused
 /// for the present, 5xx, no connection) is tried again after a pause that doubles, with jitter, until the deadline,

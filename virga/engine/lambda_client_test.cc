@@ -371,8 +371,9 @@ TEST(LambdaEndpoint, IsAUrlOrAnAddress) {
   EXPECT_EQ(parse_lambda_endpoint("http://[::1]").host, "::1");
   EXPECT_EQ(parse_lambda_endpoint("http://host").port, 80);
   EXPECT_EQ(parse_lambda_endpoint("unix:/a").path, "/a");
-  EXPECT_EQ(error_from([] { (void)parse_lambda_endpoint("https://lambda.us-east-1.amazonaws.com"); })->kind(),
-            ErrorKind::kUnsupported);
+  const auto aws = parse_lambda_endpoint("https://lambda.us-east-1.amazonaws.com");
+  EXPECT_EQ(aws.port, 443);
+  EXPECT_EQ(aws.tls, (TlsPeer{.name = "lambda.us-east-1.amazonaws.com", .authorities = ""}));
   for (const auto* bad : {"http://", "http://a/b", "http://user@a:1", "ftp://a", "http://a:x", ""}) {
     EXPECT_EQ(error_from([&] { (void)parse_lambda_endpoint(bad); })->kind(), ErrorKind::kUsage) << bad;
   }

@@ -11,10 +11,12 @@
 #include <gmock/gmock.h>
 
 #include "virga/base/error.h"
+#include "virga/engine/lambda_client.h"
 #include "virga/engine/lambda_limits.h"
 #include "virga/engine/lambda_report.h"
 #include "virga/engine/local_engine_testing.h"
 #include "virga/net/socket.h"
+#include "virga/net/tls_testing.h"
 
 namespace virga {
 namespace {
@@ -24,6 +26,37 @@ using nlohmann::json;
 using testing::HasSubstr;
 
 constexpr auto kSoon = kEngineTestTime;
+
+TEST_F(LocalEngineTest, IsUsedThroughTlsByAClientThatVerifiesIt) {
+  engine();
+  const TlsFront front(engine_->address());
+  const auto authority = TestCertificates::shared().authority();
+  LambdaClient client({.endpoint = parse_lambda_endpoint(front.url(), authority),
+                       .credentials = engine_->credentials(),
+                       .region = engine_->region()});
+  const auto soon = Deadline::in(kSoon);
+  (void)client.create_function({.function_name = "f",
+                                .role = "arn:aws:iam::000000000000:role/virga",
+                                .zip = zip_of("bootstrap", kBootstrap),
+                                .timeout = 60s,
+                                .memory_mb = 256},
+                               soon);
+  std::promise<LambdaClient::Invoked> promise;
+  client.invoke({.function = "f", .payload = R"({"do": "this"})"}, soon, soon,
+                [&](LambdaClient::Invoked ended) { promise.set_value(std::move(ended)); });
+  const auto ended = promise.get_future().get();
+  ASSERT_TRUE(ended.response) << ended.error->what();
+  EXPECT_EQ(json::parse(ended.response->payload)["do"], "this");
+
+  LambdaClient stranger({.endpoint = parse_lambda_endpoint(front.url()), .credentials = engine_->credentials()});
+  try {
+    (void)stranger.list_functions(soon);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUnauthorized) << "at once: trying again would not help";
+    EXPECT_THAT(error.what(), HasSubstr("its certificate is signed by nobody whom"));
+  }
+}
 
 TEST_F(LocalEngineTest, RunsAFunctionAndKeepsItWarm) {
   engine();

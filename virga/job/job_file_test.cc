@@ -124,7 +124,7 @@ TEST(JobFileTest, RefusesWhatIsNotBuiltByName) {
   const auto lambda = refusal("[functions]\nengine = \"lambda\"\n");
   EXPECT_EQ(lambda.kind(), ErrorKind::kUnsupported);
   EXPECT_FALSE(lambda.remedy().empty());
-  EXPECT_EQ(refusal("[exchange]\nchannel = \"rediss://cache\"\n").kind(), ErrorKind::kUnsupported);
+  EXPECT_EQ(refusal("[exchange]\nchannel = \"rediss://cache?cert=/a\"\n").kind(), ErrorKind::kUsage);
 }
 
 TEST(JobFileTest, RefusesWhatIsNotToml) {

@@ -56,7 +56,7 @@ void check_memcached_address(std::string_view rest) {
 void check_dynamo_table(std::string_view rest) {
   static_cast<void>(parse_dynamo_uri("dynamodb:" + std::string(rest), [](const std::string& name) {
     if (name == "AWS_REGION") return std::optional<std::string>("us-east-1");
-    if (name == "AWS_ENDPOINT_URL_DYNAMODB") return std::optional<std::string>("http://localhost");
+    if (name == "AWS_ENDPOINT_URL_DYNAMODB") return std::optional<std::string>("https://localhost");
     return std::optional<std::string>();
   }));
 }
@@ -64,12 +64,14 @@ void check_dynamo_table(std::string_view rest) {
 void check_s3_place(std::string_view rest) {
   static_cast<void>(parse_s3_uri("s3:" + std::string(rest), [](const std::string& name) {
     if (name == "AWS_REGION") return std::optional<std::string>("us-east-1");
-    if (name == "AWS_ENDPOINT_URL_S3") return std::optional<std::string>("http://localhost");
+    if (name == "AWS_ENDPOINT_URL_S3") return std::optional<std::string>("https://localhost");
     return std::optional<std::string>();
   }));
 }
 void check_direct_host(std::string_view rest) { static_cast<void>(direct_host("direct:" + std::string(rest))); }
-void refuse_redis_tls(std::string_view /*rest*/) { static_cast<void>(parse_redis_uri("rediss:")); }
+void check_redis_tls_address(std::string_view rest) {
+  static_cast<void>(parse_redis_uri("rediss:" + std::string(rest)));
+}
 
 constexpr Range kPositive{.min = 0, .max = 1e15, .above_min = true};
 constexpr Range kCount{.min = 1, .max = 4294967295.0};
@@ -645,20 +647,20 @@ std::vector<Option> exchange_options() {
              .rest = "//HOST:PORT",
              .check_rest = check_redis_address},
             {.word = "rediss:",
-             .instead = "use redis://, in a network that you trust",
+             .help = "the same over TLS; ?ca=FILE names the authority (PEM) of its certificate, if it is a private one",
              .rest = "//HOST:PORT",
-             .check_rest = refuse_redis_tls},
+             .check_rest = check_redis_tls_address},
             {.word = "memcached:",
              .help = "a Memcached, 1.6 or later, which should be started with -M; unix:/PATH, too",
              .rest = "//HOST:PORT",
              .check_rest = check_memcached_address},
             {.word = "dynamodb:",
-             .help = "a table of DynamoDB; ?region=REGION and &endpoint=http://HOST:PORT if the environment does "
+             .help = "a table of DynamoDB; ?region=REGION and &endpoint=https://HOST:PORT if the environment does "
                      "not say them",
              .rest = "//TABLE/PREFIX",
              .check_rest = check_dynamo_table},
             {.word = "s3:",
-             .help = "a bucket of S3 or of what speaks like it; ?region=REGION and &endpoint=http://HOST:PORT if the "
+             .help = "a bucket of S3 or of what speaks like it; ?region=REGION and &endpoint=https://HOST:PORT if the "
                      "environment does not say them",
              .rest = "//BUCKET/PREFIX",
              .check_rest = check_s3_place},
@@ -712,15 +714,15 @@ std::vector<Option> exchange_options() {
   };
 }
 
-/// Where the service is that exchange.channel calls `key`; `uri` without help.
+/// Where the service is that exchange.channel calls `key`; `uris` without help.
 template <std::optional<std::string> Job::Services::*Member>
-Option service_option(std::string_view key, Choice uri, std::string_view help, std::string_view example) {
-  uri.help = "as exchange.channel takes it";
+Option service_option(std::string_view key, std::vector<Choice> uris, std::string_view help, std::string_view example) {
+  for (auto& uri : uris) uri.help = "as exchange.channel takes it";
   return {.section = "services",
           .key = key,
           .type = OptionType::kChoice,
           .placeholder = "URI",
-          .choices = {uri},
+          .choices = std::move(uris),
           .help = help,
           .example = example,
           .store = [](Job& job, const Value& v) { job.services.*Member = maybe<std::string>(v); }};
@@ -729,16 +731,18 @@ Option service_option(std::string_view key, Choice uri, std::string_view help, s
 std::vector<Option> service_options() {
   using Services = Job::Services;
   return {
-      service_option<&Services::s3>("s3", {.word = "s3:", .rest = "//BUCKET/PREFIX", .check_rest = check_s3_place},
+      service_option<&Services::s3>("s3", {{.word = "s3:", .rest = "//BUCKET/PREFIX", .check_rest = check_s3_place}},
                                     "Which S3 the channel s3 is", "\"s3://bucket/prefix\""),
-      service_option<&Services::redis>("redis",
-                                       {.word = "redis:", .rest = "//HOST:PORT", .check_rest = check_redis_address},
-                                       "Which Redis the channel redis is", "\"redis://127.0.0.1:6379\""),
+      service_option<&Services::redis>(
+          "redis",
+          {{.word = "redis:", .rest = "//HOST:PORT", .check_rest = check_redis_address},
+           {.word = "rediss:", .rest = "//HOST:PORT", .check_rest = check_redis_tls_address}},
+          "Which Redis the channel redis is", "\"redis://127.0.0.1:6379\""),
       service_option<&Services::memcached>(
-          "memcached", {.word = "memcached:", .rest = "//HOST:PORT", .check_rest = check_memcached_address},
+          "memcached", {{.word = "memcached:", .rest = "//HOST:PORT", .check_rest = check_memcached_address}},
           "Which Memcached the channel memcached is", "\"memcached://127.0.0.1:11211\""),
       service_option<&Services::dynamodb>(
-          "dynamodb", {.word = "dynamodb:", .rest = "//TABLE/PREFIX", .check_rest = check_dynamo_table},
+          "dynamodb", {{.word = "dynamodb:", .rest = "//TABLE/PREFIX", .check_rest = check_dynamo_table}},
           "Which table of DynamoDB the channel dynamodb is", "\"dynamodb://table/prefix\""),
   };
 }

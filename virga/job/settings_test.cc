@@ -153,7 +153,7 @@ TEST(ParseValueTest, ReadsAChoiceThatGoesOn) {
                            "dynamodb://me:pa55word@table", "s3://me:pa55word@bucket"}) {
     EXPECT_THAT(refusal("exchange", "channel", text).what(), testing::Not(HasSubstr("pa55")));
   }
-  EXPECT_EQ(refusal("exchange", "channel", "rediss://cache").kind(), ErrorKind::kUnsupported);
+  EXPECT_EQ(refusal("exchange", "channel", "rediss://cache?ca=relative.pem").kind(), ErrorKind::kUsage);
   EXPECT_EQ(refusal("exchange", "channel", "dirctory").remedy(), "did you mean directory?");
 }
 

@@ -143,10 +143,10 @@ std::optional<Found> from_container(const Environment& environment, std::chrono:
       relative.empty() ? "AWS_CONTAINER_CREDENTIALS_FULL_URI" : "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
   const auto scheme = url.find("://");
   const auto slash = url.find_first_of("/?", scheme == std::string::npos ? 0 : scheme + 3);
-  const auto endpoint = parse_endpoint(url.substr(0, slash));
-  if (!is_of_this_machine(endpoint.address.host)) {
+  const auto endpoint = parse_aws_endpoint(url.substr(0, slash), environment);
+  if (!endpoint.address.tls && !is_of_this_machine(endpoint.address.host)) {
     throw Error(ErrorKind::kUsage, fmt::format("{}: {} is not an address of this machine", what, endpoint.host),
-                "give http://127.0.0.1:port/path");
+                "give http://127.0.0.1:port/path, or https://");
   }
   HttpRequest request{.target = slash == std::string::npos ? "/" : url.substr(slash)};
   if (request.target.front() == '?') request.target.insert(0, "/");

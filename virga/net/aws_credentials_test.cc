@@ -17,6 +17,7 @@
 #include "virga/net/aws_profile.h"
 #include "virga/net/endpoint.h"
 #include "virga/net/http_testing.h"
+#include "virga/net/tls_testing.h"
 
 namespace virga {
 namespace {
@@ -228,7 +229,7 @@ TEST_F(AwsCredentialsTest, RefuseWhatIsWrongAndNeverRepeatIt) {
       {{{"AWS_WEB_IDENTITY_TOKEN_FILE", "/token"}}, ErrorKind::kUnsupported},
       {{{"AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://192.0.2.1/role"}}, ErrorKind::kUsage},
       {{{"AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1.example.com/role"}}, ErrorKind::kUsage},
-      {{{"AWS_CONTAINER_CREDENTIALS_FULL_URI", "https://127.0.0.1/role"}}, ErrorKind::kUnsupported},
+      {{{"AWS_CONTAINER_CREDENTIALS_FULL_URI", "https://127.0.0.1:1/role"}}, ErrorKind::kUnavailable},
       {{{"AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/role"}}, ErrorKind::kUnavailable},
       {{{"AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/role"},
         {"AWS_CONTAINER_AUTHORIZATION_TOKEN", "SECRET\r\nX: y"}},
@@ -246,6 +247,17 @@ TEST_F(AwsCredentialsTest, RefuseWhatIsWrongAndNeverRepeatIt) {
       {{"AWS_CONTAINER_CREDENTIALS_FULL_URI", server.url()}, {"AWS_CONTAINER_AUTHORIZATION_TOKEN", "Bearer wrong"}});
   EXPECT_EQ(error.kind(), ErrorKind::kUnauthorized);
   EXPECT_THAT(error.what(), AllOf(HasSubstr("401"), Not(HasSubstr("wrong")), Not(HasSubstr("SECRET"))));
+}
+
+TEST_F(AwsCredentialsTest, ContainersEndpointMaySpeakTls) {
+  const RoleServer server;
+  const TlsFront front(parse_endpoint(server.url()).address);
+  Variables variables = {{"AWS_CONTAINER_CREDENTIALS_FULL_URI", front.url() + "/role"},
+                         {"AWS_CONTAINER_AUTHORIZATION_TOKEN", "Bearer container-token"}};
+  EXPECT_EQ(refusal(variables).kind(), ErrorKind::kUnauthorized) << "nobody knows its authority";
+  variables["AWS_CA_BUNDLE"] = TestCertificates::shared().authority();
+  AwsCredentials credentials({.environment = environment_of(with(variables))});
+  EXPECT_EQ(credentials.get(test_deadline()).access_key_id, "OF-CONTAINER");
 }
 
 TEST_F(AwsCredentialsTest, EndpointIsTheServicesOwnBeforeThatOfAll) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
 
 #include <fmt/format.h>
 
@@ -163,6 +164,20 @@ std::optional<std::string> aws_endpoint(const Environment& environment, std::str
   if (const auto* url = find_in(profile.services, std::string(service) + ".endpoint_url")) return *url;
   if (const auto* url = find_in(profile.settings, "endpoint_url")) return *url;
   return {};
+}
+
+std::string aws_url(std::string_view service, std::string_view region) {
+  return fmt::format("https://{}.{}.amazonaws.com{}", service, region, region.starts_with("cn-") ? ".cn" : "");
+}
+
+Endpoint parse_aws_endpoint(std::string_view text, const Environment& environment) {
+  if (!text.starts_with("https:")) return parse_endpoint(text);
+  auto file = value_of(environment, "AWS_CA_BUNDLE");
+  if (file.empty()) {
+    const auto profile = read_aws_profile(environment);
+    if (const auto* bundle = find_in(profile.settings, "ca_bundle")) file = *bundle;
+  }
+  return parse_endpoint(text, file.empty() ? file : std::filesystem::absolute(file).string());
 }
 
 }  // namespace virga

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "virga/base/environment.h"
+#include "virga/net/endpoint.h"
 
 namespace virga {
 
@@ -39,5 +40,12 @@ struct AwsProfile {
 /// The endpoint of `service` ("s3", "dynamodb"): AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile's for the service,
 /// the profile's for all; nothing if none of them says or AWS_IGNORE_CONFIGURED_ENDPOINT_URLS is true.
 [[nodiscard]] std::optional<std::string> aws_endpoint(const Environment& environment, std::string_view service);
+
+/// AWS's own endpoint of `service`: "https://s3.us-east-1.amazonaws.com".
+[[nodiscard]] std::string aws_url(std::string_view service, std::string_view region);
+
+/// parse_endpoint(); its authorities are those in the file that AWS_CA_BUNDLE names, or the profile's ca_bundle, if one
+/// of them does.
+[[nodiscard]] Endpoint parse_aws_endpoint(std::string_view text, const Environment& environment);
 
 }  // namespace virga

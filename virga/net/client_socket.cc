@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <system_error>
+#include <utility>
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -31,15 +32,66 @@ ClientSocket::Turn::~Turn() {
   if (stop_.stop_requested()) socket_.stop_.clear();
 }
 
-void ClientSocket::connect(const Address& address) {
+void ClientSocket::connect(const Address& address, std::shared_ptr<TlsClient> tls) {
   socket_ = connect_to(address, stoppable_ ? &stop_ : nullptr, deadline_);
-  if (socket_) return;
+  if (socket_) return tls ? shake_hands(std::move(tls)) : void();
   if (deadline_.passed()) fail(ErrorKind::kDeadlineExceeded, "no connection in time");
   fail(ErrorKind::kInterrupted, "the call was given up");
 }
 
+template <typename Use>
+auto ClientSocket::over_tls(const Use& use) {
+  try {
+    return use(tls_);
+  } catch (const Error& error) {
+    throw Error(error.kind(), name_ + ": " + error.what(), error.remedy());
+  }
+}
+
+void ClientSocket::shake_hands(std::shared_ptr<TlsClient> tls) {
+  over_tls([&](auto& stream) -> void { stream.emplace(std::move(tls), socket_.get()); });
+  for (;;) {
+    const auto next = over_tls([](auto& stream) { return stream->shake_hands(); });
+    if (next == TlsStream::Next::kDone) return;
+    const auto woken = ready(next == TlsStream::Next::kAwaitReadable ? POLLIN : POLLOUT);
+    if (woken == Woken::kStopped) fail(ErrorKind::kInterrupted, "the call was given up");
+    if (woken == Woken::kReady) continue;
+    throw Error(ErrorKind::kDeadlineExceeded, name_ + ": TLS: no end of the handshake in time",
+                "check that the server speaks TLS at this port, or allow more time");
+  }
+}
+
+void ClientSocket::send_over_tls(std::span<const ByteView> parts) {
+  std::vector<ByteView> all(parts.begin(), parts.end());
+  for (std::span<ByteView> left = all; !left.empty();) {
+    auto moved = over_tls([&](auto& stream) { return stream->write(left); });
+    if (moved.next != TlsStream::Next::kDone) {
+      wait_for(moved.next == TlsStream::Next::kAwaitReadable ? POLLIN : POLLOUT);
+      continue;
+    }
+    for (; !left.empty() && moved.count >= left[0].size(); left = left.subspan(1)) moved.count -= left[0].size();
+    if (moved.count > 0) left[0] = left[0].subspan(moved.count);
+  }
+}
+
+std::size_t ClientSocket::receive_over_tls(std::span<std::byte> to) {
+  if (!std::exchange(more_is_there_, false)) wait_for(POLLIN);
+  const auto moved = over_tls([&](auto& stream) { return stream->read(to); });
+  if (moved.next == TlsStream::Next::kAwaitReadable) return 0;
+  if (moved.next == TlsStream::Next::kAwaitWritable) {
+    wait_for(POLLOUT);
+  } else if (moved.count == 0) {
+    fail_lost(0);
+  } else {
+    heard_ = true;
+  }
+  more_is_there_ = moved.next == TlsStream::Next::kAwaitWritable || tls_->has_pending();
+  return moved.count;
+}
+
 void ClientSocket::send(std::span<const ByteView> parts) {
   heard_ = false;
+  if (tls_) return send_over_tls(parts);
   vectors_.clear();
   for (const auto& part : parts) {
     // The system only reads what is sent, but takes it by a pointer that could write.
@@ -63,6 +115,7 @@ void ClientSocket::send(std::span<const ByteView> parts) {
 }
 
 std::size_t ClientSocket::receive(std::span<std::byte> first, std::span<std::byte> second) {
+  if (tls_) return receive_over_tls(first.empty() ? second : first);
   if (!more_is_there_) wait_for(POLLIN);
   std::array<iovec, 2> vectors = {{{first.data(), first.size()}, {second.data(), second.size()}}};
   const auto result = ::readv(socket_.get(), vectors.data(), 2);
@@ -75,8 +128,12 @@ std::size_t ClientSocket::receive(std::span<std::byte> first, std::span<std::byt
   return count;
 }
 
+Woken ClientSocket::ready(short events) {
+  return wait_ready(socket_.get(), events, stoppable_ ? &stop_ : nullptr, deadline_);
+}
+
 void ClientSocket::wait_for(short events) {
-  switch (wait_ready(socket_.get(), events, stoppable_ ? &stop_ : nullptr, deadline_)) {
+  switch (ready(events)) {
     case Woken::kReady:
       return;
     case Woken::kStopped:
@@ -87,6 +144,7 @@ void ClientSocket::wait_for(short events) {
 }
 
 bool ClientSocket::is_stale() const noexcept {
+  if (tls_) return !tls_->is_quiet();
   std::byte byte{};
   return ::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
 }

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -13,6 +15,7 @@
 #include "virga/base/deadline.h"
 #include "virga/net/address.h"
 #include "virga/net/socket.h"
+#include "virga/net/tls.h"
 
 namespace virga {
 
@@ -42,8 +45,8 @@ class ClientSocket {
     std::stop_callback<std::function<void()>> on_stop_;
   };
 
-  /// In a turn.
-  void connect(const Address& address);
+  /// In a turn. `tls`: make_tls_client(address), which several sockets share. Throws what TlsStream does, too.
+  void connect(const Address& address, std::shared_ptr<TlsClient> tls = nullptr);
 
   /// Sends `parts`, one after the other.
   void send(std::span<const ByteView> parts);
@@ -59,6 +62,14 @@ class ClientSocket {
   [[noreturn]] void fail(ErrorKind kind, std::string_view what) const;
 
  private:
+  void shake_hands(std::shared_ptr<TlsClient> tls);
+  void send_over_tls(std::span<const ByteView> parts);
+  [[nodiscard]] std::size_t receive_over_tls(std::span<std::byte> to);
+  /// What `use` makes of the stream of TLS, in whose errors the server is named.
+  template <typename Use>
+  auto over_tls(const Use& use);
+
+  [[nodiscard]] Woken ready(short events);
   void wait_for(short events);
   [[noreturn]] void fail_lost(int error_number) const;
 
@@ -66,6 +77,7 @@ class ClientSocket {
   const std::string remedy_;
   WakeEvent stop_;
   Descriptor socket_;
+  std::optional<TlsStream> tls_;
   Deadline deadline_ = Deadline::in({});
   bool stoppable_ = false;
   std::vector<iovec> vectors_;

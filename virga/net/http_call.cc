@@ -1,6 +1,7 @@
 #include "virga/net/http_call.h"
 
 #include <boost/asio/buffer.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
 #include <cerrno>
 #include <cstring>
@@ -15,6 +16,7 @@
 
 #include <fmt/format.h>
 
+#include "virga/net/endpoint.h"
 #include "virga/net/http_writer.h"
 
 namespace virga {
@@ -28,11 +30,10 @@ constexpr int kTurn = 8;
 /// The queue of a Unix socket is full, and nothing tells when it no longer is.
 constexpr auto kConnectPause = 5ms;
 
-std::string host_of(const Address& server) {
-  return server.kind == Address::Kind::kUnix ? "localhost" : to_string(server).substr(std::strlen("tcp:"));
-}
-
 std::string text_of(int error_number) { return std::generic_category().message(error_number); }
+
+/// Does an answer begin as a record of TLS does: an alert or a handshake, version 3?
+bool is_tls(std::string_view bytes) { return bytes.starts_with("\x15\x03") || bytes.starts_with("\x16\x03"); }
 
 double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
 
@@ -51,6 +52,22 @@ void HttpLink::await_readable(std::function<void()> then) {
   wait();
 }
 
+void HttpLink::await_nothing(std::function<void()> then) {
+  if (!tls_) return await_readable(std::move(then));
+  await_readable([self = shared_from_this(), then = std::move(then)]() mutable {
+    // What TLS says to itself, as of sessions, is nothing.
+    if (self->is_quiet()) return self->await_nothing(std::move(then));
+    then();
+  });
+}
+
+void HttpLink::await_writable(std::function<void()> then) {
+  socket_.async_wait(boost::asio::socket_base::wait_write,
+                     [self = shared_from_this(), then = std::move(then)](error_code error) {
+                       if (!error) then();
+                     });
+}
+
 void HttpLink::wait() {
   if (is_waiting_) return;
   is_waiting_ = true;
@@ -62,6 +79,7 @@ void HttpLink::wait() {
 }
 
 bool HttpLink::is_quiet() {
+  if (tls_) return socket_.is_open() && tls_->is_quiet();
   char byte = 0;
   return socket_.is_open() && ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
          (errno == EAGAIN || errno == EINTR);
@@ -69,6 +87,7 @@ bool HttpLink::is_quiet() {
 
 void HttpLink::close() {
   readable_ = nullptr;
+  if (tls_ && socket_.is_open()) tls_->close();
   error_code ignored;  // the server may have gone before
   socket_.shutdown(boost::asio::socket_base::shutdown_both, ignored);
   socket_.close(ignored);
@@ -89,7 +108,7 @@ void HttpClient::Pending::start() {
   try {
     std::size_t bytes = request_.body.size();
     for (const auto part : extras_.body) bytes += part.size();
-    head_ = request_head(request_, host_of(owner_->server), bytes);
+    head_ = request_head(request_, host_header(owner_->server), bytes);
   } catch (const Error& error) {
     return fail(Error(error.kind(), error.what(), error.remedy()));
   }
@@ -115,9 +134,11 @@ void HttpClient::Pending::expired() {
     return fail(too_late());
   }
   if (is_connecting_) {
+    const auto* const what = is_shaking_hands_ ? "TLS: no end of the handshake" : "cannot connect";
     fail(Error(ErrorKind::kUnavailable,
-               fmt::format("{}: cannot connect within {:.3f} s", name(), seconds(owner_->options.connect_time)),
-               "check the address, and that a server runs there"));
+               fmt::format("{}: {} within {:.3f} s", name(), what, seconds(owner_->options.connect_time)),
+               is_shaking_hands_ ? "check that the server speaks TLS at this port"
+                                 : "check the address, and that a server runs there"));
   }
 }
 
@@ -169,10 +190,9 @@ void HttpClient::Pending::connect() {
   const auto* name = static_cast<const sockaddr*>(endpoint.data());
   if (::connect(socket.native_handle(), name, static_cast<socklen_t>(endpoint.size())) == 0) return connected();
   if (errno == EINPROGRESS || errno == EINTR) {
-    socket.async_wait(boost::asio::socket_base::wait_write,
-                      [self = shared_from_this(), link = link_](error_code aborted) {
-                        if (!aborted && self->done_ && self->link_ == link) self->finish_connect();
-                      });
+    link_->await_writable([self = shared_from_this(), link = link_] {
+      if (self->done_ && self->link_ == link) self->finish_connect();
+    });
   } else if (errno == EAGAIN) {
     pause_.expires_after(kConnectPause);
     pause_.async_wait([self = shared_from_this()](error_code aborted) {
@@ -201,9 +221,33 @@ void HttpClient::Pending::next_endpoint(int error_number) {
 }
 
 void HttpClient::Pending::connected() {
+  if (owner_->tls && link_->tls() == nullptr) {
+    is_shaking_hands_ = true;
+    return shake_hands();
+  }
   is_connecting_ = false;
   set_timer(deadline_.at());
   use(std::move(link_));
+}
+
+void HttpClient::Pending::shake_hands() {
+  const auto again = [self = shared_from_this(), link = link_] {
+    if (self->done_ && self->link_ == link) self->shake_hands();
+  };
+  try {
+    if (link_->tls() == nullptr) link_->begin_tls(owner_->tls);
+    switch (link_->tls()->shake_hands()) {
+      case TlsStream::Next::kAwaitReadable:
+        return link_->await_readable(again);
+      case TlsStream::Next::kAwaitWritable:
+        return link_->await_writable(again);
+      case TlsStream::Next::kDone:
+        is_shaking_hands_ = false;
+        return connected();
+    }
+  } catch (const Error& error) {
+    fail(Error(error.kind(), name() + ": " + error.what(), error.remedy()));
+  }
 }
 
 void HttpClient::Pending::use(std::shared_ptr<HttpLink> link) {
@@ -218,6 +262,12 @@ void HttpClient::Pending::write() {
   const bool was_sent = std::exchange(is_sent_, true);
   buffers_ = {boost::asio::buffer(std::as_const(head_)), boost::asio::buffer(std::as_const(request_.body))};
   for (const auto part : extras_.body) buffers_.emplace_back(part.data(), part.size());
+  if (link_->tls() != nullptr) {
+    is_sent_ = was_sent;  // until a record has gone
+    unsent_.clear();
+    for (const auto& part : buffers_) unsent_.emplace_back(static_cast<const std::byte*>(part.data()), part.size());
+    return write_tls();
+  }
   boost::asio::async_write(link_->socket(), buffers_,
                            [self = shared_from_this(), link = link_, was_sent](error_code error, std::size_t count) {
                              if (!self->done_ || self->link_ != link) return;
@@ -229,7 +279,36 @@ void HttpClient::Pending::write() {
                            });
 }
 
+void HttpClient::Pending::write_tls() {
+  const auto link = link_;
+  const auto again = [self = shared_from_this(), link] {
+    if (self->done_ && self->link_ == link) self->write_tls();
+  };
+  std::span<ByteView> left = unsent_;
+  for (int turn = 0; !left.empty(); ++turn) {
+    TlsStream::Moved moved;
+    try {
+      moved = link->tls()->write(left);
+    } catch (const Error&) {
+      is_writing_ = false;
+      return receive();  // the server may have answered before it closed the connection, or say why
+    }
+    if (moved.next != TlsStream::Next::kDone) break;
+    is_sent_ = true;
+    for (; !left.empty() && moved.count >= left[0].size(); left = left.subspan(1)) moved.count -= left[0].size();
+    if (moved.count > 0) left[0] = left[0].subspan(moved.count);
+    if (turn == kTurn) break;
+  }
+  unsent_.erase(unsent_.begin(), unsent_.end() - static_cast<std::ptrdiff_t>(left.size()));
+  if (unsent_.empty()) {
+    is_writing_ = false;
+  } else {
+    link->await_writable(again);
+  }
+}
+
 void HttpClient::Pending::receive() {
+  if (link_->tls() != nullptr) return receive_tls();
   const auto link = link_;
   for (int turn = 0; turn < kTurn; ++turn) {
     auto& scratch = owner_->scratch;
@@ -243,10 +322,50 @@ void HttpClient::Pending::receive() {
     take(std::string_view(scratch.data(), static_cast<std::size_t>(count)));
     if (!done_ || link_ != link) return;
   }
-  link->await_readable([self = shared_from_this()] { self->receive(); });
+  await_more();
+}
+
+void HttpClient::Pending::await_more() {
+  link_->await_readable([self = shared_from_this()] { self->receive(); });
+}
+
+void HttpClient::Pending::receive_tls() {
+  const auto link = link_;
+  for (int turn = 0; turn < kTurn; ++turn) {
+    TlsStream::Moved moved;
+    try {
+      moved = link->tls()->read(std::as_writable_bytes(std::span(owner_->scratch)));
+    } catch (const Error& error) {
+      return broken(error);
+    }
+    if (moved.next == TlsStream::Next::kAwaitReadable) return await_more();
+    if (moved.next == TlsStream::Next::kAwaitWritable) {
+      return link->await_writable([self = shared_from_this(), link] {
+        if (self->done_ && self->link_ == link) self->receive();
+      });
+    }
+    if (moved.count == 0) {
+      reader_->end();
+      return reader_->is_done() ? complete() : ended("the server closed the connection");
+    }
+    take(std::string_view(owner_->scratch.data(), moved.count));
+    if (!done_ || link_ != link) return;
+  }
+  // The others have their turn; what is decrypted already makes no socket readable.
+  boost::asio::post(owner_->context, [self = shared_from_this(), link] {
+    if (self->done_ && self->link_ == link) self->receive();
+  });
+}
+
+void HttpClient::Pending::broken(const Error& error) {
+  if (error.kind() == ErrorKind::kUnavailable) return ended(error.what());
+  fail(Error(error.kind(), name() + ": " + error.what(), error.remedy()));
 }
 
 void HttpClient::Pending::take(std::string_view bytes) {
+  if (!has_answer_ && link_->tls() == nullptr && is_tls(bytes)) {
+    return fail(Error(ErrorKind::kBadData, name() + ": the server speaks TLS, not plain HTTP", "write https://"));
+  }
   has_answer_ = true;
   try {
     const auto used = reader_->take(bytes);
@@ -294,9 +413,13 @@ void HttpClient::Pending::finish(Outcome outcome) {
 
 Error HttpClient::Pending::too_late() const {
   return {ErrorKind::kDeadlineExceeded,
-          fmt::format("{}: {} within {:.3f} s", name(), is_connecting_ ? "no connection" : "no answer",
+          fmt::format("{}: {} within {:.3f} s", name(),
+                      is_shaking_hands_ ? "TLS: no end of the handshake"
+                      : is_connecting_  ? "no connection"
+                                        : "no answer",
                       seconds(deadline_.at() - begun_)),
-          "check that the server is well, or allow more time"};
+          is_shaking_hands_ ? "check that the server speaks TLS at this port, or allow more time"
+                            : "check that the server is well, or allow more time"};
 }
 
 std::string HttpClient::Pending::name() const {

@@ -14,6 +14,7 @@
 
 #include "virga/net/http_client.h"
 #include "virga/net/http_reader.h"
+#include "virga/net/tls.h"
 
 namespace virga {
 
@@ -25,10 +26,18 @@ class HttpLink : public std::enable_shared_from_this<HttpLink> {
   explicit HttpLink(boost::asio::io_context& context) : socket_(context) {}
 
   [[nodiscard]] Socket& socket() noexcept { return socket_; }
+  /// Null: plain text.
+  [[nodiscard]] TlsStream* tls() noexcept { return tls_.get(); }
+  /// Once it is connected.
+  void begin_tls(std::shared_ptr<TlsClient> client) {
+    tls_ = std::make_unique<TlsStream>(std::move(client), socket_.native_handle());
+  }
   /// Calls `then` once when there is something to read, an end or an error; a later call takes the place of an earlier.
   void await_readable(std::function<void()> then);
-  /// The same for a connection that is not in use, where it means that the server has closed it.
-  void await_nothing(std::function<void()> then) { await_readable(std::move(then)); }
+  /// For a connection that is not in use: calls `then` once when the server has closed it, or said something.
+  void await_nothing(std::function<void()> then);
+  /// Calls `then` once when something may be sent, unless the connection is closed before.
+  void await_writable(std::function<void()> then);
   /// Is it open, with nothing to read?
   [[nodiscard]] bool is_quiet();
   void close();
@@ -37,6 +46,7 @@ class HttpLink : public std::enable_shared_from_this<HttpLink> {
   void wait();
 
   Socket socket_;
+  std::unique_ptr<TlsStream> tls_;
   std::function<void()> readable_;
   bool is_waiting_ = false;
 };
@@ -45,7 +55,11 @@ class HttpLink : public std::enable_shared_from_this<HttpLink> {
 class HttpCallOwner {
  public:
   HttpCallOwner(boost::asio::io_context& shared_context, Address address, HttpClient::Options client_options)
-      : context(shared_context), server(std::move(address)), options(client_options), resolver(shared_context) {}
+      : context(shared_context),
+        server(std::move(address)),
+        options(client_options),
+        tls(make_tls_client(server)),
+        resolver(shared_context) {}
   virtual ~HttpCallOwner() = default;
   HttpCallOwner(const HttpCallOwner&) = delete;
   HttpCallOwner& operator=(const HttpCallOwner&) = delete;
@@ -58,6 +72,7 @@ class HttpCallOwner {
   boost::asio::io_context& context;
   const Address server;
   const HttpClient::Options options;
+  const std::shared_ptr<TlsClient> tls;  ///< null: plain text
   boost::asio::ip::tcp::resolver resolver;
   std::array<char, 64 << 10> scratch{};  ///< received into, so that a call that waits holds no buffer
 };
@@ -84,10 +99,16 @@ class HttpClient::Pending : public std::enable_shared_from_this<Pending> {
   void finish_connect();
   void next_endpoint(int error_number);
   void connected();
+  void shake_hands();
 
   void use(std::shared_ptr<HttpLink> link);
   void write();
+  void write_tls();
   void receive();
+  void receive_tls();
+  void await_more();
+  /// What was under way on the stream of TLS failed.
+  void broken(const Error& error);
   void take(std::string_view bytes);
   void ended(const std::string& why);
   void complete();
@@ -111,8 +132,10 @@ class HttpClient::Pending : public std::enable_shared_from_this<Pending> {
   std::vector<boost::asio::const_buffer> buffers_;  // of what is sent
   std::shared_ptr<HttpLink> link_;
   std::optional<HttpResponseReader> reader_;
+  std::vector<ByteView> unsent_;  // of `buffers_`, over TLS
   bool is_connecting_ = false;
-  bool is_kept_ = false;  // `link_` has served another request
+  bool is_shaking_hands_ = false;  // and connecting
+  bool is_kept_ = false;           // `link_` has served another request
   bool is_repeat_ = false;
   bool is_writing_ = false;
   bool has_answer_ = false;  // its first byte

@@ -17,7 +17,7 @@
 namespace virga {
 
 /// An HTTP/1.1 client of one server. Connections are kept and used again; as many requests may be under way at once as
-/// are sent. Plain text only (no TLS yet). Works on the thread that runs `context`; send() may be called from any.
+/// are sent. Over TLS where the server's address says so. Works on the thread that runs `context`; send() may be called from any.
 class HttpClient {
  public:
   struct Options {
@@ -27,7 +27,8 @@ class HttpClient {
   };
   struct Outcome {
     std::optional<HttpResponse> response;
-    std::optional<Error> error;  ///< if there is none: kUnavailable, kDeadlineExceeded, kBadData, kTooLarge
+    /// If there is none: kUnavailable, kDeadlineExceeded, kBadData, kTooLarge; of TLS: kUnauthorized, kUnsupported.
+    std::optional<Error> error;
     bool sent = false;           ///< then: may the server have got the request?
   };
   using Done = std::function<void(Outcome)>;
@@ -42,6 +43,7 @@ class HttpClient {
   /// A request that may be under way.
   using Ticket = std::weak_ptr<Pending>;
 
+  /// Throws what TlsClient does.
   HttpClient(boost::asio::io_context& context, Address server, Options options);
   /// Requests under way end with kUnavailable: `done` is called from here. To be called on the thread that runs the
   /// context, or when none does; the context is still there.

@@ -483,12 +483,45 @@ TEST(S3Uri, IsRefusedWithoutRepeatingWhatMayBeSecret) {
     EXPECT_THAT(error->what(), Not(HasSubstr("SECRET")));
     EXPECT_NE(error->remedy(), "");
   }
-  EXPECT_EQ(error_when([&] { std::ignore = parse_s3_uri("s3://bucket", environment); })->kind(),
-            ErrorKind::kUnsupported);
   EXPECT_EQ(error_when([&] { std::ignore = parse_s3_uri("s3://bucket", Swift::environment_of({})); })->kind(),
             ErrorKind::kUsage);
-  EXPECT_EQ(error_when([&] { std::ignore = parse_s3_uri("s3://bucket?endpoint=https://host", environment); })->kind(),
-            ErrorKind::kUnsupported);
+}
+
+TEST(S3Uri, IsThatOfAwsOverTlsUnlessAnEndpointIsNamed) {
+  const auto environment = Swift::environment_of({{"AWS_REGION", "eu-west-1"}, {"AWS_CA_BUNDLE", "/roots.pem"}});
+  const auto place = parse_s3_uri("s3://bucket/a", environment);
+  EXPECT_EQ(place.endpoint.host, "bucket.s3.eu-west-1.amazonaws.com");
+  EXPECT_EQ(place.endpoint.address.host, place.endpoint.host);
+  EXPECT_EQ(place.endpoint.address.port, 443);
+  EXPECT_EQ(place.endpoint.address.tls, (TlsPeer{.name = place.endpoint.host, .authorities = "/roots.pem"}));
+  EXPECT_EQ(full_s3_uri(place),
+            "s3://bucket/a?endpoint=https://s3.eu-west-1.amazonaws.com&region=eu-west-1&style=virtual&ca=/roots.pem");
+  EXPECT_EQ(parse_s3_uri(full_s3_uri(place), Swift::environment_of({})).endpoint, place.endpoint);
+  EXPECT_EQ(parse_s3_uri("s3://my.bucket", environment).endpoint.host, "s3.eu-west-1.amazonaws.com")
+      << "a certificate for *.s3... is for no name with another dot";
+
+  const auto moved = parse_s3_uri("s3://bucket?endpoint=https://host:9000&ca=/a.pem&via=10.0.0.1", environment);
+  EXPECT_EQ(moved.endpoint.host, "host:9000");
+  EXPECT_EQ(moved.endpoint.address.host, "10.0.0.1");
+  EXPECT_EQ(moved.endpoint.address.tls, (TlsPeer{.name = "host", .authorities = "/a.pem"}));
+  for (const auto* uri : {"s3://bucket?endpoint=http://host&ca=/a.pem", "s3://bucket?ca=a.pem", "s3://bucket?ca="}) {
+    EXPECT_EQ(error_when([&] { std::ignore = parse_s3_uri(uri, environment); })->kind(), ErrorKind::kUsage) << uri;
+  }
+}
+
+TEST(S3Client, SpeaksTls) {
+  const auto bucket = Swift::shared().make_bucket();
+  const auto client = Swift::shared().client(bucket + "/a" + Swift::over_tls());
+  const auto text = pattern((3 << 20) + 12345);
+  const S3Client::Put object{.key = "key", .parts = {as_bytes(text).first(1 << 20), as_bytes(text).subspan(1 << 20)}};
+  client->put({&object, 1}, soon());
+  EXPECT_TRUE(get(*client, "key") == text);
+  const auto unknown = Swift::over_tls().substr(0, Swift::over_tls().find("&ca="));
+  const auto error = error_when([&] { (void)Swift::shared().client(bucket + unknown)->head("key", soon()); });
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->kind(), ErrorKind::kUnauthorized) << error->what();
+  EXPECT_THAT(error->what(), HasSubstr("its certificate is signed by nobody whom"));
+  EXPECT_THAT(error->what(), Not(HasSubstr("attempts"))) << "what stays as it is is not tried again";
 }
 
 }  // namespace

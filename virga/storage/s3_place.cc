@@ -18,7 +18,7 @@ constexpr std::size_t kLongestPrefix = 100;  // a key has at most 1,024 bytes, a
 Error wrong_uri(std::string_view uri, std::string_view why) {
   // What follows the question mark is not repeated: somebody may have put a secret there.
   return {ErrorKind::kUsage, fmt::format("{}: {}", uri.substr(0, std::min<std::size_t>(uri.find('?'), 300)), why),
-          "write s3://bucket/prefix, perhaps with ?endpoint=http://host:port&region=us-east-1&style=path"};
+          "write s3://bucket/prefix, perhaps with ?endpoint=https://host:port&region=us-east-1&style=path&ca=FILE"};
 }
 
 bool is_lower_or_digit(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
@@ -38,6 +38,7 @@ bool is_region(std::string_view name) noexcept {
 
 struct Parameters {
   std::string endpoint, region, style;
+  TlsParameters tls;
 };
 
 Parameters parameters_of(std::string_view uri) {
@@ -46,6 +47,8 @@ Parameters parameters_of(std::string_view uri) {
     std::string* to = name == "endpoint" ? &given.endpoint
                       : name == "region" ? &given.region
                       : name == "style"  ? &given.style
+                      : name == "ca"     ? &given.tls.ca
+                      : name == "via"    ? &given.tls.via
                                          : nullptr;
     if (to == nullptr) throw wrong_uri(uri, fmt::format("\"{}\" is no parameter of it", name.substr(0, 40)));
     if (!to->empty() || value.empty()) throw wrong_uri(uri, fmt::format("{} is empty or given twice", name));
@@ -105,26 +108,28 @@ S3Place parse_s3_uri(std::string_view uri, const Environment& environment) {
   if (!given.style.empty() && given.style != "path" && given.style != "virtual") {
     throw wrong_uri(uri, "style is path or virtual");
   }
-  if (given.endpoint.empty()) {
-    const auto host = fmt::format("s3.{}.amazonaws.com", result.region);
-    throw Error(ErrorKind::kUnsupported,
-                fmt::format("{}: https is not built, and without an endpoint it goes to https://{}", result.uri, host),
-                "name an endpoint that speaks http: ?endpoint=http://host:port, or AWS_ENDPOINT_URL_S3");
-  }
-  result.endpoint = parse_endpoint(given.endpoint);
-  result.path_style = given.style != "virtual";
+  const bool is_aws = given.endpoint.empty();
+  if (is_aws) given.endpoint = aws_url("s3", result.region);
+  result.endpoint = parse_aws_endpoint(given.endpoint, environment);
+  // A certificate for *.s3.REGION.amazonaws.com is for names without a further dot.
+  const bool is_virtual_by_itself = is_aws && result.bucket.find('.') == std::string::npos;
+  result.path_style = given.style.empty() ? !is_virtual_by_itself : given.style == "path";
+  auto& address = result.endpoint.address;
   if (!result.path_style) {
     result.endpoint.host = result.bucket + "." + result.endpoint.host;
-    result.endpoint.address.host = result.bucket + "." + result.endpoint.address.host;
+    address.host = result.bucket + "." + address.host;
+    if (address.tls) address.tls->name = address.host;
   }
+  apply_tls(given.tls, address);
   return result;
 }
 
 std::string full_s3_uri(const S3Place& place) {
   auto host = place.endpoint.host;
   if (!place.path_style) host.erase(0, place.bucket.size() + 1);
-  return fmt::format("{}?endpoint=http://{}&region={}&style={}", place.uri, percent_encode(host), place.region,
-                     place.path_style ? "path" : "virtual");
+  return fmt::format("{}?endpoint={}://{}&region={}&style={}{}", place.uri,
+                     place.endpoint.address.tls ? "https" : "http", percent_encode(host), place.region,
+                     place.path_style ? "path" : "virtual", tls_parameters_of(place.endpoint.address, '&'));
 }
 
 }  // namespace virga

@@ -22,10 +22,11 @@ struct S3Place {
   [[nodiscard]] std::string path_of(std::string_view key) const;
 };
 
-/// Reads "s3://bucket/prefix?endpoint=http://host:port&region=us-east-1&style=path". What it leaves out comes from
-/// where the AWS tools take it (aws_profile.h). The style is path at an endpoint that was named, else virtual. The
-/// region may be left out where an endpoint is named: us-east-1. Throws Error: kUsage, naming what is wrong,
-/// kUnsupported for https.
+/// Reads "s3://bucket/prefix?endpoint=https://host:port&region=us-east-1&style=path&ca=FILE&via=NUMBER"
+/// (TlsParameters). What it leaves out comes from where the AWS tools take it (aws_profile.h), and without an endpoint
+/// it is AWS's own. The style is path at an endpoint that was named, and for a bucket whose name has a dot, else
+/// virtual. The region may be left out where an endpoint is named: us-east-1. Throws Error(kUsage), naming what is
+/// wrong.
 [[nodiscard]] S3Place parse_s3_uri(std::string_view uri, const Environment& environment);
 
 /// The same place as a URI that says everything, whatever the environment.

@@ -30,6 +30,7 @@
 #include "virga/net/http_client.h"
 #include "virga/net/sigv4.h"
 #include "virga/net/socket.h"
+#include "virga/net/tls_testing.h"
 #include "virga/storage/s3_client.h"
 
 namespace virga {
@@ -109,12 +110,18 @@ class Swift {
     return name;
   }
 
-  /// Of "BUCKET/PREFIX".
+  /// Of "BUCKET/PREFIX"; with a query, another endpoint too.
   [[nodiscard]] std::shared_ptr<S3Client> client(const std::string& path) const {
     return std::make_shared<S3Client>(S3Client::Options{
         .place = parse_s3_uri("s3://" + path, environment()),
         .credentials = std::make_shared<AwsCredentials>(AwsCredentials::Options{.environment = environment()}),
         .first_pause = std::chrono::milliseconds(5)});
+  }
+
+  /// A query by which it is reached over TLS, through a front that ends with the test program.
+  static std::string over_tls() {
+    static const TlsFront front(shared().address());
+    return "?endpoint=" + front.url() + "&ca=" + TestCertificates::shared().authority();
   }
 
   /// Nobody answers any more, as by kill -9; what it holds stays.
