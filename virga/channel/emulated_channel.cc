@@ -164,8 +164,8 @@ void EmulatedChannel::send(std::span<const Outgoing> messages, const Wait& wait)
   std::vector<const Outgoing*> order;
   for (const auto& message : messages) order.push_back(&message);
   // Were all to begin with the same member, they would share its line.
-  std::ranges::stable_partition(order,
-                                [](const Outgoing* message) { return message->key.destination > message->key.source; });
+  std::stable_partition(order.begin(), order.end(),
+                        [](const Outgoing* message) { return message->key.destination > message->key.source; });
   std::vector<Clock::time_point> left;
   for (const auto* message : order) left.push_back(service_.up(message->bytes() * copies(message->key)));
   for (std::size_t i = 0; i < order.size(); ++i) {

@@ -154,8 +154,9 @@ std::vector<std::string> cost_lines(const RunCost& cost, const PriceTable& table
   if (summary.memory) {
     lines.push_back(memory_line(*summary.memory, table));
   } else if (all.peak_memory_bytes > 0) {
-    lines.push_back(fmt::format("Memory: at most {:.0f} MB were used by a function; a smaller limit would save nothing",
-                                static_cast<double>(all.peak_memory_bytes) / 1e6));
+    lines.push_back(fmt::format("Memory: at most {:.0f} MB were used by a {}",
+                                static_cast<double>(all.peak_memory_bytes) / 1e6,
+                                cost.ledger.vms.empty() ? "function; a smaller limit would save nothing" : "worker"));
   }
   return lines;
 }
