@@ -161,7 +161,7 @@ std::optional<Address> tcp_address_of_channel(std::string_view uri) {
 }
 
 std::string channel_at(std::string_view uri, const Address& address) {
-  if (uri.starts_with(kMemcached)) return "memcached://" + host_header(address);
+  if (uri.starts_with(kMemcached)) return "memcached://" + to_string(address).substr(std::string_view("tcp:").size());
   if (uri.starts_with(kDynamo)) {
     auto place = parse_dynamo_uri(uri, process_environment());
     place.endpoint = moved(place.endpoint, address);
