@@ -187,7 +187,7 @@ TEST(JobSchemaTest, TakesAChoiceThatGoesOn) {
   EXPECT_EQ(channel["default"], "auto");
   EXPECT_EQ(
       channel["anyOf"].dump(),
-      R"([{"enum":["auto","ps","s3","redis","memcached","dynamodb","direct","directory"]},{"pattern":"^ps:.","type":"string"},{"pattern":"^redis:.","type":"string"},)"
+      R"([{"enum":["auto","ps","s3","redis","memcached","dynamodb","direct","directory"]},{"pattern":"^ps:.","type":"string"},{"pattern":"^redis:.","type":"string"},{"pattern":"^rediss:.","type":"string"},)"
       R"({"pattern":"^memcached:.","type":"string"},{"pattern":"^dynamodb:.","type":"string"},{"pattern":"^s3:.","type":"string"},)"
       R"({"pattern":"^direct:.","type":"string"}])");
 }

@@ -129,7 +129,8 @@ TEST(ParseValueTest, ReadsAChoiceThatGoesOn) {
       {"ps:tcp:127.0.0.1", "the port is missing"},
       {"ps:unix:virga.socket", "--channel: the path of the socket is a relative one"},
       {"psst:tcp:127.0.0.1:7077",
-       "is not one of auto, ps, ps:ADDRESS, redis://HOST:PORT, memcached://HOST:PORT, dynamodb://TABLE/PREFIX, "
+       "is not one of auto, ps, ps:ADDRESS, redis://HOST:PORT, rediss://HOST:PORT, memcached://HOST:PORT, "
+       "dynamodb://TABLE/PREFIX, "
        "s3://BUCKET/PREFIX, s3, redis, memcached, dynamodb, direct, direct:HOST, directory"},
       {"redis:", "--channel: not the URI of a Redis server"},
       {"redis://cache:none", "its port is no number"},
