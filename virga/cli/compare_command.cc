@@ -145,8 +145,9 @@ TrainRequest request_of(Settings settings, const Preset& preset, const std::vect
   const auto first = std::get<std::uint64_t>(settings.get("", "seed").value);
   settings.set(preset.settings);
   settings.set(more);
-  // Each run keeps its model in its record.
-  settings.set({decided("", "seed", first + repeat), decided("output", "model", std::string("/dev/null"))});
+  // Each run keeps its model in its record, which lies here.
+  settings.set({decided("", "seed", first + repeat), decided("output", "model", std::string("/dev/null")),
+                decided("output", "run", {})});
   std::vector<std::string> ignored;  // what has no effect with one preset may have with another
   auto job = make_job(settings, ignored);
   return train_request(std::move(job), std::move(settings), session);
