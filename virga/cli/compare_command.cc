@@ -151,8 +151,9 @@ TrainRequest request_of(Settings settings, const Preset& preset, const std::vect
     settings.set({decided("functions", "memory", {}),
                   decided("functions", "lifetime", std::chrono::nanoseconds(Job().functions.lifetime))});
   }
-  // Each run keeps its model in its record.
-  settings.set({decided("", "seed", first + repeat), decided("output", "model", std::string("/dev/null"))});
+  // Each run keeps its model in its record, which lies here.
+  settings.set({decided("", "seed", first + repeat), decided("output", "model", std::string("/dev/null")),
+                decided("output", "run", {})});
   std::vector<std::string> ignored;  // what has no effect with one preset may have with another
   auto job = make_job(settings, ignored);
   return train_request(std::move(job), std::move(settings), session);

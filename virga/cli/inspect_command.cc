@@ -9,6 +9,7 @@
 #include "virga/cli/commands.h"
 #include "virga/cli/count_flag.h"
 #include "virga/cli/inspect.h"
+#include "virga/storage/object_uri.h"
 
 namespace virga {
 namespace {
@@ -32,6 +33,9 @@ std::string start_of(const std::filesystem::path& path, std::size_t count) {
 int inspect(const Inspect& inspect, Session& session) {
   if (inspect.what.empty()) {
     throw Error(ErrorKind::kUsage, "nothing was named", "virga inspect SET, or the file of a block or a model");
+  }
+  if (is_s3_uri(inspect.what) && inspect.what.substr(0, inspect.what.find('?')).ends_with(".safetensors")) {
+    return inspect_model(inspect.what, inspect.top, session), 0;
   }
   if (inspect.what.find("://") != std::string::npos || std::filesystem::is_directory(inspect.what)) {
     return inspect_set(inspect.what, session), 0;

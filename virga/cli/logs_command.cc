@@ -196,6 +196,8 @@ int logs(const Logs& what, Session& session) {
     session.note(
         fmt::format("The logs of run {} were deleted when it ended; {}.", run.id,
                     died > 0 ? "above are the last words of the functions that died" : "no function of it died"));
+  } else if (files.empty() && !run.uri.empty()) {
+    session.note(fmt::format("The logs of run {} are on the machine of its driver.", run.id));
   } else if (!sink.any()) {
     session.note("Nothing was written yet.");
   } else if (what.follow) {

@@ -32,6 +32,7 @@ json run_summary(const Run& run) {
           {"started_at", or_null(run.started_at)},
           {"epochs", run.history.empty() ? 0 : run.history.back().epoch},
           {"best_loss", best ? json(*best) : json(nullptr)},
+          {"uri", or_null(run.uri)},
           {"folder", run.folder.string()}};
 }
 

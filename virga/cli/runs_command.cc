@@ -53,7 +53,9 @@ int remove(const std::vector<std::string>& which, Session& session) {
   if (which.empty()) throw Error(ErrorKind::kUsage, "no run was named", "virga rm RUN...; virga runs lists them");
   std::vector<Run> found;  // all of them first: a typing error deletes nothing
   found.reserve(which.size());
-  for (const auto& name : which) found.push_back(find_run(session.home(), name, RunChoice::kOnly));
+  for (const auto& name : which) {
+    found.push_back(refresh_run(session.home(), find_run(session.home(), name, RunChoice::kOnly)));
+  }
   auto removed = json::array();
   for (const auto& run : found) {
     remove_run(run);
@@ -88,7 +90,8 @@ void add_remove_command(Program& program) {
       {.name = "rm",
        .arguments = "RUN...",
        .summary = "Deletes runs, their records and models",
-       .details = "A run that is still running is refused. Models that were written elsewhere (--out) stay.",
+       .details = "A run that is still running is refused. Of a run at S3 (--run), what lies there is deleted, too. "
+                  "Models that were written elsewhere (--out) stay.",
        .examples = {{"virga rm 20261121-051822-a3f9", "one run"},
                     {"virga rm $(virga runs -q --tag junk)", "all runs with a tag"}}},
       [doomed](Session& session) { return remove(*doomed, session); });

@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -131,6 +132,130 @@ TEST_F(S3ProgramTest, CarriesWhatFunctionsSay) {
   const auto nowhere = run({"train", "rows.svm", "--engine", "process", "--channel", "s3://no-such-bucket"});
   EXPECT_EQ(nowhere.exit_code, 3);
   EXPECT_THAT(nowhere.err, AllOf(HasSubstr("NoSuchBucket"), HasSubstr("aws s3 mb")));
+}
+
+TEST_F(S3ProgramTest, ModelsLieThere) {
+  const auto place = uri_.substr(0, uri_.find("/sets"));
+  const auto model = place + "/models/small.safetensors";
+  const auto trained = run({"train", "rows.svm", "--learning-rate", "0.5", "--epochs", "2", "--out", model, "--json"});
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  EXPECT_EQ(json::parse(trained.out)["model"], model);
+  ASSERT_EQ(run({"train", "rows.svm", "--learning-rate", "0.5", "--epochs", "2", "--out", "here"}).exit_code, 0);
+  EXPECT_EQ(run({"predict", model, "rows.svm"}).out, run({"predict", "here", "rows.svm"}).out);
+  EXPECT_EQ(run({"evaluate", model, "rows.svm"}).exit_code, 0);
+  EXPECT_THAT(run({"inspect", model}).out, HasSubstr("logistic"));
+  EXPECT_EQ(run({"train", "rows.svm", "--epochs", "1", "--init-model", model, "--learning-rate", "0.1"}).exit_code, 0);
+
+  const auto absent = run({"predict", place + "/models/none.safetensors", "rows.svm"});
+  EXPECT_EQ(absent.exit_code, 3);
+  EXPECT_THAT(absent.err, HasSubstr("none.safetensors"));
+  EXPECT_EQ(run({"train", "rows.svm", "--out", "s3://no-such-bucket/m.safetensors"}).exit_code, 3);
+  EXPECT_THAT(run({"train", "rows.svm", "--out", place}).err, HasSubstr("names no object at S3"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "s3:"));
+}
+
+/// A run that lies at S3, from two homes: as if from two machines, but for the boot.
+class S3RunTest : public S3ProgramTest {
+ protected:
+  S3RunTest() : place_(uri_.substr(0, uri_.find("/sets")) + "/runs/1") {
+    EXPECT_EQ(run({"import", "rows.svm", "--to", uri_}).exit_code, 0);
+  }
+  [[nodiscard]] std::vector<std::string> train(const std::vector<std::string>& more,
+                                               const std::string& engine = "process") const {
+    std::vector<std::string> arguments = {"train",    uri_,   "--learning-rate", "0.5", "--batch-size", "40",
+                                          "--engine", engine, "--workers",       "2",   "--patience",   "0"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+  [[nodiscard]] ProgramResult elsewhere(const std::vector<std::string>& arguments) const {
+    return run(arguments, {{"VIRGA_HOME", (folder_.path() / "elsewhere").string()}});
+  }
+  [[nodiscard]] std::string weights_of(const std::string& file) const {
+    const auto document = json::parse(run({"inspect", file, "--json", "--top", "9"}).out);
+    return document.at("largest_weights").dump() + document.at("bias").dump() + document.at("training").dump();
+  }
+  [[nodiscard]] std::vector<std::string> what_lies_there() const {
+    std::vector<std::string> names;
+    for (auto& object : open_object_store(place_, swift_.environment())->list()) names.push_back(object.name);
+    return names;
+  }
+  /// In a shell, beside a run there, whose rounds take their time, and whose process is $run; `then` begins once it
+  /// trains.
+  [[nodiscard]] ProgramResult beside_run(const std::string& engine, const std::vector<std::string>& more,
+                                         const std::string& then) const {
+    auto arguments = train({"--run", place_, "--emulate", "aws-2021:s3", "--progress", "jsonl"}, engine);
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    auto variables = swift_.variables();
+    std::string line;
+    for (const auto& [name, value] : variables) line += fmt::format("export {}='{}'; ", name, value);
+    line += fmt::format("virga {}", fmt::join(arguments, " "));
+    line +=
+        " > out 2> err & run=$!; until grep -q '\"progress\"' err; do sleep 0.05; "
+        "kill -0 $run || { cat err; exit 1; }; done; " +
+        then;
+    return run_program({"-c", line}, folder_.path(), {}, "/bin/bash");
+  }
+  const std::string place_;
+};
+
+TEST_F(S3RunTest, IsSeenFromEverywhere) {
+  const auto result = run(train({"--epochs", "3", "--run", place_, "--out", "there.safetensors"}));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(what_lies_there(),
+              testing::UnorderedElementsAre("config.json", "functions.json", "history.jsonl", "ledger.jsonl",
+                                            "model.safetensors", "status.json", "validation.json"))
+      << "what functions shared is gone";
+  ASSERT_EQ(run(train({"--epochs", "3", "--out", "here.safetensors"})).exit_code, 0);
+  EXPECT_EQ(weights_of("there.safetensors"), weights_of("here.safetensors"));
+
+  const auto shown = json::parse(elsewhere({"show", place_, "--json"}).out)["run"];
+  EXPECT_EQ(shown["state"], "finished");
+  EXPECT_EQ(shown["uri"], place_);
+  EXPECT_EQ(shown["history"].size(), 3U);
+  EXPECT_GT(shown["cost"]["usd"], 0);
+  EXPECT_THAT(elsewhere({"logs", place_}).err, HasSubstr("no function of it died"));
+  EXPECT_EQ(elsewhere({"predict", place_ + "/model.safetensors", "rows.svm"}).exit_code, 0);
+  const auto again = elsewhere(train({"--run", place_}));
+  EXPECT_THAT(again.err, AllOf(HasSubstr("a run lies there"), HasSubstr("virga resume " + place_)));
+  EXPECT_THAT(elsewhere({"resume", place_}).err, HasSubstr("left nothing to go on with"));
+  EXPECT_EQ(elsewhere({"stop", place_}).exit_code, 1);
+  EXPECT_EQ(elsewhere({"rm", place_}).exit_code, 0);
+  EXPECT_THAT(what_lies_there(), testing::IsEmpty());
+  const auto gone = elsewhere({"show", place_});
+  EXPECT_EQ(gone.exit_code, 3);
+  EXPECT_THAT(gone.err, HasSubstr("no run lies there"));
+  EXPECT_EQ(run({"rm", "last"}).exit_code, 0) << "one of its own";
+}
+
+TEST_F(S3RunTest, GoesOnFromItsUriAloneAfterItsDriverWasKilled) {
+  const auto killed = beside_run("process", {"--epochs", "2"}, "kill -9 $run; wait $run; echo \"exit $?\"");
+  ASSERT_THAT(killed.out, HasSubstr("exit 137")) << killed.err;
+  std::filesystem::remove_all(folder_.path() / "home");
+  EXPECT_EQ(json::parse(elsewhere({"show", place_, "--json"}).out)["run"]["state"], "died");
+  const auto rest = elsewhere({"resume", place_, "--json"});
+  ASSERT_EQ(rest.exit_code, 0) << rest.err;
+  EXPECT_EQ(json::parse(rest.out)["ended_by"], "epochs");
+  EXPECT_EQ(json::parse(elsewhere({"show", place_, "--json"}).out)["run"]["history"].size(), 2U);
+
+  ASSERT_EQ(run(train({"--epochs", "2", "--out", "here"})).exit_code, 0);
+  EXPECT_EQ(weights_of("model.safetensors"), weights_of("here"));
+  EXPECT_THAT(what_lies_there(), testing::Not(testing::Contains(testing::StartsWith("functions/"))));
+}
+
+TEST_F(S3RunTest, IsStoppedFromElsewhereAndGoesOn) {
+  const auto stopped = beside_run(
+      "local", {"--epochs", "1000000"},
+      "VIRGA_HOME=$PWD/elsewhere virga stop " + place_ + " --json; wait $run; echo \"exit $?\"; cat err >&2");
+  EXPECT_THAT(stopped.out, HasSubstr("exit 130")) << stopped.err;
+  const auto said = json::parse(stopped.out.substr(0, stopped.out.find('\n')));
+  EXPECT_EQ(said["state"], "stopped");
+  EXPECT_EQ(said["resume"], "virga resume " + place_);
+  EXPECT_THAT(what_lies_there(), testing::Contains("functions/job.json"));
+  for (const auto& file : std::filesystem::recursive_directory_iterator(folder_.path())) {
+    if (!file.is_regular_file()) continue;
+    const auto bytes = read_file(file.path());
+    EXPECT_THAT(std::string(as_text(bytes)), Not(HasSubstr("testing"))) << file.path();
+  }
 }
 
 TEST_F(S3ProgramTest, SaysWhatIsMissing) {

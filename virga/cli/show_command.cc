@@ -71,6 +71,7 @@ std::string header_text(const Run& run) {
   line("model", run.model);
   line("tags", fmt::format("{}", fmt::join(run.tags, ", ")));
   line("started", run.started_at);
+  line("lies at", run.uri);
   line("folder", run.folder.string());
   return text;
 }
@@ -229,10 +230,12 @@ void add_show_command(Program& program) {
       {.name = "show",
        .arguments = "[RUN]",
        .summary = "Shows a run: its options, losses, functions and cost",
-       .details = "RUN is an id, the beginning of one, a name (of several runs with it, the newest), or last, which is "
-                  "also what no RUN means. The losses are plotted over time and, of a run on functions, over the "
-                  "dollars that it would have cost. --html writes the same, and the functions' timeline, as one page "
-                  "that needs nothing else.",
+       .details =
+           "RUN is an id, the beginning of one, a name (of several runs with it, the newest), the s3:// URI of a run "
+           "that lies there, or last, which is also what no RUN means. The losses are plotted over time and, of a run "
+           "on functions, over the "
+           "dollars that it would have cost. --html writes the same, and the functions' timeline, as one page "
+           "that needs nothing else.",
        .examples = {{"virga show last", "the newest run"},
                     {"virga show last --html report.html", "a page for a browser"},
                     {"virga show first-try --json", "everything that its record holds"}}},

@@ -16,6 +16,8 @@
 #include "virga/base/units.h"
 #include "virga/cli/commands.h"
 #include "virga/cli/run_summary.h"
+#include "virga/control/run_folder.h"
+#include "virga/control/run_place.h"
 #include "virga/driver/process.h"
 #include "virga/driver/run_record.h"
 #include "virga/driver/train_run.h"
@@ -53,17 +55,30 @@ class ProcessHandle {
   int descriptor_;
 };
 
+/// By which other commands find it, whatever the machine.
+const std::string& name_of(const Run& run) { return run.uri.empty() ? run.id : run.uri; }
+
 Error not_running(const Run& run) {
   const bool may_go_on = run.state == RunState::kDied || run.state == RunState::kStopped;
   return {ErrorKind::kConflict, fmt::format("run {} is not running: {}", run.id, to_string(run.state)),
-          may_go_on && std::filesystem::exists(resume_folder(run.folder))
-              ? fmt::format("virga resume {} goes on with it", run.id)
-              : "virga runs lists all runs and their states"};
+          may_go_on && left_work(run) ? fmt::format("virga resume {} goes on with it", name_of(run))
+                                      : "virga runs lists all runs and their states"};
 }
 
-void interrupt(const Run& run) {
+/// Leaves word at its URI for a driver on another machine, which looks there now and then.
+void leave_word(const Run& run) {
+  const auto place = open_run_place(resume_uri(run));
+  (void)place.registers->write(kStopRegister, as_bytes("{}"), {Deadline::in(std::chrono::seconds(30))});
+}
+
+void interrupt(const Run& run, bool on_functions) {
   const auto driver = driver_of(run);
   if (!driver) throw not_running(run);
+  if (!run.uri.empty() && driver->boot != this_process().boot) {
+    if (on_functions) return leave_word(run);
+    throw Error(ErrorKind::kUnsupported, fmt::format("run {} goes on on another machine, without functions", run.id),
+                "stop it there: virga stop, or Ctrl-C");
+  }
   const ProcessHandle process(driver->pid);
   if (!is_alive(*driver)) throw not_running(run);
   if (process.signal(SIGINT)) return;
@@ -75,7 +90,7 @@ void interrupt(const Run& run) {
 Run wait_for_end(const Run& run, const Session& session, std::chrono::nanoseconds timeout) {
   const auto deadline = Clock::now() + timeout;
   for (;;) {
-    auto now = find_run(session.home(), run.id, RunChoice::kOnly);
+    auto now = find_run(session.home(), name_of(run), RunChoice::kOnly);
     if (now.state != RunState::kRunning) return now;
     if (Clock::now() >= deadline) {
       throw Error(ErrorKind::kDeadlineExceeded,
@@ -92,11 +107,10 @@ int stop(const Stop& what, Session& session) {
   if (run.state == RunState::kDamaged) throw Error(ErrorKind::kCorrupt, fmt::format("run {}: {}", run.id, run.reason));
   if (run.state != RunState::kRunning) throw not_running(run);
   const bool on_functions = engine_of(run) != "single";
-  interrupt(run);
+  interrupt(run, on_functions);
   const auto ended = wait_for_end(run, session, timeout);
-  const bool resumable =
-      on_functions && ended.state != RunState::kFinished && std::filesystem::exists(resume_folder(run.folder));
-  const auto command = fmt::format("virga resume {}", run.id);
+  const bool resumable = on_functions && ended.state != RunState::kFinished && left_work(run);
+  const auto command = fmt::format("virga resume {}", name_of(run));
   if (session.json()) {
     session.print_json({{"run", run.id},
                         {"state", to_string(ended.state)},
@@ -123,7 +137,7 @@ void add_stop_command(Program& program) {
                   "run on functions goes on with virga resume. A second virga stop ends it at once.",
        .examples = {{"virga stop last", "the newest run"}, {"virga stop first-try --timeout 10s", "wait no longer"}}},
       [what](Session& session) { return stop(*what, session); });
-  app.add_option("RUN", what->which, "Run: id, its beginning, name or \"last\"")->required();
+  app.add_option("RUN", what->which, "Run: id, its beginning, name, \"last\" or s3:// URI")->required();
   app.add_option("--timeout", what->timeout, "How long to wait until it has ended (default 60s)")->type_name("TIME");
 }
 

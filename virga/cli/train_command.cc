@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <memory>
 
 #include <unistd.h>
@@ -9,7 +10,6 @@
 #include <nlohmann/json.hpp>
 
 #include "virga/base/error.h"
-#include "virga/base/file.h"
 #include "virga/base/memory.h"
 #include "virga/base/threads.h"
 #include "virga/base/units.h"
@@ -24,6 +24,7 @@
 #include "virga/cli/train_session.h"
 #include "virga/driver/functions_report.h"
 #include "virga/driver/train_run.h"
+#include "virga/storage/object_uri.h"
 #include "virga/training/evaluation_report.h"
 
 namespace virga {
@@ -126,7 +127,7 @@ void tell(const TrainOutcome& outcome, const std::optional<RunCost>& cost, const
 }
 
 int run(const TrainRequest& request, Session& session, const StopOnSignal& signals) {
-  check_can_write_file(request.job.output.model);
+  check_can_write_file_or_object(request.job.output.model);
   check_channel(request);
   const auto progress = session.make_progress();
   const auto data = open_job_data(request.job.data, request.job.seed, request.home, import_events(session, *progress),
@@ -141,11 +142,11 @@ int run(const TrainRequest& request, Session& session, const StopOnSignal& signa
     tell(outcome, cost, session);
     const auto reason = outcome.result.reason;
     if (leaves_work(reason) && request.job.functions.engine != "single") {
-      session.note(fmt::format("to go on: virga resume {}{}", outcome.run_id,
+      session.note(fmt::format("to go on: virga resume {}{}", request.job.output.run.value_or(outcome.run_id),
                                reason == EndReason::kBudget ? " --budget USD (of the whole run)" : ""));
     }
   }
-  if (outcome.result.reason == EndReason::kStopped) return 128 + signal_received();
+  if (outcome.result.reason == EndReason::kStopped) return 128 + (signal_received() != 0 ? signal_received() : SIGINT);
   const bool short_of_target = request.job.stop.target_loss && outcome.result.reason != EndReason::kTargetLoss;
   return leaves_work(outcome.result.reason) && short_of_target ? exit_code(ErrorKind::kBudgetExhausted) : 0;
 }
@@ -218,13 +219,14 @@ void add_resume_command(Program& program) {
        .details =
            "Everything is in the run's folder: workers go on from the newest checkpoint, with the same settings, "
            "and the model is that of an undisturbed run, bit for bit. RUN is an id, its beginning, a name, or "
-           "\"last\". Runs of the engine \"single\" keep their best model, but cannot go on. A run that has a budget "
+           "\"last\", or the s3:// URI of a run that lies there (--run), which can be gone on with on any machine. "
+           "Runs of the engine \"single\" keep their best model, but cannot go on. A run that has a budget "
            "keeps to it; one that has used it up needs a larger one.",
        .examples = {{"virga resume last", "the newest run"},
                     {"virga resume last --budget 0.10", "which may then have cost ten cents in all"},
                     {"virga resume 20261121-0955", "by the beginning of its id"}}},
       [state](Session& session) { return resume(*state, session); });
-  app.add_option("RUN", state->which, "Run: id, its beginning, name or \"last\"")->required();
+  app.add_option("RUN", state->which, "Run: id, its beginning, name, \"last\" or s3:// URI")->required();
   app.add_option("--budget", state->budget, "What the whole run may cost from now on, in dollars")->type_name("USD");
 }
 

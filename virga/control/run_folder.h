@@ -20,7 +20,8 @@ inline constexpr std::string_view kStoppedObject = "stopped";             ///< a
 inline constexpr std::string_view kStoppedTakenObject = "stopped-taken";  ///< the driver's copy, which is evaluated
 inline constexpr std::string_view kViewRegister = "view";
 inline constexpr std::string_view kControlRegister = "control";
-inline constexpr std::string_view kDriverRegister = "driver";      ///< driver epoch and heartbeat
+inline constexpr std::string_view kStopRegister = "stop";      ///< at S3: somebody elsewhere wants the driver to stop
+inline constexpr std::string_view kDriverRegister = "driver";  ///< driver epoch and heartbeat
 inline constexpr std::string_view kProgressRegister = "progress";  ///< of rank 0
 
 [[nodiscard]] std::string checkpoint_object(std::uint64_t round);  ///< "checkpoints/000000000017"

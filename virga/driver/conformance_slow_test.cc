@@ -273,6 +273,34 @@ TEST_P(FreshConformance, GivesTheSameBitsWhenItsDriverIsKilled) {
   EXPECT_EQ(outcome.result.best.epoch, expected.result.best.epoch);
 }
 
+/// The run itself lies at S3, whatever its messages travel through.
+class AtS3Conformance : public Conformance {
+ protected:
+  AtS3Conformance() {
+    for (const auto& [name, value] : Swift::shared().variables()) {
+      ::setenv(name.c_str(), value.c_str(), 1);  // NOLINT(concurrency-mt-unsafe): there is one thread
+    }
+    place_.uri = fmt::format("s3://{}/functions", Swift::shared().make_bucket());
+    place_.environment["VIRGA_DATA_TOKEN"] = "test%3Atester:testing";
+    run_.plan.epochs = 3;
+  }
+  ~AtS3Conformance() override { EXPECT_THAT(open_object_store(place_.uri)->list(), testing::IsEmpty()); }
+};
+
+TEST_P(AtS3Conformance, GivesTheSameBitsWhenWorkersAreKilled) {
+  const auto expected = on_threads(run_);
+  kill_workers();
+  expect_same(on_processes(run_), expected);
+  EXPECT_GT(kills_, 0);
+}
+
+TEST_P(AtS3Conformance, GivesTheSameBitsWhenItsDriverIsKilled) {
+  const auto expected = on_threads(run_);
+  const auto outcome = resumed();
+  EXPECT_EQ(outcome.result.parameters, expected.result.parameters);
+  EXPECT_EQ(outcome.result.best.epoch, expected.result.best.epoch);
+}
+
 std::string name_of_cell(const testing::TestParamInfo<Cell>& test) {
   const auto& [model, pattern, store, algorithm] = test.param;
   auto name = std::string(model.kind) + "_" + name_of(pattern) + "_" + name_of(store);
@@ -350,6 +378,10 @@ INSTANTIATE_TEST_SUITE_P(Pywren, FreshConformance,
                                          Cell(kModels[3], Pattern::kScatterReduce, StoreKind::kPs, AlgorithmPlan()),
                                          Cell(kModels[2], Pattern::kAllToAll, StoreKind::kRedis,
                                               AlgorithmPlan{.kind = AlgorithmKind::kAdmm, .passes = 2, .rho = 1e-2})),
+                         name_of_cell);
+
+INSTANTIATE_TEST_SUITE_P(RunAtS3, AtS3Conformance,
+                         testing::Values(Cell(kModels[0], Pattern::kLeader, StoreKind::kPs, AlgorithmPlan())),
                          name_of_cell);
 
 INSTANTIATE_TEST_SUITE_P(ExpectationMaximisation, Conformance,

@@ -17,10 +17,10 @@
 #include "virga/base/memory.h"
 #include "virga/base/system_random.h"
 #include "virga/base/units.h"
-#include "virga/channel/directory_register.h"
 #include "virga/channel/emulated_channel.h"
 #include "virga/channel/open_channel.h"
 #include "virga/control/run_folder.h"
+#include "virga/control/run_place.h"
 #include "virga/cost/bill.h"
 #include "virga/cost/ledger.h"
 #include "virga/cost/price_table.h"
@@ -48,7 +48,6 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-constexpr auto kHeartbeat = 500ms;
 constexpr auto kReaction = 1s;       // for workers to learn that they are to stop, and to do so
 constexpr auto kKeepInterval = 10s;  // how long the best model may exist in memory alone
 constexpr std::size_t kCheckpointsKept = 2;
@@ -97,8 +96,23 @@ ErrorKind error_kind(const std::string& word) {
   return ErrorKind::kInternal;
 }
 
-/// What the run may have cost so far, as long as it goes on.
-std::filesystem::path leased_file(const FunctionsPlace& place) { return place.folder / "leased.json"; }
+/// The run's URI.
+std::string uri_of(const FunctionsPlace& place) { return place.uri.empty() ? place.folder.string() : place.uri; }
+
+/// Of a run that has ended, all that lies at its URI.
+void clear_away(const FunctionsPlace& place) noexcept {
+  std::error_code ignored;
+  std::filesystem::remove_all(place.folder, ignored);
+  if (place.uri.empty()) return;
+  try {
+    const auto store = open_object_store(place.uri);
+    std::vector<std::string> names;
+    for (auto& object : store->list()) names.push_back(std::move(object.name));
+    store->remove_all(names);
+  } catch (const Error&) {
+    // What is left there does no harm: no driver goes on with a run whose record says that it has ended.
+  }
+}
 
 /// Opens the data store to this run's functions alone.
 std::string random_token() {
@@ -128,14 +142,17 @@ class FunctionsRun {
         learning_rate_(learning_rate),
         observer_(observer),
         stop_(stop),
-        store_(open_object_store(place.folder.string())),
-        registers_((place.folder / "registers").string()),
+        run_place_(open_run_place(uri_of(place))),
+        store_(run_place_.objects.get()),
+        registers_(*run_place_.registers),
         token_(place.store.empty() ? random_token() : place.store_token),
         meter_(place.origin, place.ledger, place.memory_bytes, fleet_of(place, run.plan.workers)),
         budget_(budget),
         silence_(place.silence),
         supervisor_(take_over()) {
     result_.learning_rate = learning_rate;
+    std::filesystem::create_directories(place.folder);
+    uri_ = reached(uri_of(place));
     write_job(manifest);
     engine_ = open_engine(place, {{"VIRGA_CHANNEL_TOKEN", token_}}, services_);
     report_.sandbox = engine_->limits();
@@ -156,7 +173,8 @@ class FunctionsRun {
     report_.training_start_seconds = std::max(0.0, meter_.seconds_since_origin(started_));
     tell(Begin{});
     while (!finished_) {
-      for (const auto& ended : engine_->wait(place_.look_interval)) on_ended(ended);
+      const auto look_interval = std::max(place_.look_interval, run_place_.tempo.driver_look);
+      for (const auto& ended : engine_->wait(look_interval)) on_ended(ended);
       tell_status();
       if (place_.watch) place_.watch(*engine_);
       if (finished_) break;
@@ -198,7 +216,7 @@ class FunctionsRun {
         if (requests == PaidRequests()) requests = {.writes = traffic.messages_put, .reads = traffic.messages_got};
         meter_.service(*service, store_since_, requests.writes, requests.reads, traffic.bytes_put + traffic.bytes_got);
       }
-      keep_leased(leased_file(place_), budget_.paid_before() + price(meter_.ledger(), builtin_price_table()).total());
+      keep_leased(*store_, budget_.paid_before() + price(meter_.ledger(), builtin_price_table()).total());
     } catch (const Error&) {
     }
   }
@@ -226,7 +244,7 @@ class FunctionsRun {
     driver_version_ = driver ? driver->version : 0;
     beat();
     if (!place_.resume) return options;
-    registers_.remove(kControlRegister, request_time());
+    for (const auto name : {kControlRegister, kStopRegister}) registers_.remove(name, request_time());
     store_->remove(kStoppedObject);
     for (const auto& answer : store_->list("answers/")) store_->remove(answer.name);
     if (const auto value = registers_.read(kViewRegister, request_time())) {
@@ -376,7 +394,7 @@ class FunctionsRun {
 
   void beat() {
     const auto now = Clock::now();
-    if (now - beaten_ < kHeartbeat) return;
+    if (now - beaten_ < run_place_.tempo.heartbeat) return;
     beaten_ = now;
     const auto version = registers_.compare_exchange(kDriverRegister, driver_version_, as_bytes("{}"), request_time());
     if (!version) {
@@ -428,7 +446,7 @@ class FunctionsRun {
   /// Tells workers to stop while there is money for the end; true if there is none any more.
   bool keep_machines_within_budget() {
     if (Clock::now() - leased_at_ >= std::chrono::duration<double>(RunBudget::kLeaseSeconds / 2)) {
-      keep_leased(leased_file(place_), budget_.leased(now()));
+      keep_leased(*store_, budget_.leased(now()));
       leased_at_ = Clock::now();
     }
     if (!budget_.has_generations(1, now())) tell_stop(EndReason::kBudget);
@@ -482,7 +500,7 @@ class FunctionsRun {
   }
   void perform(const InvokeWorker& command) {
     const auto invocation = invoke(RunBudget::Use::kWorker,
-                                   {.run = place_.folder.string(),
+                                   {.run = uri_,
                                     .task = "worker",
                                     .member = command.member,
                                     .epoch = 0,
@@ -496,7 +514,7 @@ class FunctionsRun {
   std::optional<Engine::Invocation> invoke(RunBudget::Use use, const Payload& payload, const std::string& name) {
     const auto ticket = budget_.lease(use, now());
     if (!ticket) return std::nullopt;
-    keep_leased(leased_file(place_), budget_.leased(now()));
+    keep_leased(*store_, budget_.leased(now()));
     const auto invocation = engine_->invoke(payload, name);
     meter_.began(invocation, payload);
     tickets_[invocation] = *ticket;
@@ -514,7 +532,7 @@ class FunctionsRun {
   }
   void perform(const InvokeEvaluation& command) {
     const auto invocation = invoke(workers_.empty() ? RunBudget::Use::kLastEvaluation : RunBudget::Use::kEvaluation,
-                                   {.run = place_.folder.string(),
+                                   {.run = uri_,
                                     .task = "evaluate",
                                     .member = {},
                                     .epoch = command.stopped ? 0 : command.epoch,
@@ -715,6 +733,7 @@ class FunctionsRun {
     for (const auto& name : found) see(name);
     // Nobody stops before it is told to, unless another driver told it.
     if (!finished_ && stop_written_ && store_->exists(kStoppedObject)) see({.epoch = 0, .stopped = true});
+    if (!place_.uri.empty() && registers_.read(kStopRegister, request_time())) tell_stop(EndReason::kStopped);
     if (const auto value = registers_.read(kProgressRegister, request_time()); value && value->version != progress_) {
       progress_ = value->version;
       const auto p = decode_progress(as_text(value->bytes.view()));
@@ -754,8 +773,10 @@ class FunctionsRun {
   const double learning_rate_;
   TrainingObserver& observer_;
   const std::stop_token stop_;
-  const std::unique_ptr<ObjectStore> store_;
-  DirectoryRegister registers_;
+  const RunPlace run_place_;
+  ObjectStore* const store_;
+  Register& registers_;
+  std::string uri_;  // of the run, as functions reach it
   const std::string token_;
   std::unique_ptr<PsServer> server_;
   std::unique_ptr<Channel> channel_;  // none: its ends are the workers
@@ -896,7 +917,8 @@ TrainingResult train_on_functions(const TrainingRun& run, const FunctionsPlace& 
   check_machine_holds(place, run.plan.workers);
   const auto ledger = place.resume && std::filesystem::exists(place.ledger) ? read_ledger(place.ledger) : Ledger();
   const auto recorded = price(ledger, builtin_price_table()).total();
-  auto budget = lease_run(place, run.plan.workers, std::max(recorded, read_leased(leased_file(place)).value_or(Usd())));
+  const auto leased = read_leased(*open_object_store(uri_of(place)));
+  auto budget = lease_run(place, run.plan.workers, std::max(recorded, leased.value_or(Usd())));
   auto leased_place = place;
   leased_place.lifetime = budget.lifetime();
   FunctionsReport own;
@@ -914,8 +936,7 @@ TrainingResult train_on_functions(const TrainingRun& run, const FunctionsPlace& 
   }
   stretches.lap("closing");
   const bool may_go_on = leaves_work(result.reason);
-  std::error_code ignored;
-  if (!may_go_on) std::filesystem::remove_all(place.folder, ignored);
+  if (!may_go_on) clear_away(place);
   return result;
 }
 

@@ -24,7 +24,10 @@ namespace virga {
 /// Where and how a run's functions work.
 struct FunctionsPlace {
   std::string run_id;
-  std::filesystem::path folder;   ///< the run's URI while it goes on: a folder of its own
+  std::filesystem::path folder;  ///< the run's URI while it goes on: a folder of its own
+  /// Not empty: the run's URI, at S3; the folder has what stays on this machine: logs, sockets, messages that are
+  /// files.
+  std::string uri = {};
   std::filesystem::path program;  ///< virga-function
   /// Process: as it is, without limits but its lifetime. Local: a local engine in this process, which runs it as a
   /// Lambda function within limits. Vm: as process, but workers play virtual machines: they live as long as the run,

@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 
 #include "virga/base/error.h"
-#include "virga/base/file.h"
 #include "virga/cost/bill.h"
 #include "virga/cost/json_reader.h"
 
@@ -23,6 +22,7 @@ constexpr std::uint32_t kLastEvaluations = 2;  // what is kept back is enough fo
 constexpr double kClosingSeconds = 30;         // from the end of the last invocation to that of the driver
 constexpr auto kLeastLifetime = seconds(2);
 constexpr auto kUsefulLifetime = seconds(10);
+constexpr std::string_view kLeasedObject = "leased.json";
 constexpr std::uint64_t kMostFileBytes = 4096;
 constexpr int kVersion = 1;
 
@@ -158,9 +158,9 @@ bool RunBudget::has_generations(std::uint32_t generations, double now_seconds) {
   return grant.granted();
 }
 
-void keep_leased(const std::filesystem::path& file, Usd leased) {
+void keep_leased(ObjectStore& run, Usd leased) {
   const nlohmann::json document = {{"version", kVersion}, {"picodollars", leased.picodollars()}};
-  write_file_atomically(file, as_bytes(document.dump()), false);
+  run.put(kLeasedObject, as_bytes(document.dump()));
 }
 
 Usd parse_leased(std::string_view text) {
@@ -177,13 +177,13 @@ Usd parse_leased(std::string_view text) {
   }
 }
 
-std::optional<Usd> read_leased(const std::filesystem::path& file) {
-  if (!std::filesystem::exists(file)) return std::nullopt;
-  const auto bytes = read_file(file, kMostFileBytes);
+std::optional<Usd> read_leased(const ObjectStore& run) {
+  if (!run.exists(kLeasedObject)) return std::nullopt;
+  const auto bytes = run.get(kLeasedObject, kMostFileBytes);
   try {
     return parse_leased(as_text(bytes));
   } catch (const Error& error) {
-    throw Error(error.kind(), fmt::format("{}: {}", file.string(), error.what()), error.remedy());
+    throw Error(error.kind(), fmt::format("{}/{}: {}", run.uri(), kLeasedObject, error.what()), error.remedy());
   }
 }
 

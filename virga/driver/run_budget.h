@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <filesystem>
 #include <limits>
 #include <optional>
 #include <string>
@@ -11,6 +10,7 @@
 
 #include "virga/driver/meter.h"
 #include "virga/policy/budget.h"
+#include "virga/storage/object_store.h"
 
 namespace virga {
 
@@ -74,12 +74,12 @@ class RunBudget {
   double end_seconds_ = std::numeric_limits<double>::infinity();
 };
 
-/// What a driver may have spent at most, kept beside the run while it goes on (docs/formats/ledger.md): one that dies
-/// leaves no record of what it had under way. Throws Error(kIo).
-void keep_leased(const std::filesystem::path& file, Usd leased);
+/// What a driver may have spent at most, kept at the run's URI while it goes on, as the object leased.json
+/// (docs/formats/ledger.md): one that dies leaves no record of what it had under way. Throws as ObjectStore::put().
+void keep_leased(ObjectStore& run, Usd leased);
 /// What it wrote; pure. Throws Error(kCorrupt).
 [[nodiscard]] Usd parse_leased(std::string_view text);
-/// None if there is no such file. Throws Error(kCorrupt, kIo).
-[[nodiscard]] std::optional<Usd> read_leased(const std::filesystem::path& file);
+/// None if there is no such object. Throws Error(kCorrupt), and as ObjectStore::get().
+[[nodiscard]] std::optional<Usd> read_leased(const ObjectStore& run);
 
 }  // namespace virga

@@ -129,19 +129,20 @@ TEST(RunBudgetTest, SpendsNoMoreThanTheLimitThoughAllIsUsedToTheEnd) {
 TEST(RunBudgetTest, KeepsWhatMayHaveBeenSpent) {
   const TemporaryFolder folder;
   const auto file = folder.path() / "leased.json";
-  EXPECT_EQ(read_leased(file), std::nullopt);
+  const auto store = open_object_store(folder.path().string());
+  EXPECT_EQ(read_leased(*store), std::nullopt);
   RunBudget budget(options(0.05), builtin_price_table(), 0);
   const auto before = budget.leased(0);
   EXPECT_TRUE(budget.lease(Use::kWorker, 0));
   EXPECT_GT(budget.leased(0), before);
-  keep_leased(file, budget.leased(0));
-  EXPECT_EQ(read_leased(file), budget.leased(0));
+  keep_leased(*store, budget.leased(0));
+  EXPECT_EQ(read_leased(*store), budget.leased(0));
   EXPECT_LE(budget.leased(0), budget.limit());
   for (const auto* bad : {"", "{}", "[]", R"({"version":2,"picodollars":1})", R"({"version":1,"picodollars":-1})",
                           R"({"version":1,"picodollars":"1"})", R"({"version":1,"picodollars":1e300})",
                           R"({"version":1,"picodollars":9223372036854775808})"}) {
     write_file_atomically(file, as_bytes(bad));
-    EXPECT_THROW((void)read_leased(file), Error) << bad;
+    EXPECT_THROW((void)read_leased(*store), Error) << bad;
   }
 }
 

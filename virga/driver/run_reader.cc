@@ -10,8 +10,11 @@
 #include "virga/base/error.h"
 #include "virga/base/file.h"
 #include "virga/base/units.h"
+#include "virga/control/run_folder.h"
+#include "virga/control/run_place.h"
 #include "virga/driver/process.h"
 #include "virga/driver/run_record.h"
+#include "virga/storage/object_uri.h"
 
 namespace virga {
 namespace {
@@ -85,11 +88,26 @@ std::string setting_text(const json& settings, const char* section, const char* 
   return value.get<std::string>();
 }
 
+/// The value of output.run; "" also of a record that is older than that option.
+std::string place_of_run(const json& settings) {
+  const json::json_pointer path("/output/run/value");
+  if (!settings.contains(path) || settings[path].is_null()) return {};
+  if (!settings[path].is_string()) refuse("config.json", "run");
+  return settings[path].get<std::string>();
+}
+
+/// As make_folder() makes them: it becomes the name of a folder.
+bool is_run_id(std::string_view id) {
+  return id.size() >= 8 && id.size() <= 64 &&
+         std::ranges::all_of(id, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || c == '-'; });
+}
+
 void take_config(Run& run, const json& config) {
   check_version(config, "config.json");
   run.id = text_member(config, "run", "config.json");
   run.started_at = text_member(config, "started_at", "config.json");
   const auto& settings = member(config, "settings", "config.json");
+  run.uri = place_of_run(settings);
   run.name = setting_text(settings, "output", "name");
   run.data = setting_text(settings, "data", "train");
   run.model = setting_text(settings, "model", "kind");
@@ -177,6 +195,44 @@ Run read_run(const std::filesystem::path& folder) {
   return run;
 }
 
+/// Does a driver on another machine still give signs of life?
+bool is_driven_elsewhere(const std::string& uri) {
+  const auto place = open_run_place(uri_within(uri, "functions"));
+  const Wait soon = {Deadline::in(std::chrono::seconds(30))};
+  const auto heard = place.registers->read(kDriverRegister, soon);
+  if (!heard) return false;
+  try {
+    (void)place.registers->wait_newer(kDriverRegister, heard->version, {Deadline::in(3 * place.tempo.heartbeat)});
+    return true;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kDeadlineExceeded) throw;
+    return false;
+  }
+}
+
+/// Copies a record; the status comes last, as in the folder of its driver.
+void copy_record(const ObjectStore& from, const std::filesystem::path& to) {
+  std::error_code error;
+  std::filesystem::create_directories(to, error);
+  if (error) throw system_error("cannot create " + to.string(), error.value());
+  std::vector<std::string> there;
+  for (auto& object : from.list()) {
+    if (object.name.find('/') == std::string::npos) there.push_back(std::move(object.name));
+  }
+  for (const std::string name : {"config.json", "history.jsonl", "ledger.jsonl", "functions.json", "test.json",
+                                 "validation.json", "status.json"}) {
+    const bool grows = name.ends_with(".jsonl");
+    if (std::ranges::find(there, name) != there.end()) {
+      const auto bytes = from.get(name, grows ? kMaxHistoryBytes : kMaxDocumentBytes);
+      write_file_atomically(to / name, bytes, false);
+    } else if (name == "history.jsonl") {
+      write_file_atomically(to / name, {}, false);  // nothing was evaluated yet
+    } else {
+      std::filesystem::remove(to / name, error);
+    }
+  }
+}
+
 /// Ids of all runs, oldest first.
 std::vector<std::string> run_ids(const std::filesystem::path& home) {
   std::vector<std::string> ids;
@@ -216,7 +272,50 @@ std::vector<Run> list_runs(const std::filesystem::path& home) {
   return runs;
 }
 
+Run fetch_run(const std::filesystem::path& home, const std::string& uri) {
+  const auto store = open_object_store(uri);
+  Bytes config_bytes, status_bytes;
+  try {
+    config_bytes = store->get("config.json", kMaxDocumentBytes);
+    status_bytes = store->get("status.json", kMaxDocumentBytes);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kNotFound) throw;
+    throw Error(ErrorKind::kNotFound, fmt::format("{}: no run lies there ({})", store->uri(), error.what()),
+                "give the URI that virga train --run was given");
+  }
+  const auto config = parse_bounded(as_text(config_bytes), "config.json");
+  const auto id = text_member(config, "run", "config.json");
+  if (!is_run_id(id)) refuse("config.json", "run");
+  const auto status = parse_bounded(as_text(status_bytes), "status.json");
+  const bool runs = text_member(status, "state", "status.json") == to_string(RunState::kRunning);
+  const auto folder = std::filesystem::absolute(home / "runs" / id);
+  const bool is_here = runs && is_alive(process_of(status));
+  // The driver that works in that very folder knows more than its copy.
+  if (!is_here || text_member(status, "folder", "status.json") != folder.string()) copy_record(*store, folder);
+  auto run = read_run(folder);
+  run.uri = uri;
+  const bool is_elsewhere = runs && !is_here && process_of(status).boot != this_process().boot;
+  if (is_elsewhere && run.state == RunState::kDied && is_driven_elsewhere(uri)) {
+    run.state = RunState::kRunning;
+    run.reason.clear();
+  }
+  return run;
+}
+
+Run refresh_run(const std::filesystem::path& home, Run run) {
+  if (run.uri.empty()) return run;
+  try {
+    auto now = fetch_run(home, run.uri);
+    if (now.id == run.id) return now;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kNotFound) throw;
+  }
+  run.uri.clear();
+  return run;
+}
+
 Run find_run(const std::filesystem::path& home, std::string_view text, RunChoice choice) {
+  if (is_s3_uri(text)) return fetch_run(home, std::string(text));
   const auto ids = run_ids(home);
   if (ids.empty()) {
     throw Error(ErrorKind::kNotFound, fmt::format("there is no run in {}", (home / "runs").string()),
@@ -281,6 +380,12 @@ void remove_run(const Run& run) {
   if (run.state == RunState::kRunning) {
     throw Error(ErrorKind::kConflict, fmt::format("run {} is running", run.id),
                 fmt::format("stop it first: virga stop {}", run.id));
+  }
+  if (!run.uri.empty()) {
+    const auto store = open_object_store(run.uri);
+    std::vector<std::string> names;
+    for (auto& object : store->list()) names.push_back(std::move(object.name));
+    store->remove_all(names);
   }
   // Out of sight first, so that a crash in the middle leaves no half of a run.
   const auto hidden = run.folder.parent_path() / (".removed-" + run.id);

@@ -24,6 +24,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int kSchemaVersion = 1;
+constexpr std::chrono::seconds kPutInterval{1};  // of files that grow, at the run's URI
 
 std::tm utc(std::chrono::system_clock::time_point time) {
   const auto seconds = std::chrono::system_clock::to_time_t(time);
@@ -60,10 +61,11 @@ std::pair<std::string, std::filesystem::path> make_folder(const std::filesystem:
   throw Error(ErrorKind::kConflict, "cannot find a free name for a run in " + runs.string());
 }
 
-json running_status() {
+json running_status(const std::filesystem::path& folder) {
   const auto process = this_process();
   return {{"schema_version", kSchemaVersion},
           {"state", to_string(RunState::kRunning)},
+          {"folder", std::filesystem::absolute(folder).string()},
           {"process", {{"pid", process.pid}, {"start_ticks", process.start_ticks}, {"boot", process.boot}}}};
 }
 
@@ -107,7 +109,16 @@ std::optional<double> deciding_loss(const HistoryEntry& entry) noexcept {
 }
 
 RunRecord::RunRecord(const std::filesystem::path& home, const Settings& settings,
-                     std::chrono::system_clock::time_point now) {
+                     std::chrono::system_clock::time_point now, const std::string& uri)
+    : uri_(uri) {
+  if (!uri_.empty()) {
+    store_ = open_object_store(uri_);
+    if (!store_->list("config.json").empty()) {
+      throw Error(ErrorKind::kConflict, fmt::format("{}: a run lies there", store_->uri()),
+                  fmt::format("virga resume {0} goes on with it, virga rm {0} deletes it; or take another place",
+                              store_->uri()));
+    }
+  }
   std::tie(id_, folder_) = make_folder(home, now);
   config_ = to_text({{"schema_version", kSchemaVersion},
                      {"run", id_},
@@ -119,10 +130,10 @@ RunRecord::RunRecord(const std::filesystem::path& home, const Settings& settings
   const auto history = folder_ / "history.jsonl";
   history_ = ::open(history.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
   if (history_ < 0) throw system_error("cannot write " + history.string(), errno);
-  write_file_atomically(folder_ / "status.json", as_bytes(to_text(running_status(), 2) + "\n"), false);
+  write("status.json", as_bytes(to_text(running_status(folder_), 2) + "\n"), false);
 }
 
-RunRecord::RunRecord(const Run& run) : id_(run.id), folder_(run.folder) {
+RunRecord::RunRecord(const Run& run) : id_(run.id), folder_(run.folder), uri_(run.uri) {
   if (run.state == RunState::kRunning) {
     throw Error(ErrorKind::kConflict, fmt::format("run {} is still running", run.id), "stop it first");
   }
@@ -135,7 +146,8 @@ RunRecord::RunRecord(const Run& run) : id_(run.id), folder_(run.folder) {
   if (history_ < 0 || ::ftruncate(history_, static_cast<off_t>(whole)) != 0) {
     throw system_error("cannot write " + path.string(), errno);
   }
-  write_file_atomically(folder_ / "status.json", as_bytes(to_text(running_status(), 2) + "\n"), false);
+  if (!uri_.empty()) store_ = open_object_store(uri_);
+  write("status.json", as_bytes(to_text(running_status(folder_), 2) + "\n"), false);
 }
 
 RunRecord::~RunRecord() {
@@ -149,8 +161,29 @@ RunRecord::~RunRecord() {
   ::close(history_);
 }
 
-void RunRecord::write_config() const {
-  write_file_atomically(folder_ / "config.json", as_bytes(to_text(json::parse(config_), 2) + "\n"), false);
+void RunRecord::write(const char* file, ByteView bytes, bool durable) const {
+  write_file_atomically(folder_ / file, bytes, durable);
+  if (store_) store_->put(file, bytes, durable ? Durability::kDurable : Durability::kVisible);
+}
+
+void RunRecord::write_config() const { write("config.json", as_bytes(to_text(json::parse(config_), 2) + "\n"), false); }
+
+void RunRecord::keep_model(ByteView bytes) { write("model.safetensors", bytes, true); }
+
+void RunRecord::put_grown() {
+  if (!store_) return;
+  for (const auto* file : {"history.jsonl", "ledger.jsonl"}) {
+    std::error_code none;
+    const auto size = std::filesystem::file_size(folder_ / file, none);
+    if (none || put_[file] == size) continue;
+    store_->put(file, read_file(folder_ / file));
+    put_[file] = size;
+  }
+  put_at_ = std::chrono::steady_clock::now();
+}
+
+void RunRecord::keep_up() {
+  if (store_ && std::chrono::steady_clock::now() - put_at_ >= kPutInterval) put_grown();
 }
 
 void RunRecord::resolve(const nlohmann::json& inputs) {
@@ -165,6 +198,7 @@ void RunRecord::make_durable() {
   if (!durable_) virga::make_durable(folder_ / "config.json");
   durable_ = true;
   if (::fsync(history_) != 0) throw system_error("cannot write " + (folder_ / "history.jsonl").string(), errno);
+  put_grown();
 }
 
 void RunRecord::add(const HistoryEntry& entry) {
@@ -181,7 +215,7 @@ void RunRecord::add(const HistoryEntry& entry) {
 void RunRecord::keep(const char* file, const nlohmann::json& members) const {
   json document = {{"schema_version", kSchemaVersion}};
   document.update(members);
-  write_file_atomically(folder_ / file, as_bytes(to_text(document, 2) + "\n"));
+  write(file, as_bytes(to_text(document, 2) + "\n"), true);
 }
 
 void RunRecord::keep_test(const nlohmann::json& evaluation) { keep("test.json", evaluation); }
@@ -192,13 +226,18 @@ void RunRecord::finish(RunState state, std::string_view reason, int exit_code, s
   check(state == RunState::kFinished || state == RunState::kFailed || state == RunState::kStopped,
         "a run ends finished, failed or stopped");
   finished_ = true;
-  auto status = running_status();
+  auto status = running_status(folder_);
   status["state"] = to_string(state);
   status["reason"] = reason;
   status["exit_code"] = exit_code;
   status["message"] = message;
-  make_durable();
-  write_file_atomically(folder_ / "status.json", as_bytes(to_text(status, 2) + "\n"));
+  const auto text = to_text(status, 2) + "\n";
+  // Here first, wherever else it cannot be said.
+  if (!durable_) virga::make_durable(folder_ / "config.json");
+  if (::fsync(history_) != 0) throw system_error("cannot write " + (folder_ / "history.jsonl").string(), errno);
+  write_file_atomically(folder_ / "status.json", as_bytes(text));
+  put_grown();
+  if (store_) store_->put("status.json", as_bytes(text), Durability::kDurable);
 }
 
 }  // namespace virga

@@ -3,6 +3,8 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,8 +12,10 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "virga/base/bytes.h"
 #include "virga/driver/process.h"
 #include "virga/job/settings.h"
+#include "virga/storage/object_store.h"
 
 namespace virga {
 
@@ -40,11 +44,15 @@ struct Run;
 
 /// The record of a run while it runs: the folder $VIRGA_HOME/runs/<id>, described in docs/formats/run-record.md. Files
 /// are replaced atomically or appended to line by line, so that a reader, or a crash, never sees a half-written record
-/// but for the last line of the history. One thread at a time. Members throw Error(kIo).
+/// but for the last line of the history. Of a run that lies at a URI, the folder is a copy: each file is put there as
+/// well, those that grow at most once a second. One thread at a time. Members throw Error(kIo), and what the URI's
+/// store throws.
 class RunRecord {
  public:
-  /// Opens a new run that started `now`. Its id is that time (UTC), in 65536ths of a second.
-  RunRecord(const std::filesystem::path& home, const Settings& settings, std::chrono::system_clock::time_point now);
+  /// Opens a new run that started `now`. Its id is that time (UTC), in 65536ths of a second. `uri`: where it lies, at
+  /// S3; empty: in its folder. Throws Error(kConflict) if a run lies there.
+  RunRecord(const std::filesystem::path& home, const Settings& settings, std::chrono::system_clock::time_point now,
+            const std::string& uri = "");
   /// Goes on with the record of a run that is over, or whose process is gone.
   explicit RunRecord(const Run& run);
   /// A record that was not finished says "failed".
@@ -54,13 +62,21 @@ class RunRecord {
 
   [[nodiscard]] const std::string& id() const noexcept { return id_; }
   [[nodiscard]] const std::filesystem::path& folder() const noexcept { return folder_; }
-  /// Where the run's own copy of the model belongs.
+  /// Where it lies; empty: in its folder.
+  [[nodiscard]] const std::string& uri() const noexcept { return uri_; }
+  /// Where the run's own copy of the model is.
   [[nodiscard]] std::filesystem::path model_path() const { return folder_ / "model.safetensors"; }
 
   /// Keeps inputs that the job left open ("model.kind", "optimizer.learning_rate", "data.train_checksum"), an object
   /// name -> value, before they are used.
   void resolve(const nlohmann::json& inputs);
   void add(const HistoryEntry& entry);
+  /// The best model so far, as a file's bytes.
+  void keep_model(ByteView bytes);
+  /// To be called now and then: puts what has grown at the URI, history and ledger.
+  void keep_up();
+  /// The run is another driver's now: the URI is left to it.
+  void let_go() noexcept { store_.reset(); }
   /// Waits until the record is on the disk; what is written otherwise survives this process, but not the machine.
   void make_durable();
   /// Keeps what evaluation_json() says of the test data.
@@ -74,11 +90,17 @@ class RunRecord {
   void finish(RunState state, std::string_view reason, int exit_code, std::string_view message);
 
  private:
+  void write(const char* file, ByteView bytes, bool durable) const;
   void write_config() const;
   void keep(const char* file, const nlohmann::json& members) const;
+  void put_grown();
 
   std::string id_;
   std::filesystem::path folder_;
+  std::string uri_;
+  std::unique_ptr<ObjectStore> store_;         // at the URI; none: the run is in its folder alone
+  std::map<std::string, std::uintmax_t> put_;  // sizes of the files that grow, as they were put last
+  std::chrono::steady_clock::time_point put_at_{};
   std::string config_;    // JSON text of config.json
   int history_ = -1;      // descriptor, append only
   bool durable_ = false;  // config.json
@@ -89,6 +111,7 @@ class RunRecord {
 struct Run {
   std::string id;
   std::filesystem::path folder;
+  std::string uri;   ///< where it lies, at S3, and the folder is a copy; empty: in the folder
   std::string name;  ///< empty: none
   std::vector<std::string> tags;
   std::string data;
@@ -106,9 +129,19 @@ struct Run {
 [[nodiscard]] std::vector<Run> list_runs(const std::filesystem::path& home);
 
 enum class RunChoice : std::uint8_t { kNewest, kOnly };
-/// The run that `text` means: "last", an id or its unique beginning, or a name. Of several with that name the newest is
-/// taken, or, for kOnly, none. Throws Error(kNotFound) with the nearest, Error(kUsage) naming the candidates.
+/// The run that `text` means: an s3:// URI, as fetch_run() does, "last", an id or its unique beginning, or a name. Of
+/// several with that name the newest is taken, or, for kOnly, none. Throws Error(kNotFound) with the nearest,
+/// Error(kUsage) naming the candidates.
 [[nodiscard]] Run find_run(const std::filesystem::path& home, std::string_view text, RunChoice choice);
+
+/// The run that lies at `uri`, which is copied to `home`/runs/<id>, unless its driver works there just now. Of one that
+/// says that it runs, on another machine, this waits for a heartbeat for some seconds. Throws Error(kNotFound) if there
+/// is none, kCorrupt, and what the store throws.
+[[nodiscard]] Run fetch_run(const std::filesystem::path& home, const std::string& uri);
+
+/// `run` as it is now, where another machine may have gone on with it: fetch_run(), if it lies at a URI. Without one if
+/// it does not lie there any more.
+[[nodiscard]] Run refresh_run(const std::filesystem::path& home, Run run);
 
 /// config.json of a run as it stands. Throws Error(kCorrupt, kNotFound, kIo).
 [[nodiscard]] nlohmann::json read_run_config(const Run& run);
@@ -126,7 +159,7 @@ enum class RunChoice : std::uint8_t { kNewest, kOnly };
 /// The process that drives a run which says that it is running; nothing if it is over. Throws Error(kCorrupt, kIo).
 [[nodiscard]] std::optional<ProcessIdentity> driver_of(const Run& run);
 
-/// Deletes the run's folder. Throws Error(kConflict) while it runs.
+/// Deletes the run's folder, and what lies at its URI. Throws Error(kConflict) while it runs.
 void remove_run(const Run& run);
 
 /// What the three files of a record say; pure. kRunning is what the status says: whether the process still lives is

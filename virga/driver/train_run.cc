@@ -20,6 +20,7 @@
 #include "virga/driver/functions_report.h"
 #include "virga/driver/meter.h"
 #include "virga/driver/run_record.h"
+#include "virga/storage/object_uri.h"
 #include "virga/storage/s3_place.h"
 #include "virga/training/evaluate.h"
 #include "virga/training/evaluation_report.h"
@@ -92,7 +93,10 @@ class Recorder final : public TrainingObserver {
     next_.pattern_chosen(choice);
   }
   void progressed(const TrainingProgress& progress) override { next_.progressed(progress); }
-  void functions_changed(const FunctionsStatus& status) override { next_.functions_changed(status); }
+  void functions_changed(const FunctionsStatus& status) override {
+    record_.keep_up();
+    next_.functions_changed(status);
+  }
   void evaluated(const EpochReport& report) override {
     record_.add(history_entry(report));
     next_.evaluated(report);
@@ -167,6 +171,7 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
   auto place = place_of(job);
   place.run_id = record.id();
   place.folder = resume_folder(std::filesystem::absolute(record.folder()));
+  if (!record.uri().empty()) place.uri = absolute_uri(uri_within(record.uri(), "functions"));
   place.origin = began;
   place.ledger = ledger_path(record.folder());
   place.settings = settings_text(request.settings, std::filesystem::current_path());
@@ -179,7 +184,8 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
   place.cores = request.cores;
   place.data = absolute_uri(data.train.uri);
   if (data.validation) place.validation = absolute_uri(data.validation->uri);
-  if (!store_directory(data.train.uri) || (data.validation && !store_directory(data.validation->uri))) {
+  if (!place.uri.empty() || !store_directory(data.train.uri) ||
+      (data.validation && !store_directory(data.validation->uri))) {
     place.environment["VIRGA_DATA_TOKEN"] = token_for_functions("s3://", "", {Deadline::in(kStoreTime)});
   }
   if (const auto folder = process_environment()("SSL_CERT_DIR")) place.environment["SSL_CERT_DIR"] = *folder;
@@ -213,7 +219,7 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
 
 /// What the first driver found out: the rate, how many workers there are, and how they add up.
 WorkerJob go_on(const Run& from, TrainingRun& run) {
-  const auto store = open_object_store(resume_folder(from.folder).string());
+  const auto store = open_object_store(resume_uri(from));
   const auto bytes = store->get(kJobObject);
   auto job = decode_worker_job(as_text(bytes));
   run.plan.workers = job.plan.workers;
@@ -294,16 +300,24 @@ FunctionsPlace place_of(const Job& job) {
 }
 
 std::filesystem::path resume_folder(const std::filesystem::path& run_folder) { return run_folder / "functions"; }
+std::string resume_uri(const Run& run) {
+  return run.uri.empty() ? resume_folder(run.folder).string() : uri_within(run.uri, "functions");
+}
+bool left_work(const Run& run) {
+  return run.uri.empty() ? std::filesystem::exists(resume_folder(run.folder))
+                         : open_object_store(resume_uri(run))->exists(kJobObject);
+}
 std::filesystem::path ledger_path(const std::filesystem::path& run_folder) { return run_folder / "ledger.jsonl"; }
 
-TrainRequest resumed_request(const Run& run, std::vector<Setting> anew, const std::filesystem::path& home,
+TrainRequest resumed_request(const Run& found, std::vector<Setting> anew, const std::filesystem::path& home,
                              unsigned cores, std::uint64_t cache_bytes, const std::filesystem::path& function_program,
                              const std::string& channel_token) {
+  const auto run = refresh_run(home, found);
   if (run.state == RunState::kRunning) {
     throw Error(ErrorKind::kConflict, fmt::format("run {} is still running", run.id),
-                fmt::format("stop it first: virga stop {}", run.id));
+                fmt::format("stop it first: virga stop {}", run.uri.empty() ? run.id : run.uri));
   }
-  const auto store = open_object_store(resume_folder(run.folder).string());
+  const auto store = open_object_store(resume_uri(run));
   if (!store->exists(kJobObject) || !store->exists(kSettingsObject)) {
     throw Error(ErrorKind::kNotFound,
                 fmt::format("run {} ({}) has left nothing to go on with", run.id, to_string(run.state)),
@@ -353,7 +367,8 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
     going_on = go_on(*request.resume, run);
     own_record.emplace(*request.resume);
   } else {
-    own_record.emplace(request.home, request.settings, std::chrono::system_clock::now());
+    own_record.emplace(request.home, request.settings, std::chrono::system_clock::now(),
+                       request.job.output.run.value_or(""));
   }
   auto& record = *own_record;
   const auto& job = request.job;
@@ -378,7 +393,7 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
                       validation_cache != nullptr});
 
     Recorder recorder(record, observer, [&](const TrainingResult& so_far) {
-      write_model_file(record.model_path(), make_model_file(request, data, run.plan, so_far));
+      record.keep_model(encode_model(make_model_file(request, data, run.plan, so_far)));
     });
     std::optional<FunctionsReport> functions;
     if (job.functions.engine != "single") functions.emplace();
@@ -394,8 +409,12 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
                   : train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
     const auto model = make_model_file(request, data, run.plan, result);
     const auto bytes = encode_model(model);
-    write_file_atomically(record.model_path(), bytes);
-    copy_file_atomically(record.model_path(), job.output.model, bytes);
+    record.keep_model(bytes);
+    if (is_s3_uri(job.output.model)) {
+      write_file_or_object(job.output.model, bytes);
+    } else {
+      copy_file_atomically(record.model_path(), job.output.model, bytes);
+    }
     const bool stopped = result.reason == EndReason::kStopped;
     std::optional<Evaluation> test;
     if (!stopped) test = evaluate_test(model, job_data, request, stop);
@@ -417,8 +436,13 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
                                            make_schedule(run.plan, data.manifest, run.seed).rounds_per_epoch());
     return {record.id(), job.output.model, run.plan, std::move(result), classes, std::move(test), functions, exchanges};
   } catch (const Error& error) {
-    record.finish(error.kind() == ErrorKind::kInterrupted ? RunState::kStopped : RunState::kFailed,
-                  to_string(error.kind()), exit_code(error.kind()), error.what());
+    if (error.kind() == ErrorKind::kConflict) record.let_go();  // another driver may have taken over
+    try {
+      record.finish(error.kind() == ErrorKind::kInterrupted ? RunState::kStopped : RunState::kFailed,
+                    to_string(error.kind()), exit_code(error.kind()), error.what());
+    } catch (const Error&) {
+      // Why it cannot be written is likely to be why the run has failed, which says more.
+    }
     throw;
   }
 }

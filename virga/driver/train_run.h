@@ -43,6 +43,11 @@ void check_channel(const TrainRequest& request);
 /// What a run on functions works in, and what a stopped or dead one leaves: all that is needed to go on.
 [[nodiscard]] std::filesystem::path resume_folder(const std::filesystem::path& run_folder);
 
+/// Its URI: that folder, or "functions" within the run's own URI.
+[[nodiscard]] std::string resume_uri(const Run& run);
+/// Is there anything to go on with?
+[[nodiscard]] bool left_work(const Run& run);
+
 /// What a run on functions took: docs/formats/ledger.md.
 [[nodiscard]] std::filesystem::path ledger_path(const std::filesystem::path& run_folder);
 

@@ -34,7 +34,8 @@ needs to start it by hand.
 
 AWS_LAMBDA_RUNTIME_API   HOST:PORT of the platform, which sets it
 VIRGA_CHANNEL_TOKEN      opens the run's channel, where it wants a token
-VIRGA_DATA_TOKEN         ID:SECRET or ID:SECRET:SESSION for data at S3; else credentials are found as the AWS tools do
+VIRGA_DATA_TOKEN         ID:SECRET or ID:SECRET:SESSION for data and runs at S3; else credentials are found as the AWS
+                         tools do
 SSL_CERT_FILE, SSL_CERT_DIR, AWS_CA_BUNDLE
                          whom TLS believes, unless the job says it, in place of this system's authorities
 )";

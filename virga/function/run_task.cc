@@ -13,7 +13,6 @@
 #include "virga/base/error.h"
 #include "virga/base/memory.h"
 #include "virga/channel/direct_channel.h"
-#include "virga/channel/directory_register.h"
 #include "virga/channel/emulated_channel.h"
 #include "virga/channel/emulated_register.h"
 #include "virga/channel/metered_channel.h"
@@ -22,6 +21,7 @@
 #include "virga/channel/shape_text.h"
 #include "virga/channel/shaped_channel.h"
 #include "virga/control/run_folder.h"
+#include "virga/control/run_place.h"
 #include "virga/data/group_cache.h"
 #include "virga/data/manifest.h"
 #include "virga/math/kernels.h"
@@ -94,11 +94,12 @@ class FaultyChannel {
   RetryingChannel trying_;
 };
 
-Answer work(const Payload& payload, ObjectStore& run, const std::string& token, const Log& log) {
+Answer work(const Payload& payload, RunPlace& run_place, const std::string& token, const Log& log) {
   PhaseClock clock;
   const auto end_of_life = Deadline::in(payload.lifetime - leaving_margin(payload.lifetime));
+  auto& run = *run_place.objects;
+  auto& registers = *run_place.registers;
   const auto job = read_job(run);
-  DirectoryRegister registers(payload.run + "/registers");
   const auto direct = is_direct_uri(job.channel) ? open_direct(job, payload.member, registers, token)
                                                  : std::unique_ptr<DirectChannel>();
   const auto store = direct ? std::unique_ptr<Channel>() : open_channel(job.channel, job.run, token);
@@ -114,8 +115,9 @@ Answer work(const Payload& payload, ObjectStore& run, const std::string& token, 
   std::optional<EmulatedRegister> slow_models;
   if (stored && job.emulate) slow_models.emplace(*stored, find_service_profile(*job.emulate));
   Register* const models = slow_models ? &*slow_models : stored.get();
-  const WorkerPlace place{job,         payload.member, run, registers, channel, models, kernels(best_simd_level()),
-                          end_of_life, clock};
+  const WorkerPlace place{
+      job,   payload.member, run, registers, channel, models, kernels(best_simd_level()), end_of_life,
+      clock, run_place.tempo};
   const auto work = run_function_worker(place);
   if (direct && work.end != WorkerEnd::kSuperseded) direct->leave({end_of_life});
   if (const auto first = clock.first(WorkPhase::kApply); first && log) {
@@ -154,8 +156,8 @@ Answer evaluate(const Payload& payload, const ObjectStore& run) {
 
 Answer try_task(const Payload& payload, const std::string& token, const Log& log) noexcept {
   try {
-    const auto run = open_object_store(payload.run);
-    return payload.task == "worker" ? work(payload, *run, token, log) : evaluate(payload, *run);
+    auto run = open_run_place(payload.run);
+    return payload.task == "worker" ? work(payload, run, token, log) : evaluate(payload, *run.objects);
   } catch (const Error& error) {
     return {.end = "error",
             .error_kind = std::string(to_string(error.kind())),

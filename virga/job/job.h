@@ -90,6 +90,7 @@ struct Job {
   } services;
   struct Output {
     std::string model = "model.safetensors";
+    std::optional<std::string> run;  ///< URI at S3 of the run itself; absent: $VIRGA_HOME/runs/ID
     std::optional<std::string> name;
     std::vector<std::string> tags;
     bool operator==(const Output&) const = default;

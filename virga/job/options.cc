@@ -14,6 +14,7 @@
 #include "virga/channel/redis_place.h"
 #include "virga/cost/price_table.h"
 #include "virga/net/address.h"
+#include "virga/storage/object_uri.h"
 #include "virga/storage/s3_place.h"
 
 namespace virga {
@@ -67,6 +68,10 @@ void check_s3_place(std::string_view rest) {
     if (name == "AWS_ENDPOINT_URL_S3") return std::optional<std::string>("https://localhost");
     return std::optional<std::string>();
   }));
+}
+/// As check_s3_place(); what functions share lies below it.
+void check_run_place(std::string_view rest) {
+  check_s3_place(uri_within("s3:" + std::string(rest), "functions").substr(3));
 }
 void check_direct_host(std::string_view rest) { static_cast<void>(direct_host("direct:" + std::string(rest))); }
 void check_redis_tls_address(std::string_view rest) {
@@ -755,8 +760,22 @@ std::vector<Option> other_options() {
        .fallback = "model.safetensors",
        .flag = "out",
        .placeholder = "FILE",
-       .help = "Where the model is written",
+       .help = "Where the model is written: a file, or s3://BUCKET/PREFIX/NAME",
        .store = [](Job& job, const Value& v) { job.output.model = text(v); }},
+      {.section = "output",
+       .key = "run",
+       .type = OptionType::kChoice,
+       .placeholder = "URI",
+       .choices = {{.word = "s3:",
+                    .help = "a place at S3 of its own, where nothing lies yet",
+                    .rest = "//BUCKET/PREFIX",
+                    .check_rest = check_run_place}},
+       .help = "Where the run lies: its record, checkpoints and model; none: $VIRGA_HOME/runs",
+       .more =
+           "`virga resume URI`, on any machine, goes on with a run whose driver is gone; `show`, `stop`, `logs` and "
+           "`rm` take the URI as well. Logs of functions stay on the machine of the driver.",
+       .example = "\"s3://bucket/runs/first\"",
+       .store = [](Job& job, const Value& v) { job.output.run = maybe<std::string>(v); }},
       {.section = "output",
        .key = "name",
        .placeholder = "NAME",

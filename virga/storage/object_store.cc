@@ -22,6 +22,10 @@ bool is_part(std::string_view part) noexcept {
 
 }  // namespace
 
+void ObjectStore::remove_all(std::span<const std::string> names) {
+  for (const auto& name : names) remove(name);
+}
+
 bool is_object_name(std::string_view name) noexcept {
   if (name.size() > kLongestName) return false;
   while (true) {

@@ -53,6 +53,8 @@ class ObjectStore {
 
   /// Deletes an object; one that is not there is no error, so that it can be repeated.
   virtual void remove(std::string_view name) = 0;
+  /// Each of them, in any order; as remove() of each, but for a remote service faster.
+  virtual void remove_all(std::span<const std::string> names);
 
   /// Where this store is, for messages.
   [[nodiscard]] virtual const std::string& uri() const noexcept = 0;

@@ -80,4 +80,9 @@ void S3ObjectStore::remove(std::string_view name) {
   client_->remove({&key, 1}, patience_for(0));
 }
 
+void S3ObjectStore::remove_all(std::span<const std::string> names) {
+  for (const auto& name : names) static_cast<void>(key_of(name));
+  client_->remove(names, patience_for(names.size() * std::uint64_t{100'000}));
+}
+
 }  // namespace virga

@@ -21,6 +21,7 @@ class S3ObjectStore final : public ObjectStore {
   [[nodiscard]] bool exists(std::string_view name) const override;
   [[nodiscard]] std::vector<ObjectInfo> list(std::string_view prefix = "") const override;
   void remove(std::string_view name) override;
+  void remove_all(std::span<const std::string> names) override;
   [[nodiscard]] const std::string& uri() const noexcept override { return client_->place().uri; }
 
   [[nodiscard]] S3Client::Counts counts() const { return client_->counts(); }

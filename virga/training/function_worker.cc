@@ -33,9 +33,7 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = Deadline::Clock;
 
-constexpr auto kRequestTime = 30s;     // for one request to the run's URI
-constexpr auto kLookInterval = 250ms;  // for news at the run's URI, where waits cannot be pushed
-constexpr auto kReportInterval = 100ms;
+constexpr auto kRequestTime = 30s;  // for one request to the run's URI
 constexpr Phase kBarrierPhase = 2;  // AllReduce has 0 and 1
 
 Wait request_time() { return {Deadline::in(kRequestTime)}; }
@@ -44,8 +42,9 @@ Wait request_time() { return {Deadline::in(kRequestTime)}; }
 /// driver are noted.
 class Lookout {
  public:
-  Lookout(Register& registers, std::chrono::milliseconds orphan_timeout)
+  Lookout(Register& registers, std::chrono::milliseconds interval, std::chrono::milliseconds orphan_timeout)
       : registers_(registers),
+        interval_(interval),
         orphan_timeout_(orphan_timeout),
         thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
@@ -94,7 +93,7 @@ class Lookout {
       // Before the first view: who lives for one round is to know in it that it is the last.
       if (const auto control = registers_.read(kControlRegister, request_time())) control_ = control->version;
       try {
-        const auto value = registers_.wait_newer(kViewRegister, version, {Deadline::in(kLookInterval), stop});
+        const auto value = registers_.wait_newer(kViewRegister, version, {Deadline::in(interval_), stop});
         version = value.version;
         auto record = decode_view(as_text(value.bytes.view()));
         const std::lock_guard lock(mutex_);
@@ -119,6 +118,7 @@ class Lookout {
   }
 
   Register& registers_;
+  const std::chrono::milliseconds interval_;  // for news, where waits cannot be pushed
   const std::chrono::milliseconds orphan_timeout_;
   std::atomic<std::uint64_t> control_ = 0;
   std::atomic<bool> orphaned_ = false;
@@ -257,7 +257,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
       sums_.lost_updates += updates.lost;
       longest_period_ = std::max(longest_period_, now - period_began_);
     }
-    if (now - reported_ >= kReportInterval) {
+    if (now - reported_ >= place_.tempo.report) {
       reported_ = now;
       crash_point("before_report");
       give_sign_of_life();
@@ -420,7 +420,7 @@ WorkerWork run_function_worker(const WorkerPlace& place) {
   const auto memory = worker_memory(job.plan, job.pattern, manifest, job.memory_bytes, is_direct_uri(job.channel));
   GroupCache cache(*store, manifest, std::min(memory.cache_bytes, job.cache_bytes));
   const auto schedule = make_schedule(job.plan, manifest, job.seed);
-  Lookout lookout(place.registers, job.orphan_timeout);
+  Lookout lookout(place.registers, place.tempo.look, job.orphan_timeout);
   for (std::uint32_t known = 0;;) {
     const auto record = lookout.wait_for_view(known);
     if (!record) {

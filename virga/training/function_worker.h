@@ -9,6 +9,7 @@
 #include "virga/channel/channel.h"
 #include "virga/channel/register.h"
 #include "virga/collective/all_reduce.h"
+#include "virga/control/run_place.h"
 #include "virga/exchange/staleness.h"
 #include "virga/math/kernels.h"
 #include "virga/storage/object_store.h"
@@ -45,6 +46,7 @@ struct WorkerPlace {
   const Kernels& kernels;
   Deadline end_of_life;  ///< leave before
   PhaseClock& clock;     ///< told what the time goes to
+  RunTempo tempo = {};   ///< of the run's URI
 };
 
 /// The life of one invocation: takes its place in the newest view, trains from where that view starts, and takes its

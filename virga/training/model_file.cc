@@ -9,10 +9,10 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "virga/base/file.h"
 #include "virga/base/hash.h"
 #include "virga/data/escape.h"
 #include "virga/data/json_fields.h"
+#include "virga/storage/object_uri.h"
 #include "virga/training/text_tensors.h"
 
 namespace virga {
@@ -350,9 +350,11 @@ ModelFile decode_model(ByteView bytes, std::string_view what) {
 }
 
 void write_model_file(const std::filesystem::path& path, const ModelFile& model) {
-  write_file_atomically(path, encode_model(model));
+  write_file_or_object(path.string(), encode_model(model));
 }
 
-ModelFile read_model_file(const std::filesystem::path& path) { return decode_model(read_file(path), path.string()); }
+ModelFile read_model_file(const std::filesystem::path& path) {
+  return decode_model(read_file_or_object(path.string()), path.string());
+}
 
 }  // namespace virga

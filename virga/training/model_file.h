@@ -53,6 +53,8 @@ struct ModelFile {
   std::string created_by;  ///< "virga 0.1.0"
 };
 
+// `path` is a file's, or an s3:// URI.
+
 /// Puts the model at `path`, all or nothing; equal models give equal bytes. Takes memory for the file's bytes. Requires
 /// parts that fit together. Throws Error(kIo), kDiverged for parameters that are not finite, kTooLarge for more than
 /// 16 MiB of job, columns and the like.
