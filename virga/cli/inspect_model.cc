@@ -30,15 +30,18 @@ const std::vector<float>& weights_of(const ModelFile& model, std::string_view ta
   return kNone;
 }
 
-bool is_kmeans(const ModelFile& model) { return model.spec.kind == ModelKind::kKMeans; }
+bool is_clusters(const ModelFile& model) { return has_clusters(model.spec.kind); }
+bool is_mixture(const ModelFile& model) { return model.spec.kind == ModelKind::kGaussianMixture; }
 
 /// The table of what belongs to features.
-std::string_view main_table(const ModelFile& model) { return is_kmeans(model) ? "centres" : "weights"; }
+std::string_view main_table(const ModelFile& model) {
+  return is_mixture(model) ? "means" : is_clusters(model) ? "centres" : "weights";
+}
 
 /// The largest magnitudes, the largest first; of equal ones the lower feature.
 std::vector<Weight> largest_weights(const ModelFile& model, std::size_t count) {
   const auto& values = weights_of(model, main_table(model));
-  const auto width = outputs_of(model.spec);
+  const auto width = is_clusters(model) ? model.spec.clusters : outputs_of(model.spec);
   std::vector<std::size_t> order;
   for (std::size_t i = 0; i < values.size(); ++i) {
     if (values[i] != 0) order.push_back(i);
@@ -60,7 +63,7 @@ json or_null(const std::optional<double>& number) {
 
 /// The class (or cluster) that an output stands for; a single output speaks for the second class.
 std::string class_of(const ModelFile& model, std::uint32_t output) {
-  if (is_kmeans(model)) return std::to_string(output);
+  if (is_clusters(model)) return std::to_string(output);
   const auto& classes = model.encoding.classes;
   if (classes.empty()) return {};
   return escape_text(outputs_of(model.spec) == 1 ? classes.back() : classes[output]);
@@ -92,7 +95,12 @@ json model_json(const ModelFile& model, std::size_t top) {
         {"training_loss", or_null(training.training_loss)},
         {"validation_loss", or_null(training.validation_loss)}}},
       {"data", {{"uri", escape_text(model.data.uri)}, {"checksum", fmt::format("{:08x}", model.data.checksum)}}}};
-  if (is_kmeans(model)) document["clusters"] = model.spec.clusters;
+  if (is_clusters(model)) document["clusters"] = model.spec.clusters;
+  if (is_mixture(model)) {
+    document["covariance"] = to_string(model.spec.covariance);
+    document["reg_covar"] = model.spec.reg_covar;
+    document["mixing"] = weights_of(model, "mixing");
+  }
   document["classes"] = json::array();
   for (const auto& name : model.encoding.classes) document["classes"].push_back(escape_text(name));
   document["largest_weights"] = json::array();
@@ -111,9 +119,14 @@ std::string summary_text(const std::string& path, const ModelFile& model) {
   auto text =
       fmt::format("Model {}: {} from {} rows, {} features, scale {}\n", path, to_string(model.spec.kind),
                   to_string(model.encoding.format), format_count(model.spec.features), to_string(model.encoding.scale));
-  if (is_kmeans(model)) text += fmt::format("  clusters    {}\n", format_count(model.spec.clusters));
+  if (is_clusters(model)) {
+    text += fmt::format("  clusters    {}{}\n", format_count(model.spec.clusters),
+                        is_mixture(model) ? fmt::format(", {} covariances (reg_covar {:g})",
+                                                        to_string(model.spec.covariance), model.spec.reg_covar)
+                                          : "");
+  }
   std::string classes;
-  const auto shown = is_kmeans(model) ? 0 : std::min<std::size_t>(model.encoding.classes.size(), 20);
+  const auto shown = is_clusters(model) ? 0 : std::min<std::size_t>(model.encoding.classes.size(), 20);
   for (std::size_t c = 0; c < shown; ++c) {
     classes += (c == 0 ? "" : ", ") + escape_text(model.encoding.classes[c]);
   }
@@ -123,9 +136,9 @@ std::string summary_text(const std::string& path, const ModelFile& model) {
   text += fmt::format("  trained on  {} (checksum {:08x})\n", escape_text(model.data.uri), model.data.checksum);
   text += fmt::format("  training    epoch {} of {} is kept, {} rounds{}, seed {}\n", training.best_epoch,
                       training.epochs, format_count(training.rounds),
-                      is_kmeans(model) ? ""
-                                       : fmt::format(", learning rate {:g}, l1 {:g}, l2 {:g}", training.learning_rate,
-                                                     training.l1, training.l2),
+                      is_clusters(model) ? ""
+                                         : fmt::format(", learning rate {:g}, l1 {:g}, l2 {:g}", training.learning_rate,
+                                                       training.l1, training.l2),
                       training.seed);
   const auto loss = [&](const char* name, const std::optional<double>& value) {
     if (value) text += fmt::format("  {:<11} {:.5f}\n", name, *value);
@@ -157,14 +170,14 @@ void inspect_model(const std::string& path, std::size_t top, Session& session) {
   const auto model = read_model_file(path);
   if (session.json()) return session.print_json(model_json(model, top));
   Table table(
-      {{is_kmeans(model) ? "COORDINATE" : "WEIGHT", true}, {is_kmeans(model) ? "CLUSTER" : "CLASS"}, {"FEATURE"}});
+      {{is_clusters(model) ? "COORDINATE" : "WEIGHT", true}, {is_clusters(model) ? "CLUSTER" : "CLASS"}, {"FEATURE"}});
   for (const auto& weight : largest_weights(model, top)) {
     const auto name = class_of(model, weight.output);
     table.add({fmt::format("{:.5f}", weight.value), name.empty() ? "-" : name,
                escape_text(feature_name(model.encoding, weight.feature))});
   }
-  const auto* const heading = is_kmeans(model) ? "\nLargest coordinates of centres, of the scaled features:\n"
-                                               : "\nLargest weights, of the scaled features:\n";
+  const auto* const heading = is_clusters(model) ? "\nLargest coordinates of centres, of the scaled features:\n"
+                                                 : "\nLargest weights, of the scaled features:\n";
   session.print(summary_text(path, model) + (top > 0 ? heading + table.text() : ""));
 }
 

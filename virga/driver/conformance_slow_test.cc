@@ -4,6 +4,7 @@
 #include <csignal>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
@@ -39,7 +40,8 @@ constexpr ModelCase kModels[] = {{"logistic", PlantedLabels::kBinary, "adagrad"}
                                  {"softmax", PlantedLabels::kClasses, "adam"},
                                  {"least-squares", PlantedLabels::kValues, "nesterov"}};
 
-constexpr ModelCase kClustering = {"kmeans", PlantedLabels::kBinary, "none"};
+constexpr ModelCase kClusterings[] = {{"kmeans", PlantedLabels::kBinary, "none"},
+                                      {"gaussian-mixture", PlantedLabels::kBinary, "none"}};
 
 std::string name_of(StoreKind store) {
   constexpr const char* kNames[] = {"directory", "ps", "redis", "memcached", "dynamodb", "s3", "direct", "vm"};
@@ -126,7 +128,7 @@ class Conformance : public FunctionsFixture, public testing::WithParamInterface<
     job.stop.patience = 0;
     job.functions.workers = 2;
     run_.seed = job.seed;
-    if (model.kind == kClustering.kind) {
+    if (std::string_view(model.optimizer) == "none") {
       job.optimizer = {.batch_size = 100};
       job.model.clusters = 5;
       job.stop.improvement = 0;
@@ -311,16 +313,17 @@ std::string name_of_cell(const testing::TestParamInfo<Cell>& test) {
 INSTANTIATE_TEST_SUITE_P(GradientAveragingBsp, Conformance, testing::ValuesIn(cells()), name_of_cell);
 
 // Straight between workers: no store, whose messages would outlive them.
-INSTANTIATE_TEST_SUITE_P(Direct, Conformance,
-                         testing::Values(Cell(kModels[0], Pattern::kAllToAll, StoreKind::kDirect, AlgorithmPlan()),
-                                         Cell(kModels[3], Pattern::kScatterReduce, StoreKind::kDirect, AlgorithmPlan()),
-                                         Cell(kModels[1], Pattern::kScatterReduce, StoreKind::kDirect,
-                                              AlgorithmPlan{.kind = AlgorithmKind::kModelAveraging, .every = 7}),
-                                         Cell(kModels[2], Pattern::kAllToAll, StoreKind::kDirect,
-                                              AlgorithmPlan{.kind = AlgorithmKind::kAdmm, .passes = 2, .rho = 1e-2}),
-                                         Cell(kClustering, Pattern::kScatterReduce, StoreKind::kDirect,
-                                              AlgorithmPlan())),
-                         name_of_cell);
+INSTANTIATE_TEST_SUITE_P(
+    Direct, Conformance,
+    testing::Values(Cell(kModels[0], Pattern::kAllToAll, StoreKind::kDirect, AlgorithmPlan()),
+                    Cell(kModels[3], Pattern::kScatterReduce, StoreKind::kDirect, AlgorithmPlan()),
+                    Cell(kModels[1], Pattern::kScatterReduce, StoreKind::kDirect,
+                         AlgorithmPlan{.kind = AlgorithmKind::kModelAveraging, .every = 7}),
+                    Cell(kModels[2], Pattern::kAllToAll, StoreKind::kDirect,
+                         AlgorithmPlan{.kind = AlgorithmKind::kAdmm, .passes = 2, .rho = 1e-2}),
+                    Cell(kClusterings[0], Pattern::kScatterReduce, StoreKind::kDirect, AlgorithmPlan()),
+                    Cell(kClusterings[1], Pattern::kAllToAll, StoreKind::kDirect, AlgorithmPlan())),
+    name_of_cell);
 
 // Virtual machines, which are connected with each other (engine vm).
 INSTANTIATE_TEST_SUITE_P(
@@ -385,7 +388,7 @@ INSTANTIATE_TEST_SUITE_P(RunAtS3, AtS3Conformance,
                          name_of_cell);
 
 INSTANTIATE_TEST_SUITE_P(ExpectationMaximisation, Conformance,
-                         testing::Combine(testing::Values(kClustering), testing::Values(Pattern::kScatterReduce),
+                         testing::Combine(testing::ValuesIn(kClusterings), testing::Values(Pattern::kScatterReduce),
                                           testing::Values(StoreKind::kPs, StoreKind::kDirectory),
                                           testing::Values(AlgorithmPlan())),
                          name_of_cell);

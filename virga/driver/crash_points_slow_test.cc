@@ -134,6 +134,47 @@ INSTANTIATE_TEST_SUITE_P(ThroughTheEngine, CrashPointsTest,
                                           testing::Values(2U, 3U), testing::Values(EngineKind::kLocal)),
                          name_of_crash);
 
+/// Of expectation maximisation, which exchanges and applies once an epoch.
+class MixtureCrashPointsTest : public CrashPointsTest {};
+
+TEST_P(MixtureCrashPointsTest, GivesTheBitsOfThreads) {
+  const auto& [point, pattern, workers, engine] = GetParam();
+  Job job;
+  job.functions.engine = "single";
+  job.functions.workers = workers;
+  job.model.kind = "gaussian-mixture";
+  job.model.clusters = 3;
+  job.optimizer.batch_size = 300;
+  job.stop.epochs = point.epochs;
+  job.stop.patience = 0;
+  job.stop.improvement = 0;
+  TrainingRun run;
+  run.plan = plan_training(job, set_.manifest, 1);
+  run.seed = job.seed;
+  {
+    GroupCache cache(*set_.store, set_.manifest, 1U << 24);
+    find_first_centres(run, Seeding::kKMeansParallel, cache, {});
+  }
+  const auto expected = on_threads(run);
+  place_.engine = engine;
+  place_.pattern = pattern;
+  let_them_die("VIRGA_CRASH_AT", point, point.deaths);
+
+  expect_same(on_processes(run), expected);
+
+  EXPECT_GT(report_.invocations, workers + point.epochs) << "nobody died";
+  expect_that_nothing_runs();
+}
+
+INSTANTIATE_TEST_SUITE_P(Some, MixtureCrashPointsTest,
+                         testing::Combine(testing::Values(CrashPoint{"AfterPut", "after_put:5", 8, 4},
+                                                          CrashPoint{"BeforeApply", "before_apply:3", 8, 4},
+                                                          CrashPoint{"AfterApply", "after_apply:3", 8, 4},
+                                                          CrashPoint{"AfterCheckpoint", "after_checkpoint:2", 8, 4}),
+                                          testing::Values(Pattern::kScatterReduce), testing::Values(2U, 3U),
+                                          testing::Values(EngineKind::kProcess)),
+                         name_of_crash);
+
 class DirectCrashPointsTest : public CrashPointsTest {};
 
 TEST_P(DirectCrashPointsTest, GivesTheBitsOfThreads) {

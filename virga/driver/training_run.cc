@@ -35,20 +35,21 @@ double find_learning_rate(const TrainingRun& run, GroupCache& train, const Kerne
 
 void find_first_centres(TrainingRun& run, Seeding seeding, GroupCache& train, const std::stop_token& stop) {
   auto& plan = run.plan;
-  if (plan.model.kind != ModelKind::kKMeans) return;
+  if (!has_clusters(plan.model.kind)) return;
   auto first = first_centres(plan.model, seeding, run.seed, plan.threads, train, stop);
   plan.constant_loss = first.base_loss;
   if (run.start) return;
-  run.start.emplace(layout_of(plan.model));
-  run.start->values[0] = std::move(first.centres);
+  run.start = std::move(first.parameters);
 }
 
 void check_hope(const EpochReport& report, const TrainingPlan& plan, double learning_rate) {
   const double loss = report.validation_loss.value_or(report.train_loss);
   const bool finite = std::isfinite(loss) && std::isfinite(report.train_loss);
-  if (plan.model.kind == ModelKind::kKMeans) {
+  if (has_clusters(plan.model.kind)) {
     if (finite) return;
-    throw Error(ErrorKind::kDiverged, fmt::format("after epoch {} a distance is not finite", report.epoch),
+    throw Error(ErrorKind::kDiverged,
+                fmt::format("after epoch {} a {} is not finite", report.epoch,
+                            plan.model.kind == ModelKind::kKMeans ? "distance" : "density"),
                 "look for extreme values with 'virga inspect', or scale the data (--scale standard)");
   }
   if (finite && loss <= kHopeless * std::max(plan.constant_loss, plan.start_loss)) return;

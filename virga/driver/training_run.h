@@ -92,8 +92,8 @@ struct TrainingRun {
 [[nodiscard]] double find_learning_rate(const TrainingRun& run, GroupCache& train, const Kernels& kernels,
                                         TrainingObserver& observer, const std::stop_token& stop);
 
-/// Chooses the first centres of a plan of k-means, unless the run has parameters to start from, and tells the plan its
-/// constant loss; does nothing for other models. Throws what first_centres() throws.
+/// Chooses the first parameters of a plan of clusters, unless the run has parameters to start from, and tells the plan
+/// its constant loss; does nothing for other models. Throws what first_centres() throws.
 void find_first_centres(TrainingRun& run, Seeding seeding, GroupCache& train, const std::stop_token& stop);
 
 /// Throws Error(kDiverged), saying what to try, if a loss is not finite or far above that of a constant prediction.

@@ -28,10 +28,11 @@ std::size_t first_bad(std::span<const T> values) {
 
 }  // namespace
 
-void check_shape(const Contribution& contribution, const Layout& layout, Round round, unsigned rank) {
+void check_shape(const Contribution& contribution, const Layout& layout, Round round, unsigned rank,
+                 std::string_view remedy) {
   if (!std::isfinite(contribution.loss) || !std::isfinite(contribution.weight)) {
     throw Error(ErrorKind::kDiverged, fmt::format("round {}, rank {}: the loss is not finite", round, rank),
-                kDivergedRemedy);
+                std::string(remedy));
   }
   check(contribution.weight >= 0, "the weight of a contribution is not negative");
   check(contribution.tables.size() == layout.size(), "a contribution has all tables");
@@ -47,7 +48,8 @@ void check_shape(const Contribution& contribution, const Layout& layout, Round r
   }
 }
 
-void check_finite(const Contribution& contribution, const Layout& layout, Round round, unsigned rank) {
+void check_finite(const Contribution& contribution, const Layout& layout, Round round, unsigned rank,
+                  std::string_view remedy) {
   for (std::size_t t = 0; t < layout.size(); ++t) {
     const auto& part = contribution.tables[t];
     const auto bad = layout[t].doubles
@@ -58,7 +60,7 @@ void check_finite(const Contribution& contribution, const Layout& layout, Round 
     throw Error(ErrorKind::kDiverged,
                 fmt::format("round {}, rank {}: the {} of '{}' is not finite in row {}", round, rank,
                             layout[t].doubles ? "sum" : "gradient", layout[t].name, part.whole ? row : part.keys[row]),
-                kDivergedRemedy);
+                std::string(remedy));
   }
 }
 

@@ -11,8 +11,20 @@
 namespace virga {
 namespace {
 
-/// The mean loss of the last epoch, whether there is one, and whether the run has converged.
-Layout own_layout() { return {{.name = "em", .rows = 1, .width = 3, .regularised = false, .sparse = false}}; }
+/// The mean loss of the last epoch, as a float and what that lacks, whether there is one, and whether the run has
+/// converged.
+Layout own_layout() { return {{.name = "em", .rows = 1, .width = 4, .regularised = false, .sparse = false}}; }
+
+/// What a checkpoint can hold of `loss`.
+struct TwoFloats {
+  explicit TwoFloats(double loss)
+      : high(static_cast<float>(loss)), low(static_cast<float>(loss - static_cast<double>(high))) {}
+  [[nodiscard]] double sum() const noexcept { return double{high} + double{low}; }
+  float high;
+  float low;
+};
+
+constexpr char kExtremeValues[] = "look for extreme values with 'virga inspect', or scale the data (--scale standard)";
 
 }  // namespace
 
@@ -42,8 +54,8 @@ const CompactParameters& EmExchange::read(Round round, std::span<const std::uint
 void EmExchange::write(Round round, const Contribution& contribution) {
   check(round == position_.round, "rounds are written in order");
   lap(WorkPhase::kCompute);
-  check_shape(contribution, em_.statistics, round, options_.group.rank);
-  check_finite(contribution, em_.statistics, round, options_.group.rank);
+  check_shape(contribution, em_.statistics, round, options_.group.rank, kExtremeValues);
+  check_finite(contribution, em_.statistics, round, options_.group.rank, kExtremeValues);
   add(contribution);
   ++position_.round;
   go_on_alone();
@@ -134,8 +146,8 @@ void EmExchange::take(const std::vector<ContributionPart>& sums) {
 }
 
 void EmExchange::judge(bool comparable) {
-  const auto mean = static_cast<float>(totals().loss / totals().weight);
-  converged_ = comparable && mean_loss_ && double{*mean_loss_} - double{mean} <= em_.tolerance * double{*mean_loss_};
+  const double mean = TwoFloats(totals().loss / totals().weight).sum();
+  converged_ = comparable && mean_loss_ && *mean_loss_ - mean <= em_.tolerance * (em_.absolute ? 1 : *mean_loss_);
   mean_loss_ = comparable ? std::optional(mean) : std::nullopt;
 }
 
@@ -147,7 +159,8 @@ void EmExchange::copy_parameters(Tables& out) const {
 ReplicaState EmExchange::save() const {
   ReplicaState state{{.parameters = parameters_, .states = Tables(), .steps = {}}, Tables(own_layout())};
   state.rule.steps.resize(parameters_.layout.size());
-  state.own.values[0] = {mean_loss_.value_or(0), mean_loss_ ? 1.0F : 0.0F, converged_ ? 1.0F : 0.0F};
+  const TwoFloats loss(mean_loss_.value_or(0));
+  state.own.values[0] = {loss.high, loss.low, mean_loss_ ? 1.0F : 0.0F, converged_ ? 1.0F : 0.0F};
   return state;
 }
 
@@ -159,8 +172,8 @@ void EmExchange::load(const ReplicaState& state) {
   parameters_ = state.rule.parameters;
   compact_.tables = parameters_.values;
   const auto& own = state.own.values[0];
-  mean_loss_ = own[1] != 0 ? std::optional(own[0]) : std::nullopt;
-  converged_ = own[2] != 0;
+  mean_loss_ = own[2] != 0 ? std::optional(double{own[0]} + double{own[1]}) : std::nullopt;
+  converged_ = own[3] != 0;
 }
 
 }  // namespace virga

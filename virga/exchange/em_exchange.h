@@ -21,9 +21,11 @@ struct EmOptions {
   /// far the old ones were from the best: not if it has also begun something anew.
   std::function<bool(std::span<const std::vector<double>> statistics, std::uint32_t epoch, Tables& parameters)>
       maximise;
-  /// The run has converged when an epoch has lowered the mean loss by no more than this part of it. Epochs before and
-  /// after a maximisation that began something anew are not compared.
+  /// The run has converged when an epoch has lowered the mean loss by no more than this part of it, or, if it is
+  /// `absolute`, by no more than this. Epochs before and after a maximisation that began something anew are not
+  /// compared.
   double tolerance = 1e-4;
+  bool absolute = false;
 };
 
 /// Expectation maximisation among ranks: in each round a rank adds the statistics of its rows to those that it has; at
@@ -70,8 +72,7 @@ class EmExchange final : public ReplicaExchange {
   std::vector<TouchedRows> touched_;      // [tables] rows of own_ that are not 0
   RoundTotals own_totals_;
   std::vector<std::vector<double>> sum_;  // [tables] of all ranks
-  std::optional<float>
-      mean_loss_;  // of the last epoch, if it may be compared; a float, so that a checkpoint has all of it
+  std::optional<double> mean_loss_;       // of the last epoch, if it may be compared; has the digits of two floats
   bool converged_ = false;
 };
 

@@ -127,6 +127,25 @@ TEST(EmExchange, HasConvergedOnceAnEpochLowersTheMeanLossByNoMoreThanTheToleranc
   EXPECT_EQ(converged_after(0, {100, 120}), 2U);
 }
 
+TEST(EmExchange, MayHaveAnAbsoluteToleranceForLossesOfAnySign) {
+  const auto converged_after = [](double tolerance, const std::vector<double>& losses) {
+    auto em = em_of(tolerance);
+    em.absolute = true;
+    auto shared = std::make_unique<EmThreads>(1, Tables(em_parameters()), em, 1);
+    for (Round round = 0; round < losses.size(); ++round) {
+      Contribution contribution = testing_contribution(em_of().statistics, 0, 0);
+      contribution.weight = 2;
+      contribution.loss = 2 * losses[round];
+      shared->rank(0).write(round, contribution);
+      if (shared->converged()) return round + 1;
+    }
+    return Round{0};
+  };
+  EXPECT_EQ(converged_after(0.1, {1, -1, -1.5, -1.55}), 4U);
+  EXPECT_EQ(converged_after(0.01, {1, -1, -1.5, -1.55}), 0U);
+  EXPECT_EQ(converged_after(1e-4, {-300'000, -300'000.001, -300'000.00105}), 3U) << "more digits than a float has";
+}
+
 TEST(EmExchange, ComparesNoEpochsBetweenWhichSomethingBeganAnew) {
   auto em = em_of(0);
   em.maximise = [](std::span<const std::vector<double>>, std::uint32_t epoch, Tables&) { return epoch != 1; };

@@ -28,7 +28,8 @@ struct Job {
     bool operator==(const Data&) const = default;
   } data;
   struct Model {
-    std::string kind = "auto";  ///< auto | logistic | svm | svm-squared | softmax | least-squares | kmeans
+    std::string kind = "auto";  ///< auto | logistic | svm | svm-squared | softmax | least-squares | kmeans |
+                                ///< gaussian-mixture
     double l1 = 0;
     double l2 = 1e-5;
     bool fit_bias = true;
@@ -36,8 +37,10 @@ struct Job {
     bool class_weight_balanced = false;
     std::map<std::string, double> class_weight;
     std::optional<std::string> init;           ///< model file to start from
-    std::optional<std::uint32_t> clusters;     ///< of k-means; absent: 8
+    std::optional<std::uint32_t> clusters;     ///< of kmeans, gaussian-mixture; absent: 8
     std::string seeding = "k-means-parallel";  ///< k-means-parallel | random
+    std::string covariance = "diagonal";       ///< of gaussian-mixture: diagonal | full
+    double reg_covar = 1e-6;                   ///< of gaussian-mixture: added to variances
     bool operator==(const Model&) const = default;
   } model;
   struct Optimizer {
@@ -57,7 +60,8 @@ struct Job {
     std::uint32_t patience = 3;         ///< epochs without improvement on validation; 0: never
     std::optional<std::chrono::nanoseconds> seconds;
     std::optional<double> usd;  ///< that the whole run may cost, resumed or not
-    double improvement = 1e-4;  ///< of k-means: part of the mean squared distance that an epoch must take away
+    double improvement = 1e-4;  ///< of kmeans: part of the mean squared distance that an epoch must take away; of
+                                ///< gaussian-mixture: by how much it must raise the mean log-likelihood
     bool operator==(const Stop&) const = default;
   } stop;
   struct Functions {

@@ -195,7 +195,8 @@ std::vector<Option> model_options() {
                    {"svm-squared", "linear support vector machine, squared hinge loss, two classes"},
                    {"softmax", "softmax (multinomial logistic) regression, several classes"},
                    {"least-squares", "linear regression"},
-                   {"kmeans", "k-means clustering; labels are not looked at"}},
+                   {"kmeans", "k-means clustering; labels are not looked at"},
+                   {"gaussian-mixture", "mixture of Gaussians; labels are not looked at"}},
        .help = "What to train",
        .store = [](Job& job, const Value& v) { job.model.kind = text(v); }},
       {.section = "model",
@@ -249,7 +250,7 @@ std::vector<Option> model_options() {
        .fallback = "auto",
        .placeholder = "K",
        .range = {.min = 1, .max = 1048576.0},
-       .help = "k-means: number of clusters; auto is 8",
+       .help = "k-means, mixtures: number of clusters (components); auto is 8",
        .example = "10",
        .store =
            [](Job& job, const Value& v) {
@@ -263,9 +264,31 @@ std::vector<Option> model_options() {
        .placeholder = "HOW",
        .choices = {{"k-means-parallel", "far from each other, by k-means-parallel (Bahmani and others, 2012)"},
                    {"random", "any rows"}},
-       .help = "k-means: which rows are the first centres",
-       .more = "They are chosen by the seed from a sample of the training rows, before the first epoch.",
+       .help = "k-means, mixtures: which rows are the first centres",
+       .more =
+           "They are chosen by the seed from a sample of the training rows, before the first epoch. A mixture begins "
+           "with the means of the rows that are nearest to each.",
        .store = [](Job& job, const Value& v) { job.model.seeding = text(v); }},
+      {.section = "model",
+       .key = "covariance",
+       .type = OptionType::kChoice,
+       .fallback = "diagonal",
+       .placeholder = "KIND",
+       .choices = {{"diagonal", "a variance for each feature of each component"},
+                   {"full", "all covariances of each component; dense rows only"}},
+       .help = "Mixtures: which covariances the components have",
+       .store = [](Job& job, const Value& v) { job.model.covariance = text(v); }},
+      {.section = "model",
+       .key = "reg_covar",
+       .type = OptionType::kNumber,
+       .fallback = "1e-6",
+       .placeholder = "VARIANCE",
+       .range = {.min = 0, .max = 1e15},
+       .help = "Mixtures: added to the variance of each feature in each component",
+       .more =
+           "Keeps a component that has shrunk to a point (or a line) from a density without bounds. In units of the "
+           "scaled features, squared; scikit-learn's reg_covar is the same figure.",
+       .store = [](Job& job, const Value& v) { job.model.reg_covar = number(v); }},
   };
 }
 
@@ -373,9 +396,11 @@ std::vector<Option> stop_options() {
        .type = OptionType::kNumber,
        .fallback = "none",
        .placeholder = "LOSS",
-       .range = kPositive,
+       .range = {.min = -1e15, .max = 1e15},
        .help = "Stop once the validation loss is this low",
-       .more = "A run that does not reach it within its time limit ends with exit code 5.",
+       .more =
+           "A run that does not reach it within its time limit ends with exit code 5. Only that of a mixture may be "
+           "0 or below: a density may be above 1.",
        .example = "0.32",
        .store = [](Job& job, const Value& v) { job.stop.target_loss = maybe<double>(v); }},
       {.section = "stop",
@@ -417,8 +442,10 @@ std::vector<Option> stop_options() {
        .fallback = "1e-4",
        .placeholder = "PART",
        .range = {.min = 0, .max = 1, .below_max = true},
-       .help = "k-means: stop once an epoch takes no more than this part of the mean squared distance away",
-       .more = "0: once it no longer falls.",
+       .help = "k-means, mixtures: stop once an epoch makes the training loss no more than this better",
+       .more = "k-means: a part of the mean squared distance; mixtures: a difference of mean log-likelihoods. 0: once "
+               "it no "
+               "longer falls.",
        .store = [](Job& job, const Value& v) { job.stop.improvement = number(v); }},
   };
 }

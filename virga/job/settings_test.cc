@@ -111,7 +111,8 @@ TEST(ParseValueTest, NamesTheNearestWord) {
   const auto error = refusal("model", "kind", "logistik");
   EXPECT_EQ(error.kind(), ErrorKind::kUsage);
   EXPECT_STREQ(error.what(),
-               "--model: 'logistik' is not one of auto, logistic, svm, svm-squared, softmax, least-squares, kmeans");
+               "--model: 'logistik' is not one of auto, logistic, svm, svm-squared, softmax, least-squares, kmeans, "
+               "gaussian-mixture");
   EXPECT_EQ(error.remedy(), "did you mean logistic?");
 }
 

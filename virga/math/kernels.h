@@ -107,6 +107,28 @@ struct Kernels {
   /// up to a multiple of 16; centres [keys x lanes]; norms |c|^2 [lanes], infinity in what pads.
   void (*nearest_sparse)(const SparseRows& x, std::uint32_t lanes, const double* centres, const double* norms,
                          std::uint32_t* nearest, double* distances);
+
+  /// Gaussian components, in doubles. `panel`: [columns x 32], a lane for each of 32 dense rows; `x`: [rows x padded],
+  /// up to 32 dense rows, `padded` their columns, rounded up to a multiple of 16, 0 in what pads (as in `mean`).
+  ///
+  /// squares[row] = sum over the columns, in order, of (x - mean)^2 x precision.
+  void (*diagonal_squares)(std::uint32_t columns, const double* panel, const double* mean, const double* precisions,
+                           double* squares);
+  /// squares[row] = |F (x - mean)|^2, for the lower triangle F [columns (columns + 1) / 2], row by row; `scratch`:
+  /// [columns x 16].
+  void (*triangular_squares)(std::uint32_t columns, const double* panel, const double* mean, const double* factor,
+                             double* scratch, double* squares);
+  /// For each row with a share, in order: first [padded] += share (x - mean), second [padded] += share (x - mean)^2.
+  void (*diagonal_moments)(std::uint32_t rows, std::uint32_t padded, const double* x, const double* mean,
+                           const double* shares, double* first, double* second);
+  /// The same with second [columns x padded] += share (x - mean) (x - mean)^T, its lower triangle (and what there is to
+  /// the right of it in its last 16 columns); `scratch`: [2 x 32 x padded].
+  void (*full_moments)(std::uint32_t rows, std::uint32_t columns, std::uint32_t padded, const double* x,
+                       const double* mean, const double* shares, double* scratch, double* first, double* second);
+  /// densities[row x lanes + lane] = constants[lane] + sum over the entries, in order, of value (l - q value), for the
+  /// terms l, q [keys x 2 x lanes]. `lanes`: components, rounded up to a multiple of 16.
+  void (*sparse_log_densities)(const SparseRows& x, std::uint32_t lanes, const double* terms, const double* constants,
+                               double* densities);
 };
 
 /// The kernels of `level`, which this machine must have (a broken precondition otherwise).

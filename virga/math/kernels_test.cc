@@ -558,5 +558,95 @@ TEST(ClusterKernels, AssignSparseRowsToTheNearestCentreWithTheSameBitsOnEveryLev
   }
 }
 
+// --- Gaussian components: each sum in the order that the header says, so the bits are those of plain loops.
+
+TEST(GaussianKernels, GiveDenseRowsTheBitsOfPlainLoops) {
+  constexpr std::uint32_t kPanel = 32;
+  for (const std::uint32_t columns : {1U, 16U, 19U, 50U}) {
+    const std::uint32_t padded = (columns + 15) / 16 * 16;
+    const auto values = random_floats(std::size_t{kPanel} * columns, columns);
+    const auto numbers = random_floats(std::size_t{columns} * (columns + 3), 50 + columns);
+    std::vector<double> x(std::size_t{kPanel} * padded), panel(std::size_t{kPanel} * columns), mean(padded);
+    std::vector<double> precisions(columns), factor(std::size_t{columns} * (columns + 1) / 2), shares(kPanel);
+    for (std::uint32_t j = 0; j < columns; ++j) {
+      mean[j] = double{numbers[j]};
+      precisions[j] = 2 + double{numbers[columns + j]};
+      for (std::uint32_t i = 0; i < kPanel; ++i) {
+        x[i * padded + j] = panel[j * kPanel + i] = double{values[i * columns + j]};
+      }
+    }
+    for (std::size_t i = 0; i < factor.size(); ++i) factor[i] = double{numbers[i]};
+    for (std::uint32_t i = 0; i < kPanel; ++i) shares[i] = i % 5 == 2 ? 0 : 0.125 + double{values[i]} / 9;
+
+    std::vector<double> diagonal(kPanel), triangular(kPanel), first(padded), second(padded), matrix(columns * padded);
+    constexpr std::uint32_t kRows = 27;  // of which some have no share
+    for (std::uint32_t i = 0; i < kPanel; ++i) {
+      std::vector<double> d;
+      for (std::uint32_t j = 0; j < columns; ++j) d.push_back(x[i * padded + j] - mean[j]);
+      for (std::uint32_t j = 0; j < columns; ++j) {
+        diagonal[i] += d[j] * d[j] * precisions[j];
+        double product = 0;
+        for (std::uint32_t m = 0; m <= j; ++m) product += d[m] * factor[j * (j + 1) / 2 + m];
+        triangular[i] += product * product;
+        if (i >= kRows || shares[i] == 0) continue;
+        const double weighted = d[j] * shares[i];
+        first[j] += weighted;
+        second[j] += weighted * d[j];
+        for (std::uint32_t m = 0; m <= j; ++m) matrix[j * padded + m] += d[m] * weighted;
+      }
+    }
+    for (const auto level : levels()) {
+      const auto& kernel = kernels(level);
+      std::vector<double> squares(kPanel), scratch(std::size_t{2} * kPanel * padded);
+      kernel.diagonal_squares(columns, panel.data(), mean.data(), precisions.data(), squares.data());
+      EXPECT_EQ(squares, diagonal);
+      kernel.triangular_squares(columns, panel.data(), mean.data(), factor.data(), scratch.data(), squares.data());
+      EXPECT_EQ(squares, triangular);
+      std::vector<double> firsts(padded), seconds(padded), matrices(columns * padded);
+      kernel.diagonal_moments(kRows, padded, x.data(), mean.data(), shares.data(), firsts.data(), seconds.data());
+      EXPECT_EQ(firsts, first);
+      EXPECT_EQ(seconds, second);
+      firsts.assign(padded, 0);
+      kernel.full_moments(kRows, columns, padded, x.data(), mean.data(), shares.data(), scratch.data(), firsts.data(),
+                          matrices.data());
+      EXPECT_EQ(firsts, first);
+      for (std::uint32_t j = 0; j < columns; ++j) {
+        for (std::uint32_t m = 0; m <= j; ++m) EXPECT_EQ(matrices[j * padded + m], matrix[j * padded + m]);
+      }
+    }
+  }
+}
+
+TEST(GaussianKernels, GiveSparseRowsTheBitsOfPlainLoops) {
+  constexpr std::uint32_t kDictionary = 3200, kRows = 60;
+  const SparseMatrix matrix(kRows, kDictionary);
+  for (const std::uint32_t lanes : {16U, 32U}) {
+    const auto numbers = random_floats(std::size_t{kDictionary} * 2 * lanes, lanes);
+    const std::vector<double> terms(numbers.begin(), numbers.end()), constants(terms.begin(), terms.begin() + lanes);
+    for (const bool wide : {false, true}) {
+      for (const bool with_values : {false, true}) {
+        const auto x = matrix.rows(wide, with_values);
+        std::vector<double> expected(std::size_t{kRows} * lanes);
+        for (std::uint32_t i = 0; i < kRows; ++i) {
+          for (std::uint32_t lane = 0; lane < lanes; ++lane) {
+            double sum = constants[lane];
+            for (auto e = x.row_begin[i]; e < x.row_begin[i + 1]; ++e) {
+              const double value = with_values ? double{matrix.values[e]} : 1;
+              const auto* const term = terms.data() + std::size_t{matrix.indices32[e]} * 2 * lanes + lane;
+              sum += (term[0] - term[lanes] * value) * value;
+            }
+            expected[i * lanes + lane] = sum;
+          }
+        }
+        for (const auto level : levels()) {
+          std::vector<double> densities(expected.size());
+          kernels(level).sparse_log_densities(x, lanes, terms.data(), constants.data(), densities.data());
+          EXPECT_EQ(densities, expected);
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace virga

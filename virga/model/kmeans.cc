@@ -10,10 +10,7 @@
 namespace virga {
 namespace {
 
-constexpr std::uint32_t kSumLanes = 16;
 constexpr std::size_t kPanelRows = 32;  // of Kernels::nearest_dense
-
-std::uint32_t rounded_up(std::uint32_t count) noexcept { return (count + kSumLanes - 1) / kSumLanes * kSumLanes; }
 
 /// The final tree of a sum over 16 lanes.
 double tree_of(const double* lanes) noexcept {
@@ -21,25 +18,9 @@ double tree_of(const double* lanes) noexcept {
   return ((pair(0) + pair(4)) + (pair(2) + pair(6))) + ((pair(1) + pair(5)) + (pair(3) + pair(7)));
 }
 
-SparseRows sparse_rows_of(const RowGroup& group, std::uint32_t first, std::uint32_t last) noexcept {
-  return {.rows = last - first,
-          .row_begin = group.row_begin.data() + first,
-          .indices16 = group.wide() ? nullptr : group.indices16.data(),
-          .indices32 = group.wide() ? group.indices32.data() : nullptr,
-          .values = group.values.empty() ? nullptr : group.values.data()};
-}
-
-const float* weights_from(const RowGroup& group, std::uint32_t first) noexcept {
-  return group.weights.empty() ? nullptr : group.weights.data() + first;
-}
-
-double weight_of(const float* weights, std::uint32_t row) noexcept {
-  return weights == nullptr ? 1 : static_cast<double>(weights[row]);
-}
-
 }  // namespace
 
-Layout statistics_layout(const ModelSpec& spec) {
+Layout cluster_statistics(const ModelSpec& spec) {
   return {
       {.name = "sums",
        .rows = spec.features,
@@ -146,8 +127,8 @@ void KMeans::add_sparse(const Rows& rows, const std::uint32_t* positions, double
   const auto& group = rows.group;
   nearest_.resize(std::max<std::size_t>(nearest_.size(), rows.count()));
   squares_.resize(std::max<std::size_t>(squares_.size(), rows.count()));
-  kernels_.nearest_sparse(sparse_rows_of(group, rows.first, rows.last), lanes(), local_.data(), norms_.data(),
-                          nearest_.data(), squares_.data());
+  kernels_.nearest_sparse(sparse_rows_of(rows), lanes(), local_.data(), norms_.data(), nearest_.data(),
+                          squares_.data());
   const auto* weights = weights_from(group, rows.first);
   for (std::uint32_t i = 0; i < rows.count(); ++i) {
     const double weight = weight_of(weights, i);
@@ -161,21 +142,6 @@ void KMeans::add_sparse(const Rows& rows, const std::uint32_t* positions, double
     }
   }
   examples_ += rows.count();
-}
-
-/// Of the group's keys, in the mini-batch's; those that the slice does not use are left as they were.
-const std::vector<std::uint32_t>& KMeans::positions_of(const BatchSlice& slice) {
-  const auto count = slice.group->keys.size();
-  if (positions_.size() < count) positions_.resize(count);
-  const auto position = [&](std::size_t u) {
-    return slice.positions.empty() ? static_cast<std::uint32_t>(u) : slice.positions[u];
-  };
-  if (slice.all_used) {
-    for (std::size_t u = 0; u < count; ++u) positions_[u] = position(u);
-  } else {
-    for (std::size_t u = 0; u < slice.used.size(); ++u) positions_[slice.used[u]] = position(u);
-  }
-  return positions_;
 }
 
 LossSums KMeans::totals() const {
@@ -203,7 +169,7 @@ void KMeans::gradient(const MiniBatch& batch, const CompactParameters& parameter
   sums.doubles.assign((spec_.dense ? spec_.features : batch.keys.size()) * std::size_t{k}, 0.0);
   for (const auto& slice : batch.slices) {
     const Rows rows{*slice.group, slice.first_row, slice.last_row};
-    spec_.dense ? add_dense(rows) : add_sparse(rows, positions_of(slice).data(), sums.doubles.data());
+    spec_.dense ? add_dense(rows) : add_sparse(rows, positions_of(slice, positions_), sums.doubles.data());
   }
   if (spec_.dense) {
     for (std::size_t f = 0; f < spec_.features; ++f) {
@@ -278,7 +244,6 @@ void KMeans::scores(const RowGroup& group, const Tables& parameters, std::span<f
 namespace {
 
 constexpr double kSplitDistance = 1.0 / 16;  // small: the halves are to share the rows of the cluster, not to lose them
-constexpr std::uint32_t kSplitDraw = 1;      // draw 0 of these random numbers is for the first centres
 
 /// What is known of a cluster that may be split.
 struct ClusterSums {
@@ -289,19 +254,13 @@ struct ClusterSums {
 /// Cluster `empty` takes half of `full`; see move_centres().
 void split_cluster(const ModelSpec& spec, const Random& random, std::uint32_t epoch, std::size_t full,
                    std::size_t empty, const ClusterSums& sums, std::vector<float>& centres) {
-  const std::size_t k = spec.clusters;
-  const auto moves = [&](std::size_t f) { return spec.dense || centres[f * k + full] != 0; };
+  const auto moves = [&](std::size_t f) { return spec.dense || centres[f * spec.clusters + full] != 0; };
   std::size_t moving = 0;
   for (std::size_t f = 0; f < spec.features; ++f) moving += moves(f) ? 1 : 0;
   const double distance =
       moving == 0 ? 0 : kSplitDistance * std::sqrt(sums.squares / (sums.weight * static_cast<double>(moving)));
-  for (std::size_t f = 0; f < spec.features; ++f) {
-    const auto mean = double{centres[f * k + full]};
-    const bool down = (random.bits(epoch, f * k + empty, kSplitDraw) & 1) != 0;
-    const double by = !moves(f) ? 0 : down ? -distance : distance;
-    centres[f * k + empty] = static_cast<float>(mean + by);
-    centres[f * k + full] = static_cast<float>(mean - by);
-  }
+  move_apart(
+      spec, random, epoch, full, empty, [&](std::size_t f) { return moves(f) ? distance : 0; }, centres);
 }
 
 }  // namespace

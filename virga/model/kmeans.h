@@ -1,37 +1,19 @@
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <new>
 #include <span>
 #include <vector>
 
+#include "virga/model/cache_lines.h"
+#include "virga/model/cluster_rows.h"
 #include "virga/model/model.h"
 
 namespace virga {
 
-/// Allocates whole cache lines: what the kernels load and store in long vectors should not straddle them.
-template <typename T>
-struct CacheLineAllocator {
-  using value_type = T;
-  static constexpr std::align_val_t kLine{64};
-  CacheLineAllocator() = default;
-  template <typename U>
-  explicit(false) CacheLineAllocator(const CacheLineAllocator<U>& /*other*/) noexcept {}
-  [[nodiscard]] T* allocate(std::size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), kLine)); }
-  void deallocate(T* from, std::size_t /*count*/) noexcept { ::operator delete(from, kLine); }
-  template <typename U>
-  bool operator==(const CacheLineAllocator<U>& /*other*/) const noexcept {
-    return true;
-  }
-};
-template <typename T>
-using CacheLines = std::vector<T, CacheLineAllocator<T>>;
-
 /// k-means (Lloyd, "Least squares quantization in PCM", 1957/1982): the objective is the sum of the rows' squared
 /// distances to the nearest centre, times their weights. Labels are not looked at.
 ///
-/// gradient() gives the statistics of statistics_layout() at given centres, and as loss the sum of the squared
+/// gradient() gives the statistics of cluster_statistics() at given centres, and as loss the sum of the squared
 /// distances, as weight that of the rows. scores() are squared distances to all centres, losses() those to the nearest.
 ///
 /// Sparse rows stay sparse: their distances are |x|^2 - 2 x c + |c|^2 in doubles, so that of the digits that cancel 29
@@ -48,13 +30,7 @@ class KMeans final : public Model {
   [[nodiscard]] LossSums losses(const RowGroup& group, const Tables& parameters) override;
 
  private:
-  /// Some rows of a group.
-  struct Rows {
-    const RowGroup& group;
-    std::uint32_t first;
-    std::uint32_t last;
-    [[nodiscard]] std::uint32_t count() const noexcept { return last - first; }
-  };
+  using Rows = ClusterRange;
 
   void set_centres(const std::vector<float>& centres);
   void set_dense_centres(const std::vector<float>& centres);
@@ -63,7 +39,6 @@ class KMeans final : public Model {
   void sort_by_cluster(std::uint32_t rows);
   void add_sparse(const Rows& rows, const std::uint32_t* positions, double* sums);
   void localise(const Rows& rows);
-  [[nodiscard]] const std::vector<std::uint32_t>& positions_of(const BatchSlice& slice);
   [[nodiscard]] LossSums totals() const;
   [[nodiscard]] std::uint32_t lanes() const noexcept;
   [[nodiscard]] std::uint32_t padded() const noexcept;
@@ -99,10 +74,10 @@ class KMeans final : public Model {
 
 /// What is summed over all rows, in doubles: "sums" (features x clusters: of the rows of each cluster, times their
 /// weights; sparse unless the rows are dense) and "clusters" (clusters x 2: weight, and sum of the squared distances).
-[[nodiscard]] Layout statistics_layout(const ModelSpec& spec);
+[[nodiscard]] Layout cluster_statistics(const ModelSpec& spec);
 
 /// The step of maximisation: each centre becomes the mean of its cluster's rows. `statistics`: all of each table of
-/// statistics_layout(); `centres`: [features x clusters], those that the statistics belong to; overwritten.
+/// cluster_statistics(); `centres`: [features x clusters], those that the statistics belong to; overwritten.
 ///
 /// A cluster without weight takes half of the one with the largest sum of squared distances (the first of equal ones):
 /// both go apart from its mean, a sixteenth of the root mean square distance of its rows in a random direction of +1

@@ -68,6 +68,7 @@ PointLoss point_loss(ModelKind kind) noexcept {
     case ModelKind::kLogistic:
     case ModelKind::kSoftmax:
     case ModelKind::kKMeans:
+    case ModelKind::kGaussianMixture:
       break;
   }
   return PointLoss::kLogistic;

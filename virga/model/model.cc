@@ -1,6 +1,7 @@
 #include "virga/model/model.h"
 
 #include "virga/base/error.h"
+#include "virga/model/gaussian_mixture.h"
 #include "virga/model/kmeans.h"
 #include "virga/model/linear_model.h"
 
@@ -20,9 +21,13 @@ std::string_view to_string(ModelKind kind) noexcept {
       return "least-squares";
     case ModelKind::kKMeans:
       return "kmeans";
+    case ModelKind::kGaussianMixture:
+      return "gaussian-mixture";
   }
   return "";
 }
+
+std::string_view to_string(CovarianceKind kind) noexcept { return kind == CovarianceKind::kFull ? "full" : "diagonal"; }
 
 std::uint32_t outputs_of(const ModelSpec& spec) noexcept {
   switch (spec.kind) {
@@ -30,6 +35,8 @@ std::uint32_t outputs_of(const ModelSpec& spec) noexcept {
       return spec.classes;
     case ModelKind::kKMeans:
       return spec.clusters;
+    case ModelKind::kGaussianMixture:
+      return spec.clusters + 1;
     default:
       return 1;
   }
@@ -40,6 +47,7 @@ Layout layout_of(const ModelSpec& spec) {
   if (spec.kind == ModelKind::kKMeans) {
     return {{.name = "centres", .rows = spec.features, .width = outputs, .regularised = false, .sparse = false}};
   }
+  if (spec.kind == ModelKind::kGaussianMixture) return mixture_parameters(spec);
   Layout layout = {
       {.name = "weights", .rows = spec.features, .width = outputs, .regularised = true, .sparse = !spec.dense}};
   if (spec.fit_bias) {
@@ -62,6 +70,7 @@ std::unique_ptr<Model> make_model(const ModelSpec& spec, const Kernels& kernels)
     }
   }
   if (spec.kind == ModelKind::kKMeans) return std::make_unique<KMeans>(spec, kernels);
+  if (spec.kind == ModelKind::kGaussianMixture) return std::make_unique<GaussianMixture>(spec, kernels);
   return std::make_unique<LinearModel>(spec, kernels);
 }
 

@@ -14,40 +14,61 @@
 namespace virga {
 
 /// Linear models: score = bias + w x, one for each output (softmax has one a class, all others one). The loss of an
-/// example, with its score z and label y (s = +1 for label 1, else -1); and k-means (virga/model/kmeans.h), which looks
-/// at no labels:
+/// example, with its score z and label y (s = +1 for label 1, else -1); and those of rows in clusters, which look at no
+/// labels (virga/model/kmeans.h, virga/model/gaussian_mixture.h):
 enum class ModelKind : std::uint8_t {
-  kLogistic,      ///< log(1 + e^(-s z))
-  kSvm,           ///< hinge: max(0, 1 - s z); its derivative at the kink is 0
-  kSvmSquared,    ///< max(0, 1 - s z)^2
-  kSoftmax,       ///< log(sum of e^z over the classes) - z of class y
-  kLeastSquares,  ///< (z - y)^2
-  kKMeans,        ///< the squared distance to the nearest of the centres
+  kLogistic,         ///< log(1 + e^(-s z))
+  kSvm,              ///< hinge: max(0, 1 - s z); its derivative at the kink is 0
+  kSvmSquared,       ///< max(0, 1 - s z)^2
+  kSoftmax,          ///< log(sum of e^z over the classes) - z of class y
+  kLeastSquares,     ///< (z - y)^2
+  kKMeans,           ///< the squared distance to the nearest of the centres
+  kGaussianMixture,  ///< the negative logarithm of the density
 };
 
-/// "logistic", "svm", "svm-squared", "softmax", "least-squares", "kmeans".
+/// "logistic", "svm", "svm-squared", "softmax", "least-squares", "kmeans", "gaussian-mixture".
 [[nodiscard]] std::string_view to_string(ModelKind kind) noexcept;
+
+/// Of the components of a mixture.
+enum class CovarianceKind : std::uint8_t {
+  kDiagonal,  ///< features are independent within a component
+  kFull,      ///< dense rows only
+};
+/// "diagonal", "full".
+[[nodiscard]] std::string_view to_string(CovarianceKind kind) noexcept;
+
+/// Of a full covariance: it has features (features + 1) / 2 numbers, and a row takes as many multiplications.
+inline constexpr std::uint32_t kMostFullFeatures = 4096;
 
 struct ModelSpec {
   ModelKind kind = ModelKind::kLogistic;
   std::uint32_t features = 0;
-  std::uint32_t classes = 2;  ///< 2 for the binary kinds; not used by kLeastSquares, kKMeans
+  std::uint32_t classes = 2;  ///< 2 for the binary kinds; not used by kLeastSquares and clusters
   bool dense = false;         ///< the rows are dense, and so is the table of weights
   bool fit_bias = true;
   std::vector<float> class_weights = {};  ///< empty, or one for each class; multiplies the weight of an example
-  std::uint32_t clusters = 0;             ///< kKMeans, else 0
+  std::uint32_t clusters = 0;             ///< kKMeans, kGaussianMixture (its components), else 0
+  CovarianceKind covariance = CovarianceKind::kDiagonal;  ///< kGaussianMixture
+  double reg_covar = 0;                                   ///< kGaussianMixture: added to variances; >= 0
 
   bool operator==(const ModelSpec&) const = default;
 };
 
 /// "weights" (features x outputs; read by key unless the rows are dense) and, if fitted, "bias" (1 x outputs; not
-/// regularised). kKMeans: "centres" (features x clusters, always whole).
+/// regularised). kKMeans: "centres" (features x clusters, always whole). kGaussianMixture, always whole: "means"
+/// (features x clusters); "variances" (features x clusters), or of full covariances "cholesky" (clusters x
+/// features (features + 1) / 2: the lower triangle L of each covariance L L^T, row by row); "mixing" (1 x clusters).
 [[nodiscard]] Layout layout_of(const ModelSpec& spec);
 
-/// Are labels looked at? Not by kKMeans.
-[[nodiscard]] constexpr bool has_labels(const ModelSpec& spec) noexcept { return spec.kind != ModelKind::kKMeans; }
+/// Is it of rows in clusters, without labels? Then it is trained by expectation maximisation.
+[[nodiscard]] constexpr bool has_clusters(ModelKind kind) noexcept {
+  return kind == ModelKind::kKMeans || kind == ModelKind::kGaussianMixture;
+}
+/// Are labels looked at?
+[[nodiscard]] constexpr bool has_labels(const ModelSpec& spec) noexcept { return !has_clusters(spec.kind); }
 
-/// How many numbers Model::scores() gives for a row: one for each class of kSoftmax, each cluster of kKMeans, else one.
+/// How many numbers Model::scores() gives for a row: one for each class of kSoftmax and each cluster of kKMeans, one
+/// more than clusters of kGaussianMixture, else one.
 [[nodiscard]] std::uint32_t outputs_of(const ModelSpec& spec) noexcept;
 
 /// Sums over examples of weight times loss, and of weights (class weights included).

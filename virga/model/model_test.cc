@@ -170,6 +170,7 @@ double row_loss(const ModelSpec& spec, const std::vector<double>& z, double labe
       return (z[0] - label) * (z[0] - label);
     case ModelKind::kSoftmax:
     case ModelKind::kKMeans:
+    case ModelKind::kGaussianMixture:
       break;
   }
   double sum = 0;

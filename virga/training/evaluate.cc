@@ -17,13 +17,28 @@ namespace virga {
 namespace {
 
 std::uint32_t metric_classes(const ModelFile& model) noexcept {
-  if (model.spec.kind == ModelKind::kKMeans) return model.spec.clusters;
   return model.encoding.task == Task::kRegression ? 0 : model.spec.classes;
 }
 
-MetricsPart score_group(const ModelFile& model, Scorer& scorer, unsigned thread, const RowGroup& group,
-                        std::span<const float> labels) {
-  if (!has_labels(model.spec)) return cluster_part(model.spec.clusters, scorer.scores(thread, group), group);
+/// Of a model of clusters.
+ClusterScale cluster_scale(const ModelFile& model) {
+  const auto& spec = model.spec;
+  ClusterScale scale{
+      .loss = loss_kind(spec.kind), .clusters = spec.clusters, .features = spec.features, .reg_covar = spec.reg_covar};
+  if (!spec.dense) return scale;
+  const auto& centres = model.parameters.values[0];
+  for (std::size_t f = 0; f < spec.features; ++f) scale.origin.push_back(centres[f * spec.clusters]);
+  return scale;
+}
+
+Metrics metrics_of(const ModelFile& model, const ClusterScale& scale) {
+  if (has_clusters(model.spec.kind)) return Metrics(scale);
+  return {loss_kind(model.spec.kind), metric_classes(model)};
+}
+
+MetricsPart score_group(const ModelFile& model, const ClusterScale& scale, Scorer& scorer, unsigned thread,
+                        const RowGroup& group, std::span<const float> labels) {
+  if (has_clusters(model.spec.kind)) return cluster_part(scale, scorer.scores(thread, group), group);
   return metrics_part(loss_kind(model.spec.kind), metric_classes(model), scorer.scores(thread, group), labels,
                       group.weights);
 }
@@ -109,7 +124,8 @@ GroupStream groups_of(RawReader& reader) {
 
 Evaluation evaluate(const ModelFile& model, const GroupStream& next, unsigned threads) {
   Scorer scorer(model, threads);
-  Metrics metrics(loss_kind(model.spec.kind), metric_classes(model));
+  const auto scale = has_clusters(model.spec.kind) ? cluster_scale(model) : ClusterScale();
+  auto metrics = metrics_of(model, scale);
   ordered_parallel(
       threads,
       [&]() -> std::optional<RowGroupPtr> {
@@ -118,7 +134,7 @@ Evaluation evaluate(const ModelFile& model, const GroupStream& next, unsigned th
         return group;
       },
       [&](unsigned thread, const RowGroupPtr& group) {
-        return score_group(model, scorer, thread, *group, group->labels);
+        return score_group(model, scale, scorer, thread, *group, group->labels);
       },
       [&](const MetricsPart& part) { metrics.add(part); });
   return metrics.finish();
@@ -126,7 +142,8 @@ Evaluation evaluate(const ModelFile& model, const GroupStream& next, unsigned th
 
 Evaluation evaluate(const ModelFile& model, GroupCache& cache, SplitName split, unsigned threads) {
   Scorer scorer(model, threads);
-  Metrics metrics(loss_kind(model.spec.kind), metric_classes(model));
+  const auto scale = has_clusters(model.spec.kind) ? cluster_scale(model) : ClusterScale();
+  auto metrics = metrics_of(model, scale);
   const auto map = has_labels(model.spec) ? class_map(model.encoding, cache.manifest().encoding) : std::vector<float>();
   const auto runs = cache.runs(split);
   ordered_parallel(
@@ -141,7 +158,7 @@ Evaluation evaluate(const ModelFile& model, GroupCache& cache, SplitName split, 
           auto labels = group->labels;
           if (!map.empty())
             std::ranges::transform(labels, labels.begin(), [&](float c) { return map[static_cast<std::size_t>(c)]; });
-          parts.push_back(score_group(model, scorer, thread, *group, labels));
+          parts.push_back(score_group(model, scale, scorer, thread, *group, labels));
         }
         return parts;
       },

@@ -116,10 +116,10 @@ void add_confusions(std::string& out, const ClassificationReport& report, const 
   }
 }
 
-void add_clusters(std::string& out, const std::vector<ClusterMetrics>& clusters) {
-  out += fmt::format("\n{:<20} {:>12} {:>22}\n", "cluster", "weight", "mean squared distance");
+void add_clusters(std::string& out, const std::vector<ClusterMetrics>& clusters, std::string_view loss) {
+  out += fmt::format("\n{:<20} {:>12} {:>22}\n", "cluster", "weight", loss);
   for (std::size_t c = 0; c < std::min(clusters.size(), kMostTableRows); ++c) {
-    out += fmt::format("{:<20} {:>12} {:>22.6g}\n", c, weight_text(clusters[c].weight), clusters[c].distance);
+    out += fmt::format("{:<20} {:>12} {:>22.6g}\n", c, weight_text(clusters[c].weight), clusters[c].loss);
   }
   if (clusters.size() > kMostTableRows) {
     out += fmt::format("... and {} more clusters\n", clusters.size() - kMostTableRows);
@@ -139,8 +139,15 @@ std::string_view title(LossKind loss) noexcept {
       return "squared error";
     case LossKind::kSquaredDistance:
       return "mean squared distance";
+    case LossKind::kNegativeLogLikelihood:
+      return "neg. log-likelihood";
   }
   return "loss";
+}
+
+/// Of what the base loss of clusters is.
+std::string_view cluster_base(LossKind loss) noexcept {
+  return loss == LossKind::kSquaredDistance ? "the mean row" : "one Gaussian";
 }
 
 }  // namespace
@@ -171,7 +178,7 @@ json evaluation_json(const Evaluation& evaluation, const std::vector<std::string
     out["r2"] = number(regression->r2);
   }
   for (const auto& cluster : evaluation.clusters) {
-    out["clusters"].push_back({{"weight", cluster.weight}, {"loss", cluster.distance}});
+    out["clusters"].push_back({{"weight", cluster.weight}, {"loss", number(cluster.loss)}});
   }
   return out;
 }
@@ -181,8 +188,8 @@ std::string evaluation_line(const Evaluation& evaluation) {
     return fmt::format("RMSE {:.6g} (the mean label alone {:.6g})", regression->rmse, regression->base_rmse);
   }
   if (!evaluation.clusters.empty()) {
-    return fmt::format("{} {:.6g} (of the mean row {:.6g}), {} clusters", title(evaluation.loss_kind), evaluation.loss,
-                       evaluation.base_loss, evaluation.clusters.size());
+    return fmt::format("{} {:.6g} (of {} {:.6g}), {} clusters", title(evaluation.loss_kind), evaluation.loss,
+                       cluster_base(evaluation.loss_kind), evaluation.base_loss, evaluation.clusters.size());
   }
   auto line = fmt::format("{} {:.4f} (base rate {:.4f}), accuracy {:.4f}", title(evaluation.loss_kind), evaluation.loss,
                           evaluation.base_loss, evaluation.classification->accuracy);
@@ -203,9 +210,9 @@ std::string evaluation_table(const Evaluation& evaluation, const std::vector<std
     return out;
   }
   if (!evaluation.clusters.empty()) {
-    out += fmt::format("{}  {:.6g}   (of the mean row: {:.6g})\n", title(evaluation.loss_kind), evaluation.loss,
-                       evaluation.base_loss);
-    add_clusters(out, evaluation.clusters);
+    out += fmt::format("{}  {:.6g}   (of {}: {:.6g})\n", title(evaluation.loss_kind), evaluation.loss,
+                       cluster_base(evaluation.loss_kind), evaluation.base_loss);
+    add_clusters(out, evaluation.clusters, title(evaluation.loss_kind));
     return out;
   }
   add_line(out, title(evaluation.loss_kind),

@@ -7,7 +7,7 @@
 
 #include "virga/base/error.h"
 #include "virga/base/units.h"
-#include "virga/model/kmeans.h"
+#include "virga/model/expectation.h"
 #include "virga/optimizer/packed_rows.h"
 
 namespace virga {
@@ -109,19 +109,29 @@ std::uint64_t contribution_bytes(const ModelSpec& model, std::uint64_t keys) {
   return bytes * sizeof(float);
 }
 
-/// Floats of scratch memory for each key and row; k-means has doubles.
+/// Floats of scratch memory for each key and row; clusters have doubles, mixtures two for each key.
 std::uint64_t scratch_width(const ModelSpec& model) {
   constexpr std::uint64_t kPadding = 16;
   const std::uint64_t outputs = virga::outputs_of(model);
   const auto padded = outputs == 1 ? 1 : (outputs + kPadding - 1) / kPadding * kPadding;
-  return model.kind == ModelKind::kKMeans ? 2 * padded : padded;
+  return model.kind == ModelKind::kGaussianMixture ? 4 * padded : has_clusters(model.kind) ? 2 * padded : padded;
 }
 
-/// k-means: centres as the kernels want them, and their sums, in doubles.
+/// Clusters: centres as the kernels want them, and their sums, in doubles.
 std::uint64_t centre_bytes(const ModelSpec& model) {
-  if (model.kind != ModelKind::kKMeans) return 0;
-  constexpr std::uint64_t kPadding = 16;
-  const auto padded = (model.features + kPadding - 1) / kPadding * kPadding;
+  if (!has_clusters(model.kind)) return 0;
+  constexpr std::uint64_t kPadding = 16, kPanelRows = 32;
+  const std::uint64_t features = model.features;
+  const auto padded = (features + kPadding - 1) / kPadding * kPadding;
+  if (model.kind == ModelKind::kGaussianMixture) {
+    if (!model.dense) return kPanelRows * (model.clusters + kPadding) * sizeof(double);
+    const auto panels = kPanelRows * (4 * padded + 2 * model.clusters);
+    const auto of_component = model.covariance == CovarianceKind::kFull
+                                  ? 2 * padded + features * (features + 1) / 2 + features * padded
+                                  : 4 * padded;
+    // A triangle is inverted from a copy of it.
+    return (panels + model.clusters * of_component + features * (features + 1) / 2) * sizeof(double);
+  }
   return model.dense ? padded * model.clusters * (2 * sizeof(double) + sizeof(float)) : 0;
 }
 

@@ -69,6 +69,19 @@ TEST(FunctionMemory, GrowsWithModelStateBatchAndWorkers) {
   EXPECT_GE(needed(adam, manifest), plain + 2 * (1U << 20) * 4) << "one more state";
 }
 
+TEST(FunctionMemory, HoldsTheMomentsOfAMixture) {
+  constexpr std::uint32_t kFeatures = 500, kComponents = 10;
+  auto manifest = set_of(100, kFeatures);
+  manifest.encoding.dense = true;
+  auto plan = plan_of(2, 1000, kFeatures);
+  plan.algorithm.kind = AlgorithmKind::kExpectationMaximisation;
+  plan.model = {.kind = ModelKind::kGaussianMixture, .features = kFeatures, .dense = true, .clusters = kComponents};
+  const auto diagonal = needed(plan, manifest);
+  plan.model.covariance = CovarianceKind::kFull;
+  const std::uint64_t numbers = kComponents * kFeatures * kFeatures / 2;
+  EXPECT_GE(needed(plan, manifest), diagonal + numbers * (8 * 8 + 4)) << "what is summed, in all its copies";
+}
+
 TEST(FunctionMemory, HoldsMessagesWhereThereIsNoStore) {
   const auto manifest = set_of(1000);
   const auto limit = 100'000 * kMegabyte;

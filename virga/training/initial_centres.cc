@@ -8,6 +8,7 @@
 #include "virga/base/error.h"
 #include "virga/base/random.h"
 #include "virga/base/threads.h"
+#include "virga/model/gaussian_mixture.h"
 #include "virga/training/sample.h"
 
 namespace virga {
@@ -30,6 +31,7 @@ class SampleRows {
   }
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] bool is_dense() const noexcept { return !ranges_.empty() && ranges_.front().group->dense; }
 
   /// Calls visit(feature, value) for each entry of a row.
   template <typename Visit>
@@ -206,20 +208,111 @@ std::vector<std::size_t> choose_in_parallel(const SampleRows& rows, std::size_t 
   return chosen;
 }
 
-double base_loss(const SampleRows& rows, const std::vector<double>& weights, std::uint32_t features) {
-  std::vector<double> mean(features);
+/// Of rows in heaps: each feature's variance about the mean of the row's own heap, for all heaps together.
+struct HeapMoments {
+  std::vector<double> weights;             // [heaps]
+  std::vector<std::vector<double>> means;  // [heaps][features]; without rows: all 0
+  std::vector<double> variance;            // [features]
+};
+
+/// heap_of[row] < `heaps`.
+HeapMoments moments_of(const SampleRows& rows, std::uint32_t features, std::size_t heaps,
+                       const std::vector<std::size_t>& heap_of) {
+  const auto weights = rows.weights();
+  HeapMoments moments{.weights = std::vector<double>(heaps),
+                      .means = std::vector(heaps, std::vector<double>(features)),
+                      .variance = std::vector<double>(features)};
   double total = 0;
   for (std::size_t i = 0; i < rows.size(); ++i) {
+    auto& mean = moments.means[heap_of[i]];
     rows.entries(i, [&](std::size_t f, double x) { mean[f] += weights[i] * x; });
+    moments.weights[heap_of[i]] += weights[i];
     total += weights[i];
   }
-  if (!(total > 0)) return 0;
-  for (auto& x : mean) x /= total;
-  std::vector<double> squares(rows.size());
-  rows.squares(mean, squares);
-  double sum = 0;
-  for (std::size_t i = 0; i < rows.size(); ++i) sum += weights[i] * squares[i];
-  return sum / total;
+  if (!(total > 0)) return moments;
+  for (std::size_t h = 0; h < heaps; ++h) {
+    if (!(moments.weights[h] > 0)) continue;
+    for (auto& x : moments.means[h]) x /= moments.weights[h];
+  }
+  // Entries that are there, against those that are not: of dense rows none.
+  std::vector<double> there(rows.is_dense() ? 0 : heaps * features);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto& mean = moments.means[heap_of[i]];
+    rows.entries(i, [&](std::size_t f, double x) {
+      moments.variance[f] += weights[i] * (x - mean[f]) * (x - mean[f]);
+      if (!there.empty()) there[heap_of[i] * features + f] += weights[i];
+    });
+  }
+  if (!there.empty()) {
+    for (std::size_t h = 0; h < heaps; ++h) {
+      for (std::size_t f = 0; f < features; ++f) {
+        const double mean = moments.means[h][f];
+        moments.variance[f] += std::max(0.0, moments.weights[h] - there[h * features + f]) * mean * mean;
+      }
+    }
+  }
+  for (auto& x : moments.variance) x /= total;
+  return moments;
+}
+
+/// Which of the rows `centres` each row is nearest to; of equal ones the first.
+std::vector<std::size_t> nearest_of(const SampleRows& rows, const std::vector<std::size_t>& centres) {
+  std::vector<std::size_t> nearest(rows.size());
+  std::vector<double> squares(rows.size(), std::numeric_limits<double>::infinity()), now(rows.size()), scratch;
+  for (std::size_t c = 0; c < centres.size(); ++c) {
+    rows.squares_to(centres[c], scratch, now);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      if (now[i] >= squares[i]) continue;
+      squares[i] = now[i];
+      nearest[i] = c;
+    }
+  }
+  return nearest;
+}
+
+/// The chosen rows are the centres.
+FirstCentres first_of_kmeans(const ModelSpec& spec, const SampleRows& rows, const std::vector<std::size_t>& chosen) {
+  FirstCentres first{.parameters = Tables(layout_of(spec))};
+  auto& centres = first.parameters.values[0];
+  for (std::size_t c = 0; c < spec.clusters; ++c) {
+    rows.entries(chosen[c], [&](std::size_t f, double x) { centres[f * spec.clusters + c] = static_cast<float>(x); });
+  }
+  const auto all = moments_of(rows, spec.features, 1, std::vector<std::size_t>(rows.size()));
+  for (const auto variance : all.variance) first.base_loss += variance;
+  return first;
+}
+
+/// Each component begins with the mean and the weight of the rows that are nearest to its chosen row, and all with the
+/// variances within such heaps.
+FirstCentres first_of_mixture(const ModelSpec& spec, const SampleRows& rows, const std::vector<std::size_t>& chosen) {
+  FirstCentres first{.parameters = Tables(layout_of(spec))};
+  const std::size_t k = spec.clusters, features = spec.features;
+  const auto heaps = moments_of(rows, spec.features, k, nearest_of(rows, chosen));
+  double total = 0;
+  for (const auto weight : heaps.weights) total += weight;
+  auto& means = first.parameters.values[0];
+  auto& covariances = first.parameters.values[1];
+  auto& mixing = first.parameters.values[2];
+  for (std::size_t c = 0; c < k; ++c) {
+    if (heaps.weights[c] > 0) {
+      for (std::size_t f = 0; f < features; ++f) means[f * k + c] = static_cast<float>(heaps.means[c][f]);
+    } else {
+      rows.entries(chosen[c], [&](std::size_t f, double x) { means[f * k + c] = static_cast<float>(x); });
+    }
+    mixing[c] = static_cast<float>(total > 0 ? heaps.weights[c] / total : 1.0 / static_cast<double>(k));
+    for (std::size_t f = 0; f < features; ++f) {
+      const double variance = std::max(heaps.variance[f] + spec.reg_covar, double{std::numeric_limits<float>::min()});
+      if (spec.covariance == CovarianceKind::kFull) {
+        covariances[(c * (features + 1) * features + (f + 1) * (f + 2)) / 2 - 1] =
+            static_cast<float>(std::sqrt(variance));
+      } else {
+        covariances[f * k + c] = static_cast<float>(variance);
+      }
+    }
+  }
+  const auto all = moments_of(rows, spec.features, 1, std::vector<std::size_t>(rows.size()));
+  first.base_loss = gaussian_loss(all.variance, spec.reg_covar);
+  return first;
 }
 
 }  // namespace
@@ -249,12 +342,7 @@ FirstCentres first_centres(const ModelSpec& spec, Seeding seeding, std::uint64_t
   } else {
     chosen = choose_in_parallel(rows, k, random, stop);
   }
-  FirstCentres first{.centres = std::vector<float>(std::size_t{spec.features} * k),
-                     .base_loss = base_loss(rows, rows.weights(), spec.features)};
-  for (std::size_t c = 0; c < k; ++c) {
-    rows.entries(chosen[c], [&](std::size_t f, double x) { first.centres[f * k + c] = static_cast<float>(x); });
-  }
-  return first;
+  return spec.kind == ModelKind::kKMeans ? first_of_kmeans(spec, rows, chosen) : first_of_mixture(spec, rows, chosen);
 }
 
 }  // namespace virga

@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <stop_token>
 #include <string_view>
-#include <vector>
 
 #include "virga/data/group_cache.h"
 #include "virga/model/model.h"
@@ -19,8 +18,9 @@ enum class Seeding : std::uint8_t {
 [[nodiscard]] std::string_view to_string(Seeding seeding) noexcept;
 
 struct FirstCentres {
-  std::vector<float> centres;  ///< [features x clusters]
-  double base_loss = 0;        ///< mean squared distance of the sample's rows to their mean
+  Tables parameters;  ///< of layout_of()
+  double base_loss =
+      0;  ///< of the sample's rows: mean squared distance to their mean; kGaussianMixture: gaussian_loss()
 };
 
 /// The first centres, from clamp(rows / 8, 2048, 16384) training rows, but at least 32 a cluster, drawn as for the
@@ -31,6 +31,10 @@ struct FirstCentres {
 /// as the rows that are nearest to it; k of them are chosen by k-means++ (Arthur, Vassilvitskii 2007). If there are
 /// fewer than k, k-means++ on the rows goes on. Rows that are alike may be chosen more than once when nothing else is
 /// left.
+///
+/// kKMeans: these rows are the centres. kGaussianMixture: each component begins with mean and weight of the sample's
+/// rows that are nearest to one of them, and all with the same variances, those within these heaps of rows: a heap of
+/// few rows says little of its own.
 ///
 /// A pure function of data, seed, spec and kind, in doubles; distances are computed on up to `threads` threads, each
 /// row's by itself. Memory: the sample's groups, and 8 bytes x features. Requires as many training rows as clusters.

@@ -8,7 +8,7 @@
 #include "virga/exchange/bsp_exchange.h"
 #include "virga/exchange/model_averaging_exchange.h"
 #include "virga/exchange/ssp_exchange.h"
-#include "virga/model/kmeans.h"
+#include "virga/model/expectation.h"
 
 namespace virga {
 
@@ -22,12 +22,12 @@ std::unique_ptr<Algorithm> make_algorithm(const TrainingPlan& plan, const Kernel
 
 EmOptions em_options(const TrainingPlan& plan) {
   return {.statistics = statistics_layout(plan.model),
-          .maximise =
-              [model = plan.model, seed = plan.algorithm.seed](std::span<const std::vector<double>> statistics,
-                                                               std::uint32_t epoch, Tables& parameters) {
-                return !move_centres(model, statistics, seed, epoch, parameters.values[0]);
-              },
-          .tolerance = plan.algorithm.tolerance};
+          .maximise = [model = plan.model, seed = plan.algorithm.seed](
+                          std::span<const std::vector<double>> statistics, std::uint32_t epoch,
+                          Tables& parameters) { return !maximise(model, statistics, seed, epoch, parameters); },
+          .tolerance = plan.algorithm.tolerance,
+          // The zero of a density's logarithm goes with the unit of the features.
+          .absolute = plan.model.kind == ModelKind::kGaussianMixture};
 }
 
 std::unique_ptr<ReplicaExchange> make_exchange(const TrainingPlan& plan, const Manifest& manifest,

@@ -4,11 +4,13 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "virga/base/error.h"
 #include "virga/math/elementary.h"
+#include "virga/model/gaussian_mixture.h"
 
 namespace virga {
 namespace {
@@ -51,8 +53,9 @@ double surprise(double p) noexcept { return p > 0 ? -p * math::log(p) : 0; }
 }  // namespace
 
 std::string_view to_string(LossKind loss) noexcept {
-  constexpr std::array<std::string_view, 6> kNames = {"log_loss", "hinge_loss",    "squared_hinge_loss",
-                                                      "log_loss", "squared_error", "squared_distance"};
+  constexpr std::array<std::string_view, 7> kNames = {
+      "log_loss",      "hinge_loss",       "squared_hinge_loss",     "log_loss",
+      "squared_error", "squared_distance", "negative_log_likelihood"};
   return kNames[static_cast<std::size_t>(loss)];
 }
 
@@ -71,6 +74,8 @@ double row_loss(LossKind loss, std::span<const float> scores, float label) noexc
       return squared(score - static_cast<double>(label));
     case LossKind::kSquaredDistance:
       return double{*std::ranges::min_element(scores)};
+    case LossKind::kNegativeLogLikelihood:
+      return -static_cast<double>(scores.back());
   }
   return std::numeric_limits<double>::infinity();
 }
@@ -80,8 +85,10 @@ std::uint32_t predicted_class(std::span<const float> scores) noexcept {
   return static_cast<std::uint32_t>(std::ranges::max_element(scores) - scores.begin());
 }
 
-std::uint32_t nearest_cluster(std::span<const float> squares) noexcept {
-  return static_cast<std::uint32_t>(std::ranges::min_element(squares) - squares.begin());
+std::uint32_t cluster_of(LossKind loss, std::span<const float> scores) noexcept {
+  const auto best = loss == LossKind::kNegativeLogLikelihood ? std::max_element(scores.begin(), scores.end() - 1)
+                                                             : std::ranges::min_element(scores);
+  return static_cast<std::uint32_t>(best - scores.begin());
 }
 
 void check_scores(std::span<const float> scores) {
@@ -125,29 +132,33 @@ MetricsPart metrics_part(LossKind loss, std::uint32_t classes, std::span<const f
   return part;
 }
 
-MetricsPart cluster_part(std::uint32_t clusters, std::span<const float> scores, const RowGroup& group) {
-  check(scores.size() == std::size_t{group.rows} * clusters, "there is a distance to each cluster");
+MetricsPart cluster_part(const ClusterScale& scale, std::span<const float> scores, const RowGroup& group) {
+  const std::size_t outputs = scale.clusters + (scale.loss == LossKind::kNegativeLogLikelihood ? 1U : 0U);
+  check(scores.size() == group.rows * outputs, "there are scores of each cluster");
+  check(!group.dense || scale.origin.size() == group.columns, "dense rows have an origin");
   check_scores(scores);
   MetricsPart part{.rows = group.rows};
-  part.clusters.resize(clusters);
+  part.clusters.resize(scale.clusters);
   part.features = group.keys;
   part.sums.resize(group.dense ? group.columns : group.keys.size());
+  part.squares.resize(part.sums.size());
   for (std::size_t row = 0; row < group.rows; ++row) {
     const double w = group.weights.empty() ? 1 : double{group.weights[row]};
     if (w == 0) continue;
-    const auto squares = scores.subspan(row * clusters, clusters);
-    auto& cluster = part.clusters[nearest_cluster(squares)];
-    const double loss = row_loss(LossKind::kSquaredDistance, squares, 0);
+    const auto row_scores = scores.subspan(row * outputs, outputs);
+    auto& cluster = part.clusters[cluster_of(scale.loss, row_scores)];
+    const double loss = row_loss(scale.loss, row_scores, 0);
     cluster.weight += w;
-    cluster.distance += w * loss;
+    cluster.loss += w * loss;
     part.weight += w;
     part.loss += w * loss;
     const auto add = [&](std::size_t index, double x) {
       part.sums[index] += w * x;
-      part.squares += w * x * x;
+      part.squares[index] += w * x * x;
     };
     if (group.dense) {
-      for (std::size_t f = 0; f < group.columns; ++f) add(f, double{group.matrix[row * group.columns + f]});
+      const auto* const x = group.matrix.data() + row * group.columns;
+      for (std::size_t f = 0; f < group.columns; ++f) add(f, double{x[f]} - double{scale.origin[f]});
     } else {
       for (auto entry = group.row_begin[row]; entry < group.row_begin[row + 1]; ++entry) {
         add(group.index(entry), group.values.empty() ? 1 : double{group.values[entry]});
@@ -159,17 +170,23 @@ MetricsPart cluster_part(std::uint32_t clusters, std::span<const float> scores, 
 
 Metrics::Metrics(LossKind loss, std::uint32_t classes, std::size_t exact_rows)
     : loss_kind_(loss), classes_(classes), ranking_(exact_rows), sums_(classes) {
-  if (loss == LossKind::kSquaredDistance) {
-    clusters_.resize(classes);
-    return;
-  }
+  check(!is_of_clusters(loss), "clusters have a scale");
   check((loss == LossKind::kSquaredError) == (classes == 0), "regression, and only it, has no classes");
   if (classes <= kMostConfusionClasses) matrix_.resize(std::size_t{classes} * classes);
 }
 
+Metrics::Metrics(ClusterScale scale)
+    : loss_kind_(scale.loss),
+      classes_(0),
+      ranking_(RankingCurve::kExactRows),
+      scale_(std::move(scale)),
+      clusters_(scale_.clusters),
+      feature_sums_(scale_.features),
+      feature_squares_(scale_.features) {}
+
 void Metrics::add(const MetricsPart& part) {
   if (loss_kind_ == LossKind::kSquaredError) add_labels(part);
-  if (loss_kind_ == LossKind::kSquaredDistance) add_clusters(part);
+  if (is_of_clusters(loss_kind_)) add_clusters(part);
   rows_ += part.rows;
   weight_ += part.weight;
   loss_ += part.loss;
@@ -204,18 +221,20 @@ void Metrics::add_labels(const MetricsPart& part) {
 void Metrics::add_clusters(const MetricsPart& part) {
   for (std::size_t c = 0; c < clusters_.size(); ++c) {
     clusters_[c].weight += part.clusters[c].weight;
-    clusters_[c].distance += part.clusters[c].distance;
+    clusters_[c].loss += part.clusters[c].loss;
   }
   const bool sparse = !part.features.empty();
-  const std::size_t size = sparse ? std::size_t{part.features.back()} + 1 : part.sums.size();
-  if (feature_sums_.size() < size) feature_sums_.resize(size);
-  for (std::size_t i = 0; i < part.sums.size(); ++i) feature_sums_[sparse ? part.features[i] : i] += part.sums[i];
-  squares_ += part.squares;
+  for (std::size_t i = 0; i < part.sums.size(); ++i) {
+    const std::size_t feature = sparse ? part.features[i] : i;
+    check(feature < scale_.features, "rows have the model's features");
+    feature_sums_[feature] += part.sums[i];
+    feature_squares_[feature] += part.squares[i];
+  }
 }
 
 std::vector<ClusterMetrics> Metrics::cluster_report() const {
   auto report = clusters_;
-  for (auto& cluster : report) cluster.distance = ratio(cluster.distance, cluster.weight);
+  for (auto& cluster : report) cluster.loss = ratio(cluster.loss, cluster.weight);
   return report;
 }
 
@@ -256,13 +275,20 @@ RegressionReport Metrics::regression() const {
   return report;
 }
 
+double Metrics::base_of_clusters() const {
+  std::vector<double> variances;
+  for (std::size_t f = 0; f < feature_sums_.size(); ++f) {
+    variances.push_back(std::max(0.0, feature_squares_[f] / weight_ - squared(feature_sums_[f] / weight_)));
+  }
+  if (loss_kind_ == LossKind::kNegativeLogLikelihood) return gaussian_loss(variances, scale_.reg_covar);
+  double sum = 0;
+  for (const auto variance : variances) sum += variance;
+  return sum;
+}
+
 double Metrics::base_loss() const {
   if (loss_kind_ == LossKind::kSquaredError) return label_squares_ / weight_;
-  if (loss_kind_ == LossKind::kSquaredDistance) {
-    double of_mean = 0;
-    for (const auto sum : feature_sums_) of_mean += squared(sum / weight_);
-    return std::max(0.0, squares_ / weight_ - of_mean);
-  }
+  if (is_of_clusters(loss_kind_)) return base_of_clusters();
   if (loss_kind_ == LossKind::kLogistic || loss_kind_ == LossKind::kSoftmax) {
     double entropy = 0;
     for (const auto& sums : sums_) entropy += surprise(sums.truth / weight_);
@@ -281,7 +307,7 @@ Evaluation Metrics::finish() {
       .loss_kind = loss_kind_, .rows = rows_, .weight = weight_, .loss = loss_ / weight_, .base_loss = base_loss()};
   if (loss_kind_ == LossKind::kSquaredError) {
     evaluation.regression = regression();
-  } else if (loss_kind_ == LossKind::kSquaredDistance) {
+  } else if (is_of_clusters(loss_kind_)) {
     evaluation.clusters = cluster_report();
   } else {
     evaluation.classification = classification();

@@ -19,24 +19,30 @@ namespace virga {
 
 /// Which loss is averaged; it also says what the scores of a row are.
 enum class LossKind : std::uint8_t {
-  kLogistic,         ///< one score z: log(1 + e^-yz), y = -1 or 1
-  kHinge,            ///< max(0, 1 - yz)
-  kSquaredHinge,     ///< max(0, 1 - yz)^2
-  kSoftmax,          ///< a score for each class
-  kSquaredError,     ///< one score, the prediction: (z - y)^2
-  kSquaredDistance,  ///< a score for each cluster, its squared distance: the lowest; no labels
+  kLogistic,               ///< one score z: log(1 + e^-yz), y = -1 or 1
+  kHinge,                  ///< max(0, 1 - yz)
+  kSquaredHinge,           ///< max(0, 1 - yz)^2
+  kSoftmax,                ///< a score for each class
+  kSquaredError,           ///< one score, the prediction: (z - y)^2
+  kSquaredDistance,        ///< a score for each cluster, its squared distance: the lowest; no labels
+  kNegativeLogLikelihood,  ///< a score for each component, log p(component | x), and log p(x): -log p(x); no labels
 };
-/// "log_loss", "hinge_loss", "squared_hinge_loss", "log_loss", "squared_error", "squared_distance".
+/// Is it of rows in clusters, which have no labels?
+[[nodiscard]] constexpr bool is_of_clusters(LossKind loss) noexcept {
+  return loss == LossKind::kSquaredDistance || loss == LossKind::kNegativeLogLikelihood;
+}
+/// "log_loss", "hinge_loss", "squared_hinge_loss", "log_loss", "squared_error", "squared_distance",
+/// "negative_log_likelihood".
 [[nodiscard]] std::string_view to_string(LossKind loss) noexcept;
 
-/// A row's loss, 0 ... infinity. `scores`: [1], for kSoftmax [classes], none of them NaN; `label`: 0 or 1, class number
-/// or target. Never NaN, infinite scores included.
+/// A row's loss, 0 ... infinity (kNegativeLogLikelihood may be below 0). `scores`: [1], for kSoftmax [classes], of
+/// clusters as above, none of them NaN; `label`: 0 or 1, class number or target. Never NaN, infinite scores included.
 [[nodiscard]] double row_loss(LossKind loss, std::span<const float> scores, float label) noexcept;
 /// The class that is predicted: of one score, 1 if it is above 0; of several, the first of the highest.
 [[nodiscard]] std::uint32_t predicted_class(std::span<const float> scores) noexcept;
 
-/// Of squared distances: the first of the lowest.
-[[nodiscard]] std::uint32_t nearest_cluster(std::span<const float> squares) noexcept;
+/// The first of the lowest squared distances, or of the most probable components. `scores`: those of a row.
+[[nodiscard]] std::uint32_t cluster_of(LossKind loss, std::span<const float> scores) noexcept;
 
 /// Throws Error(kDiverged) if one of them is NaN.
 void check_scores(std::span<const float> scores);
@@ -75,10 +81,10 @@ struct RegressionReport {
   bool operator==(const RegressionReport&) const = default;
 };
 
-/// The rows that are nearest to one centre.
+/// The rows that are nearest to one centre, or most probably of one component.
 struct ClusterMetrics {
   double weight = 0;
-  double distance = 0;  ///< mean of their squared distances; 0 if the weight is
+  double loss = 0;  ///< mean of their losses; 0 if the weight is
   bool operator==(const ClusterMetrics&) const = default;
 };
 
@@ -97,12 +103,13 @@ struct Evaluation {
   std::uint64_t rows = 0;
   double weight = 0;
   double loss = 0;       ///< weighted mean
-  double base_loss = 0;  ///< the lowest mean loss that one and the same score (or centre) for all rows has
-  std::optional<ClassificationReport> classification;  ///< all but kSquaredError, kSquaredDistance
+  double base_loss = 0;  ///< the lowest mean loss that one and the same score (or centre) for all rows has;
+                         ///< kNegativeLogLikelihood: gaussian_loss() of the rows' variances
+  std::optional<ClassificationReport> classification;  ///< all but kSquaredError and clusters
   std::optional<Ranking> ranking;                      ///< two classes
   std::vector<CalibrationBin> calibration;     ///< kLogistic, whose scores are probabilities: [kCalibrationBins]
   std::optional<RegressionReport> regression;  ///< kSquaredError
-  std::vector<ClusterMetrics> clusters = {};   ///< kSquaredDistance: [clusters]
+  std::vector<ClusterMetrics> clusters = {};   ///< of clusters: [clusters]
   bool operator==(const Evaluation&) const = default;
 };
 
@@ -122,10 +129,19 @@ struct MetricsPart {
   double absolute_error = 0;                                 ///< regression: weighted sum
   double label_mean = 0;                                     ///< regression
   double label_squares = 0;                   ///< regression: weighted sum of squared distances from label_mean
-  std::vector<ClusterMetrics> clusters = {};  ///< clusters: weights, and weighted sums of distances
-  std::vector<std::uint32_t> features = {};   ///< clusters, sparse rows: those of `sums`
-  std::vector<double> sums = {};              ///< clusters: weighted sums of the rows' features
-  double squares = 0;                         ///< clusters: weighted sum of the rows' |x|^2
+  std::vector<ClusterMetrics> clusters = {};  ///< clusters: weights, and weighted sums of losses
+  std::vector<std::uint32_t> features = {};   ///< clusters, sparse rows: those of `sums` and `squares`
+  std::vector<double> sums = {};              ///< clusters: weighted sums of the rows' features, less the origin
+  std::vector<double> squares = {};           ///< clusters: and of their squares
+};
+
+/// How rows in clusters are judged.
+struct ClusterScale {
+  LossKind loss = LossKind::kSquaredDistance;
+  std::uint32_t clusters = 0;
+  std::uint32_t features = 0;
+  double reg_covar = 0;            ///< kNegativeLogLikelihood: of the base rate
+  std::vector<float> origin = {};  ///< dense rows: [features], amid the rows, so that their variances keep their digits
 };
 
 /// `scores`: [rows x outputs], outputs = `classes` for kSoftmax, else 1; `labels`: [rows]; `weights`: [rows], or empty
@@ -133,15 +149,16 @@ struct MetricsPart {
 [[nodiscard]] MetricsPart metrics_part(LossKind loss, std::uint32_t classes, std::span<const float> scores,
                                        std::span<const float> labels, std::span<const float> weights);
 
-/// Of clusters. `scores`: [rows x clusters] squared distances; `group`: the rows. Throws Error(kDiverged) as above.
-[[nodiscard]] MetricsPart cluster_part(std::uint32_t clusters, std::span<const float> scores, const RowGroup& group);
+/// Of clusters. `scores`: [rows x outputs]; `group`: the rows. Throws Error(kDiverged) as above.
+[[nodiscard]] MetricsPart cluster_part(const ClusterScale& scale, std::span<const float> scores, const RowGroup& group);
 
 /// Adds up the parts of all groups, one thread at a time, in the order of the groups. Memory: that of RankingCurve for
 /// two classes; 8 bytes x classes^2 up to 1,000 classes.
 class Metrics {
  public:
-  /// `classes`: 0 for regression; the number of clusters.
+  /// `classes`: 0 for regression.
   Metrics(LossKind loss, std::uint32_t classes, std::size_t exact_rows = RankingCurve::kExactRows);
+  explicit Metrics(ClusterScale scale);
   void add(const MetricsPart& part);
   /// Throws Error(kBadData) if there were no rows, or none of a weight above 0.
   [[nodiscard]] Evaluation finish();
@@ -156,6 +173,7 @@ class Metrics {
   void add_labels(const MetricsPart& part);
   void add_clusters(const MetricsPart& part);
   [[nodiscard]] std::vector<ClusterMetrics> cluster_report() const;
+  [[nodiscard]] double base_of_clusters() const;
   [[nodiscard]] ClassificationReport classification() const;
   [[nodiscard]] RegressionReport regression() const;
   [[nodiscard]] double base_loss() const;
@@ -170,9 +188,10 @@ class Metrics {
   std::vector<double> matrix_;                                // [classes x classes], or empty
   std::array<CalibrationBin, kCalibrationBins> calibration_;  // sums
   double absolute_error_ = 0;
+  ClusterScale scale_;
   std::vector<ClusterMetrics> clusters_;  // [clusters] sums
   std::vector<double> feature_sums_;      // [features] of rows in clusters
-  double squares_ = 0;
+  std::vector<double> feature_squares_;   // [features]
   double label_mean_ = 0;
   double label_squares_ = 0;
 };

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <initializer_list>
+#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -22,8 +23,9 @@ using nlohmann::json;
 
 constexpr std::string_view kFormat = "virga-model";
 constexpr std::uint64_t kVersion = 1;
-constexpr std::array kKinds = {ModelKind::kLogistic, ModelKind::kSvm,          ModelKind::kSvmSquared,
-                               ModelKind::kSoftmax,  ModelKind::kLeastSquares, ModelKind::kKMeans};
+constexpr std::array kKinds = {ModelKind::kLogistic,       ModelKind::kSvm,          ModelKind::kSvmSquared,
+                               ModelKind::kSoftmax,        ModelKind::kLeastSquares, ModelKind::kKMeans,
+                               ModelKind::kGaussianMixture};
 
 [[noreturn]] void corrupt(std::string_view what, std::string_view reason) {
   throw Error(ErrorKind::kCorrupt, fmt::format("{} is damaged: {}", what, reason),
@@ -39,7 +41,11 @@ json optional_number(const std::optional<double>& number) {
 json to_json(const ModelSpec& spec) {
   json object = {{"kind", to_string(spec.kind)}, {"features", spec.features}, {"classes", spec.classes},
                  {"dense", spec.dense},          {"fit_bias", spec.fit_bias}, {"class_weights", spec.class_weights}};
-  if (spec.kind == ModelKind::kKMeans) object["clusters"] = spec.clusters;
+  if (has_clusters(spec.kind)) object["clusters"] = spec.clusters;
+  if (spec.kind == ModelKind::kGaussianMixture) {
+    object["covariance"] = to_string(spec.covariance);
+    object["reg_covar"] = spec.reg_covar;
+  }
   return object;
 }
 
@@ -120,8 +126,12 @@ void check_format(const Safetensors& content, std::string_view what) {
 ModelSpec read_spec(const json& object, std::string_view what) {
   const auto path = fmt::format("{}: model", what);
   const bool clusters = object.is_object() && object.contains("clusters");
+  const bool mixture = clusters && object.contains("covariance");
   const auto fields =
-      clusters
+      mixture ? JsonFields(object, path,
+                           {"kind", "features", "classes", "dense", "fit_bias", "class_weights", "clusters",
+                            "covariance", "reg_covar"})
+      : clusters
           ? JsonFields(object, path, {"kind", "features", "classes", "dense", "fit_bias", "class_weights", "clusters"})
           : JsonFields(object, path, {"kind", "features", "classes", "dense", "fit_bias", "class_weights"});
   const auto* kind = std::ranges::find(kKinds, fields.text("kind"), [](ModelKind k) { return to_string(k); });
@@ -136,6 +146,18 @@ ModelSpec read_spec(const json& object, std::string_view what) {
   spec.dense = fields.flag("dense");
   spec.fit_bias = fields.flag("fit_bias");
   if (clusters) spec.clusters = fields.number<std::uint32_t>("clusters");
+  if (mixture != (spec.kind == ModelKind::kGaussianMixture))
+    corrupt(what, "only mixtures have covariances, and all do");
+  if (mixture) {
+    const auto covariance = fields.text("covariance");
+    if (covariance == to_string(CovarianceKind::kFull)) {
+      spec.covariance = CovarianceKind::kFull;
+    } else if (covariance != to_string(CovarianceKind::kDiagonal)) {
+      throw Error(ErrorKind::kUnsupported, fmt::format("{}: covariances of kind '{}' are not known", what, covariance),
+                  "use a newer virga");
+    }
+    spec.reg_covar = fields.real("reg_covar");
+  }
   for (const auto weight : fields.reals("class_weights")) spec.class_weights.push_back(static_cast<float>(weight));
   return spec;
 }
@@ -252,7 +274,10 @@ Encoding read_encoding(const json& small, TensorReader& tensors, std::string_vie
 /// Does the model's kind fit what the encoding says of features and labels?
 bool fits(const ModelSpec& spec, const Encoding& encoding) {
   const auto classes = encoding.classes.size();
-  if (spec.kind == ModelKind::kKMeans) {
+  if (has_clusters(spec.kind)) {
+    const bool full = spec.covariance == CovarianceKind::kFull;
+    if (full && (!spec.dense || spec.features > kMostFullFeatures)) return false;
+    if (!(spec.reg_covar >= 0) || !std::isfinite(spec.reg_covar)) return false;
     return spec.clusters > 0 && spec.features == encoding.features && spec.dense == encoding.dense &&
            spec.class_weights.empty();
   }
@@ -262,6 +287,23 @@ bool fits(const ModelSpec& spec, const Encoding& encoding) {
   return labels && spec.clusters == 0 && spec.features == encoding.features && spec.dense == encoding.dense &&
          (encoding.task == Task::kRegression || spec.classes == classes) &&
          (spec.class_weights.empty() || spec.class_weights.size() == classes);
+}
+
+/// Of a mixture: does each component have a covariance with an inverse, and a share that is none below 0?
+void check_mixture(const ModelFile& model, std::string_view what) {
+  const auto& covariances = model.parameters.values[1];
+  const bool full = model.spec.covariance == CovarianceKind::kFull;
+  const auto is_variance = [](float value) { return value >= std::numeric_limits<float>::min(); };
+  if (!full && !std::ranges::all_of(covariances, is_variance)) corrupt(what, "a variance is not above 0");
+  for (std::size_t at = 0, c = 0; full && c < model.spec.clusters; ++c) {
+    for (std::size_t f = 0; f < model.spec.features; ++f) {
+      at += f + 1;
+      if (!is_variance(covariances[at - 1])) corrupt(what, "a diagonal of 'cholesky' is not above 0");
+    }
+  }
+  if (!std::ranges::all_of(model.parameters.values[2], [](float share) { return share >= 0 && share <= 1; })) {
+    corrupt(what, "a mixing coefficient is no share");
+  }
 }
 
 }  // namespace
@@ -346,6 +388,7 @@ ModelFile decode_model(ByteView bytes, std::string_view what) {
   model.parameters.layout = layout;
   model.parameters.values = std::move(values);
   tensors.end();
+  if (model.spec.kind == ModelKind::kGaussianMixture) check_mixture(model, what);
   return model;
 }
 

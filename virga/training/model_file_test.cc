@@ -49,7 +49,9 @@ std::vector<ModelFile> models() {
                                 libsvm_model(ModelKind::kSvm, 5, {"a\xFF", "b\n"}),
                                 libsvm_model(ModelKind::kSvmSquared, 5, {"", "1"}),
                                 libsvm_model(ModelKind::kSoftmax, 7, {"x", "y", "z"}),
-                                libsvm_model(ModelKind::kLeastSquares, 3, {})};
+                                libsvm_model(ModelKind::kLeastSquares, 3, {}),
+                                mixture_model(5, 3, CovarianceKind::kDiagonal),
+                                mixture_model(4, 2, CovarianceKind::kFull)};
   auto& full = all[4];
   full.spec.fit_bias = false;
   full.spec.dense = full.encoding.dense = true;
@@ -125,6 +127,33 @@ TEST(ModelFile, RefusesAnotherVersion) {
   const auto error = error_after(csv_model(), [](Safetensors& content) { content.metadata["version"] = "2"; });
   EXPECT_EQ(error.kind(), ErrorKind::kUnsupported);
   EXPECT_STREQ(error.what(), "m.safetensors: version 2 of the model format is not known");
+}
+
+TEST(ModelFile, RefusesMixturesWithoutAVarianceOrAShare) {
+  const auto refused = [](CovarianceKind covariance, std::size_t table, std::size_t at, float value) {
+    auto model = mixture_model(4, 2, covariance);
+    model.parameters.values[table][at] = value;
+    return std::string(error_of(encode_model(model)).what());
+  };
+  EXPECT_THAT(refused(CovarianceKind::kDiagonal, 1, 3, 0), HasSubstr("a variance is not above 0"));
+  EXPECT_THAT(refused(CovarianceKind::kFull, 1, 5, -1), HasSubstr("a diagonal of 'cholesky' is not above 0"));
+  EXPECT_EQ(refused(CovarianceKind::kFull, 1, 4, -1), "no error");
+  EXPECT_THAT(refused(CovarianceKind::kFull, 2, 0, 1.5F), HasSubstr("a mixing coefficient is no share"));
+  const auto sparse = error_after(mixture_model(4, 2, CovarianceKind::kDiagonal), [](Safetensors& content) {
+    auto& spec = content.metadata["model"];
+    spec.replace(spec.find("diagonal"), 8, "full");
+  });
+  EXPECT_THAT(sparse.what(), HasSubstr("the kind of the model does not fit"));
+  const auto unknown = error_after(mixture_model(4, 2, CovarianceKind::kDiagonal), [](Safetensors& content) {
+    auto& spec = content.metadata["model"];
+    spec.replace(spec.find("diagonal"), 8, "tied");
+  });
+  EXPECT_EQ(unknown.kind(), ErrorKind::kUnsupported);
+  const auto without = error_after(mixture_model(4, 2, CovarianceKind::kDiagonal), [](Safetensors& content) {
+    auto& spec = content.metadata["model"];
+    spec.replace(spec.find("gaussian-mixture"), 16, "kmeans");
+  });
+  EXPECT_THAT(without.what(), HasSubstr("only mixtures have covariances"));
 }
 
 TEST(ModelFile, RefusesParametersThatAreNotFinite) {

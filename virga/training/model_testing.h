@@ -38,6 +38,34 @@ inline ModelFile libsvm_model(ModelKind kind, std::uint32_t features, std::vecto
   return model;
 }
 
+/// A mixture of rows in LIBSVM form.
+inline ModelFile mixture_model(std::uint32_t features, std::uint32_t clusters, CovarianceKind covariance) {
+  auto model = libsvm_model(ModelKind::kLogistic, features, {"-1", "1"});
+  model.spec = {.kind = ModelKind::kGaussianMixture,
+                .features = features,
+                .classes = 0,
+                .dense = covariance == CovarianceKind::kFull,
+                .fit_bias = false,
+                .clusters = clusters,
+                .covariance = covariance,
+                .reg_covar = 1e-6};
+  model.encoding.dense = model.spec.dense;
+  fill_parameters(model, features);
+  auto& covariances = model.parameters.values[1];
+  if (covariance == CovarianceKind::kDiagonal) {
+    for (auto& variance : covariances) variance += 1.5F;
+  } else {
+    for (std::size_t c = 0, at = 0; c < clusters; ++c) {
+      for (std::size_t f = 0; f < features; ++f) {
+        at += f + 1;
+        covariances[at - 1] += 1.5F;
+      }
+    }
+  }
+  for (auto& share : model.parameters.values[2]) share = 1 / static_cast<float>(clusters);
+  return model;
+}
+
 /// A binary model of a CSV file: label,age (numeric, may be missing),city (categorical),note (ignored),code (hashed).
 inline ModelFile csv_model() {
   using Kind = ColumnEncoding::Kind;

@@ -21,12 +21,16 @@ namespace {
 /// Multiplications of a rank in a step, some microseconds' worth, below which another rank makes the step no faster.
 constexpr double kLeastWork = 4096;
 
-constexpr std::pair<std::string_view, ModelKind> kKinds[] = {
-    {"logistic", ModelKind::kLogistic},          {"svm", ModelKind::kSvm},
-    {"svm-squared", ModelKind::kSvmSquared},     {"softmax", ModelKind::kSoftmax},
-    {"least-squares", ModelKind::kLeastSquares}, {"kmeans", ModelKind::kKMeans}};
+constexpr std::pair<std::string_view, ModelKind> kKinds[] = {{"logistic", ModelKind::kLogistic},
+                                                             {"svm", ModelKind::kSvm},
+                                                             {"svm-squared", ModelKind::kSvmSquared},
+                                                             {"softmax", ModelKind::kSoftmax},
+                                                             {"least-squares", ModelKind::kLeastSquares},
+                                                             {"kmeans", ModelKind::kKMeans},
+                                                             {"gaussian-mixture", ModelKind::kGaussianMixture}};
 
-/// Rows of a step of k-means, over all workers: enough that what a step costs beside its rows does not show.
+/// Rows of a round of expectation maximisation, over all workers: enough that what a step costs beside its rows does
+/// not show.
 constexpr std::uint64_t kRowsOfExpectation = 16384;
 constexpr std::uint32_t kClusters = 8;
 
@@ -48,7 +52,7 @@ ModelKind choose_kind(const std::string& wanted, const Encoding& encoding) {
   const auto* found = std::ranges::find(kKinds, wanted, [](const auto& entry) { return entry.first; });
   check(found != std::end(kKinds), "model kinds are those of the option's declaration");
   const auto kind = found->second;
-  const bool fits = kind == ModelKind::kKMeans           ? true
+  const bool fits = has_clusters(kind)                   ? true
                     : encoding.task == Task::kBinary     ? true
                     : encoding.task == Task::kMulticlass ? kind == ModelKind::kSoftmax
                                                          : kind == ModelKind::kLeastSquares;
@@ -102,14 +106,26 @@ double mean_weight(const Split& train, const std::vector<float>& class_weight) {
   return sum / static_cast<double>(train.rows);
 }
 
-/// Options that k-means has no use for must be as they are by default, and those of clusters are for it alone.
-void check_fits_kmeans(const Job& job, ModelKind kind) {
+/// Options that models of clusters have no use for must be as they are by default, and those of clusters are for them
+/// alone.
+void check_fits_clusters(const Job& job, ModelKind kind) {
   const Job usual;
   const auto refuse = [](std::string_view option, std::string_view why) {
     throw Error(ErrorKind::kUsage, fmt::format("{} is given, but {}", option, why),
                 fmt::format("leave {} out", option));
   };
-  if (kind != ModelKind::kKMeans) {
+  if (kind != ModelKind::kGaussianMixture) {
+    if (job.stop.target_loss && !(*job.stop.target_loss > 0)) {
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("stop.target_loss is {:g}, but the loss of a model of kind {} is never below 0",
+                              *job.stop.target_loss, to_string(kind)),
+                  "give a --target-loss above 0");
+    }
+    const auto why = fmt::format("a model of kind {} has no covariances", to_string(kind));
+    if (job.model.covariance != usual.model.covariance) refuse("model.covariance", why);
+    if (job.model.reg_covar != usual.model.reg_covar) refuse("model.reg_covar", why);
+  }
+  if (!has_clusters(kind)) {
     const auto why = fmt::format("a model of kind {} has no clusters", to_string(kind));
     if (job.model.clusters) refuse("model.clusters", why);
     if (job.model.seeding != usual.model.seeding) refuse("model.seeding", why);
@@ -134,7 +150,9 @@ void check_fits_kmeans(const Job& job, ModelKind kind) {
       {"exchange.rho", job.exchange.rho.has_value()},
       {"exchange.tolerance", job.exchange.tolerance != usual.exchange.tolerance}};
   for (const auto& [option, is_given] : given) {
-    if (is_given) refuse(option, "k-means has no use for it: its centres are means of rows");
+    if (!is_given) continue;
+    refuse(option, kind == ModelKind::kKMeans ? "k-means has no use for it: its centres are means of rows"
+                                              : "a mixture has no use for it: its parameters are moments of rows");
   }
 }
 
@@ -191,7 +209,7 @@ void check_protocol(const Job& job, const AlgorithmPlan& plan) {
 
 AlgorithmPlan algorithm_of(const Job& job, ModelKind model) {
   AlgorithmPlan plan;
-  if (model == ModelKind::kKMeans) {
+  if (has_clusters(model)) {
     plan.kind = AlgorithmKind::kExpectationMaximisation;
     if (job.exchange.protocol != "bsp") check_protocol(job, plan);
     plan.tolerance = job.stop.improvement;
@@ -228,7 +246,10 @@ AlgorithmPlan algorithm_of(const Job& job, ModelKind model) {
 /// merged, and rows of parameters wander less between cores), as long as a rank's share of a step outweighs what it
 /// costs to meet the others.
 unsigned default_workers(const TrainingPlan& plan, const Split& train, unsigned cores) {
-  const auto outputs = outputs_of(plan.model);
+  double outputs = outputs_of(plan.model);
+  if (plan.model.kind == ModelKind::kGaussianMixture && plan.model.covariance == CovarianceKind::kFull) {
+    outputs *= plan.model.features / 2.0;
+  }
   const double work = static_cast<double>(plan.batch_size) * static_cast<double>(train.nonzeros) /
                       static_cast<double>(train.rows) * outputs;
   const unsigned most = plan.model.dense ? cores : (cores + 1) / 2;
@@ -238,7 +259,7 @@ unsigned default_workers(const TrainingPlan& plan, const Split& train, unsigned 
 /// Of the best constant score, by the loss that the model trains on; see docs/metrics.md.
 double constant_loss(const ModelSpec& model, const Split& train) {
   if (model.kind == ModelKind::kLeastSquares) return train.label_variance;
-  if (model.kind == ModelKind::kKMeans) return 0;
+  if (has_clusters(model.kind)) return 0;
   std::vector<double> weight = train.class_weight_sums;
   for (std::size_t c = 0; c < model.class_weights.size(); ++c) weight[c] *= double{model.class_weights[c]};
   double total = 0;
@@ -268,12 +289,32 @@ double start_loss(const ModelSpec& model) {
       return 1;
     case ModelKind::kLeastSquares:
     case ModelKind::kKMeans:
+    case ModelKind::kGaussianMixture:
       return 0;
   }
   return 0;
 }
 
-/// Of k-means: no labels, no update rule.
+void plan_mixture(const Job& job, ModelSpec& model) {
+  model.reg_covar = job.model.reg_covar;
+  if (job.model.covariance != to_string(CovarianceKind::kFull)) return;
+  model.covariance = CovarianceKind::kFull;
+  if (!model.dense) {
+    throw Error(ErrorKind::kUnsupported,
+                "model.covariance is full, but the rows are sparse: the covariance of all pairs of features would make "
+                "them dense",
+                "use --covariance diagonal, or import the data as dense rows (CSV with numeric columns)");
+  }
+  if (model.features > kMostFullFeatures) {
+    throw Error(
+        ErrorKind::kUnsupported,
+        fmt::format("model.covariance is full, but the rows have {} features: a component would have {} numbers",
+                    model.features, std::uint64_t{model.features} * (std::uint64_t{model.features} + 1) / 2),
+        fmt::format("use --covariance diagonal, or no more than {} features", kMostFullFeatures));
+  }
+}
+
+/// Of models of clusters: no labels, no update rule.
 void plan_clusters(const Job& job, const Split& train, TrainingPlan& plan) {
   plan.model.clusters = job.model.clusters.value_or(kClusters);
   if (plan.model.clusters > train.rows) {
@@ -284,6 +325,7 @@ void plan_clusters(const Job& job, const Split& train, TrainingPlan& plan) {
   }
   plan.model.classes = 0;
   plan.model.fit_bias = false;
+  if (plan.model.kind == ModelKind::kGaussianMixture) plan_mixture(job, plan.model);
   plan.rule = {.kind = RuleKind::kSgd, .learning_rate = 0};
   plan.learning_rate = 0;
   plan.schedule = ScheduleKind::kConstant;
@@ -377,7 +419,7 @@ TrainingPlan plan_training(const Job& job, const Manifest& manifest, unsigned co
     throw Error(ErrorKind::kBadData, "the set has no training rows", "import it with a smaller --validation-fraction");
   TrainingPlan plan;
   plan.model.kind = choose_kind(job.model.kind, manifest.encoding);
-  check_fits_kmeans(job, plan.model.kind);
+  check_fits_clusters(job, plan.model.kind);
   plan.model.features = manifest.encoding.features;
   plan.model.classes = static_cast<std::uint32_t>(manifest.encoding.classes.size());
   plan.model.dense = manifest.encoding.dense;
@@ -394,12 +436,12 @@ TrainingPlan plan_training(const Job& job, const Manifest& manifest, unsigned co
   plan.epochs = job.stop.epochs;
   plan.batch_size = std::min(job.optimizer.batch_size.value_or(default_batch_size(train.rows)), train.rows);
   plan.threads = cores;
-  if (plan.model.kind == ModelKind::kKMeans) plan_clusters(job, train, plan);
+  if (has_clusters(plan.model.kind)) plan_clusters(job, train, plan);
   const auto said = function_size(job.functions, cores).workers;
   plan.workers = said != 0 ? said : default_workers(plan, train, cores);
   plan.constant_loss = constant_loss(plan.model, train);
   plan.start_loss = start_loss(plan.model);
-  if (plan.model.kind == ModelKind::kKMeans) return plan;
+  if (has_clusters(plan.model.kind)) return plan;
   plan.learning_rate = job.optimizer.learning_rate;
   plan.schedule = schedule_kind(job.optimizer.schedule);
   const bool falls = plan.schedule != ScheduleKind::kConstant && plan.schedule != ScheduleKind::kInverseSqrt;

@@ -59,7 +59,7 @@ struct TrainingPlan {
   std::uint32_t epochs = 0;
   std::optional<double> learning_rate;
   double mean_weight = 1;    ///< of a training row, class weights included
-  double constant_loss = 0;  ///< mean training loss of the best constant prediction: the base rate. k-means: 0 until
+  double constant_loss = 0;  ///< mean training loss of the best constant prediction: the base rate. clusters: 0 until
                              ///< FirstCentres are known
   double start_loss = 0;     ///< of scores that are all 0
   std::uint32_t patience_after =

@@ -231,5 +231,49 @@ TEST(Plan, TakesAnyLabelsForKMeansAndRefusesWhatItHasNoUseFor) {
               HasSubstr("stop.improvement is given, but a model of kind logistic"));
 }
 
+TEST(Plan, KnowsWhatFitsAMixture) {
+  auto set = binary_set();
+  const auto mixture = [] {
+    Job job;
+    job.model.kind = "gaussian-mixture";
+    return job;
+  };
+  auto job = mixture();
+  job.stop.target_loss = -3;
+  const auto plan = plan_training(job, set, 2);
+  EXPECT_EQ(plan.model.clusters, 8U);
+  EXPECT_EQ(plan.model.covariance, CovarianceKind::kDiagonal);
+  EXPECT_EQ(plan.model.reg_covar, 1e-6);
+  EXPECT_EQ(plan.algorithm.kind, AlgorithmKind::kExpectationMaximisation);
+
+  const auto refused = [&](const auto& change) {
+    auto other = mixture();
+    change(other);
+    return refusal([&] { static_cast<void>(plan_training(other, set, 1)); });
+  };
+  EXPECT_THAT(refused([](Job& j) { j.model.l1 = 1; }), HasSubstr("model.l1 is given, but a mixture has no use"));
+  EXPECT_THAT(refused([](Job& j) { j.model.covariance = "full"; }), HasSubstr("the rows are sparse"));
+  EXPECT_THAT(refused([](Job& j) {
+                j.model.kind = "kmeans";
+                j.model.covariance = "full";
+              }),
+              HasSubstr("model.covariance is given, but a model of kind kmeans has no covariances"));
+  EXPECT_THAT(refused([](Job& j) {
+                j.model.kind = "svm";
+                j.model.reg_covar = 1;
+              }),
+              HasSubstr("model.reg_covar is given"));
+  EXPECT_THAT(refused([](Job& j) {
+                j.model.kind = "kmeans";
+                j.stop.target_loss = 0;
+              }),
+              HasSubstr("is never below 0"));
+  set.encoding.dense = true;
+  EXPECT_EQ(refused([](Job& j) { j.model.covariance = "full"; }), "");
+  set.encoding.features = 5000;
+  EXPECT_THAT(refused([](Job& j) { j.model.covariance = "full"; }),
+              HasSubstr("a component would have 12502500 numbers"));
+}
+
 }  // namespace
 }  // namespace virga

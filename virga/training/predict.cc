@@ -51,15 +51,17 @@ void softmax(std::span<const float> scores, std::vector<double>& out) {
 class RowWriter {
  public:
   RowWriter(const ModelFile& model, PredictionKind kind)
-      : clusters_(model.spec.kind == ModelKind::kKMeans),
-        regression_(!clusters_ && model.encoding.classes.empty()),
+      : loss_(loss_kind(model.spec.kind)),
+        regression_(!is_of_clusters(loss_) && model.encoding.classes.empty()),
         kind_(kind) {
     for (const auto& name : model.encoding.classes) labels_.push_back(csv_field(name));
   }
 
   void append(std::string& text, std::span<const float> scores, std::vector<double>& scratch) const {
-    if (clusters_) {
+    if (loss_ == LossKind::kSquaredDistance) {
       append_distances(text, scores, scratch);
+    } else if (loss_ == LossKind::kNegativeLogLikelihood) {
+      append_component(text, scores, scratch);
     } else if (kind_ == PredictionKind::kLabel && !regression_) {
       text += labels_[predicted_class(scores)];
     } else if (kind_ == PredictionKind::kProbability && scores.size() == 1) {
@@ -78,12 +80,24 @@ class RowWriter {
   void append_distances(std::string& text, std::span<const float> squares, std::vector<double>& scratch) const {
     scratch.clear();
     if (kind_ == PredictionKind::kLabel) {
-      const auto nearest = nearest_cluster(squares);
+      const auto nearest = cluster_of(loss_, squares);
       text += fmt::format("{},", nearest);
       squares = squares.subspan(nearest, 1);
     }
     for (const auto square : squares) scratch.push_back(std::sqrt(double{square}));
     append_columns(text, scratch);
+  }
+
+  /// Of the logarithms of all components' probabilities, and then of the row's density: the most probable component
+  /// and the latter, all probabilities, or all as they are.
+  void append_component(std::string& text, std::span<const float> scores, std::vector<double>& scratch) const {
+    if (kind_ == PredictionKind::kRaw) return append_columns(text, scores);
+    if (kind_ == PredictionKind::kProbability) {
+      softmax(scores.first(scores.size() - 1), scratch);
+      return append_columns(text, scratch);
+    }
+    text += fmt::format("{},", cluster_of(loss_, scores));
+    append_columns(text, scores.last(1));
   }
 
   template <typename Values>
@@ -94,7 +108,7 @@ class RowWriter {
     }
   }
 
-  const bool clusters_;
+  const LossKind loss_;
   const bool regression_;
   const PredictionKind kind_;
   std::vector<std::string> labels_;  // as fields
@@ -106,9 +120,11 @@ struct Lines {
 };
 
 void check_probabilities(const ModelFile& model) {
-  if (model.spec.kind == ModelKind::kLogistic || model.spec.kind == ModelKind::kSoftmax) return;
+  for (const auto kind : {ModelKind::kLogistic, ModelKind::kSoftmax, ModelKind::kGaussianMixture}) {
+    if (model.spec.kind == kind) return;
+  }
   throw Error(ErrorKind::kUsage, fmt::format("a model of kind {} gives no probabilities", to_string(model.spec.kind)),
-              "ask for --output label or raw, or train a model of kind logistic or softmax");
+              "ask for --output label or raw, or train a model of kind logistic, softmax or gaussian-mixture");
 }
 
 }  // namespace
@@ -122,10 +138,12 @@ PredictionKind parse_prediction_kind(std::string_view word) {
 }
 
 std::string prediction_header(const ModelFile& model, PredictionKind kind) {
-  if (model.spec.kind == ModelKind::kKMeans) {
-    if (kind == PredictionKind::kLabel) return "cluster,distance\n";
+  if (has_clusters(model.spec.kind)) {
+    const bool mixture = model.spec.kind == ModelKind::kGaussianMixture;
+    if (kind == PredictionKind::kLabel) return mixture ? "cluster,log_likelihood\n" : "cluster,distance\n";
     std::string line;
     for (std::uint32_t c = 0; c < model.spec.clusters; ++c) line += fmt::format("{},", c);
+    if (mixture && kind == PredictionKind::kRaw) return line + "log_likelihood\n";
     line.back() = '\n';
     return line;
   }

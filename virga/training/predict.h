@@ -13,7 +13,9 @@ namespace virga {
 /// What is written of each row.
 enum class PredictionKind : std::uint8_t {
   kLabel,        ///< the predicted class as the source wrote it, or the predicted number; cluster and distance
-  kProbability,  ///< of the second class; with several classes a column for each, under a line of their names
+                 ///< or log-likelihood
+  kProbability,  ///< of the second class; with several classes (or components) a column for each, under a line
+                 ///< of their names
   kRaw,          ///< the score; with several classes a column for each, under a line of their names; all distances
 };
 /// "label", "probability", "raw"; throws Error(kUsage) for another word.

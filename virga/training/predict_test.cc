@@ -1,6 +1,7 @@
 #include "virga/training/predict.h"
 
 #include <cmath>
+#include <numbers>
 #include <sstream>
 
 #include <gmock/gmock.h>
@@ -56,6 +57,33 @@ TEST(Predict, WritesTheClassAsTheSourceDid) {
   const auto softmax = identity_model(ModelKind::kSoftmax, {"x", "", "z"});
   EXPECT_EQ(predictions(softmax, PredictionKind::kLabel, {one_entry_rows({-1, 0, 2})}), "x\nx\nz\n");
   EXPECT_EQ(prediction_header(softmax, PredictionKind::kLabel), "");
+}
+
+TEST(Predict, WritesComponentsOfAMixture) {
+  auto model = mixture_model(4, 2, CovarianceKind::kDiagonal);
+  model.encoding.scale_factor.clear();
+  // Both of variance 1; means 0 and (0, 2, 0, 0), as the entry of row i is in feature i.
+  model.parameters.values = {{0, 0, 0, 2, 0, 0, 0, 0}, std::vector<float>(8, 1), {0.5F, 0.5F}};
+  const auto rows = one_entry_rows({0, 3});
+  const auto label = predictions(model, PredictionKind::kLabel, {rows});
+  const double constant = std::log(0.5) - 2 * std::log(2 * std::numbers::pi);
+  // Of 0: e^0 + e^-2; of 3: e^-4.5 + e^-0.5.
+  std::istringstream lines(label);
+  std::string line;
+  std::getline(lines, line);
+  EXPECT_EQ(line, "cluster,log_likelihood");
+  std::getline(lines, line);
+  EXPECT_EQ(line.substr(0, 2), "0,");
+  EXPECT_NEAR(std::stod(line.substr(2)), constant + std::log(1 + std::exp(-2)), 1e-6);
+  std::getline(lines, line);
+  EXPECT_EQ(line.substr(0, 2), "1,");
+  EXPECT_NEAR(std::stod(line.substr(2)), constant + std::log(std::exp(-4.5) + std::exp(-0.5)), 1e-6);
+  const auto probabilities = predictions(model, PredictionKind::kProbability, {rows});
+  EXPECT_EQ(probabilities.substr(0, 4), "0,1\n");
+  EXPECT_NEAR(std::stod(probabilities.substr(4)), 1 / (1 + std::exp(-2)), 1e-6);
+  EXPECT_EQ(prediction_header(model, PredictionKind::kRaw), "0,1,log_likelihood\n");
+  const auto raw = predictions(model, PredictionKind::kRaw, {rows});
+  EXPECT_NEAR(std::stod(raw.substr(raw.find('\n') + 1)), -std::log(1 + std::exp(-2)), 1e-6);
 }
 
 TEST(Predict, WritesTheShortestNumbersThatReadBack) {

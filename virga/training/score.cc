@@ -18,6 +18,8 @@ LossKind loss_kind(ModelKind kind) noexcept {
       return LossKind::kSquaredError;
     case ModelKind::kKMeans:
       return LossKind::kSquaredDistance;
+    case ModelKind::kGaussianMixture:
+      return LossKind::kNegativeLogLikelihood;
   }
   return LossKind::kLogistic;
 }

@@ -26,18 +26,22 @@ T enumerator(const json& value, T last) {
 }
 
 json model_json(const ModelSpec& spec) {
-  return {{"kind", number(spec.kind)}, {"features", spec.features}, {"classes", spec.classes},
-          {"dense", spec.dense},       {"fit_bias", spec.fit_bias}, {"class_weights", spec.class_weights},
-          {"clusters", spec.clusters}};
+  return {{"kind", number(spec.kind)},  {"features", spec.features},
+          {"classes", spec.classes},    {"dense", spec.dense},
+          {"fit_bias", spec.fit_bias},  {"class_weights", spec.class_weights},
+          {"clusters", spec.clusters},  {"covariance", number(spec.covariance)},
+          {"reg_covar", spec.reg_covar}};
 }
 ModelSpec model_of(const json& j) {
-  return {.kind = enumerator(j.at("kind"), ModelKind::kKMeans),
+  return {.kind = enumerator(j.at("kind"), ModelKind::kGaussianMixture),
           .features = j.at("features"),
           .classes = j.at("classes"),
           .dense = j.at("dense"),
           .fit_bias = j.at("fit_bias"),
           .class_weights = j.at("class_weights").get<std::vector<float>>(),
-          .clusters = j.at("clusters")};
+          .clusters = j.at("clusters"),
+          .covariance = enumerator(j.at("covariance"), CovarianceKind::kFull),
+          .reg_covar = j.at("reg_covar")};
 }
 
 json rule_json(const UpdateRuleOptions& o) {

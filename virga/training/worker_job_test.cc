@@ -30,7 +30,9 @@ WorkerJob odd_job() {
                     .dense = true,
                     .fit_bias = false,
                     .class_weights = {0.1F, 1e-40F, 3.4028235e38F},
-                    .clusters = 3};
+                    .clusters = 3,
+                    .covariance = CovarianceKind::kFull,
+                    .reg_covar = std::nextafter(1e-6, 1)};
   job.plan.algorithm = {.kind = AlgorithmKind::kAdmm,
                         .every = 9,
                         .passes = 3,

@@ -1,5 +1,6 @@
-// k-means by the program, from raw rows to predictions.
+// Models of clusters by the program, from raw rows to predictions.
 #include <cmath>
+#include <numbers>
 #include <sstream>
 
 #include <fmt/format.h>
@@ -97,6 +98,58 @@ TEST_F(KMeansProgram, TrainsPredictsEvaluatesAndInspects) {
   EXPECT_NEAR(inspected["largest_weights"][0]["weight"].get<double>(), 10.5, 0.1);
 }
 
+TEST_F(KMeansProgram, TrainsPredictsEvaluatesAndInspectsMixtures) {
+  for (const std::string covariance : {"diagonal", "full"}) {
+    const std::vector<std::string> train = {
+        "train",     "train.csv", "--model",      "gaussian-mixture", "--clusters",   "3",   "--scale",  "none",
+        "--workers", "2",         "--covariance", covariance,         "--batch-size", "400", "--engine", "single"};
+    auto process = train;
+    process.back() = "process";
+    auto report = document(train);
+    EXPECT_EQ(report["kind"], "gaussian-mixture");
+    EXPECT_EQ(report["ended_by"], "converged");
+    // Uniform on a unit square: as a Gaussian of variance 1/12 in both directions; and which of three.
+    const double expected = std::log(3) + std::log(2 * std::numbers::pi / 12) + 1;
+    EXPECT_NEAR(report["validation_loss"].get<double>(), expected, 0.08);
+    const double base = std::log(2 * std::numbers::pi * (200.0 / 9 + 1.0 / 12)) + 1;
+    EXPECT_NEAR(report["base_loss"].get<double>(), base, 0.03);
+
+    const auto of_functions = document(process);
+    EXPECT_EQ(of_functions["train_loss"], report["train_loss"]);
+    EXPECT_EQ(of_functions["validation_loss"], report["validation_loss"]);
+    EXPECT_EQ(of_functions["rounds"], report["rounds"]);
+
+    const auto predicted = virga({"predict", "model.safetensors", "new.csv"});
+    std::istringstream lines(predicted.out);
+    std::string line;
+    std::getline(lines, line);
+    EXPECT_EQ(line, "cluster,log_likelihood");
+    std::vector<std::string> clusters;
+    for (int i = 0; std::getline(lines, line); ++i) {
+      clusters.push_back(line.substr(0, line.find(',')));
+      EXPECT_GT(std::stod(line.substr(line.find(',') + 1)), -expected - 4);
+      EXPECT_EQ(clusters.back(), clusters[static_cast<std::size_t>(i % 3)]);
+    }
+    EXPECT_EQ(clusters.size(), 30U);
+    EXPECT_THAT(virga({"predict", "model.safetensors", "new.csv", "--output", "probability"}).out,
+                testing::StartsWith("0,1,2\n"));
+
+    const auto evaluation = document({"evaluate", "model.safetensors", "new.csv"});
+    EXPECT_EQ(evaluation["loss_name"], "negative_log_likelihood");
+    EXPECT_NEAR(evaluation["loss"].get<double>(), expected, 0.3);
+    EXPECT_NEAR(evaluation["base_loss"].get<double>(), base, 0.1);
+    for (const auto& cluster : evaluation["clusters"]) EXPECT_EQ(cluster["weight"], 10);
+    EXPECT_THAT(virga({"evaluate", "model.safetensors", "new.csv"}).out, HasSubstr("of one Gaussian: "));
+
+    const auto inspected = document({"inspect", "model.safetensors"});
+    EXPECT_EQ(inspected["covariance"], covariance);
+    ASSERT_EQ(inspected["mixing"].size(), 3U);
+    for (const auto& share : inspected["mixing"]) EXPECT_NEAR(share.get<double>(), 1.0 / 3, 0.05);
+    EXPECT_NEAR(inspected["largest_weights"][0]["weight"].get<double>(), 10.5, 0.1);
+    EXPECT_THAT(virga({"inspect", "model.safetensors"}).out, HasSubstr("3, " + covariance + " covariances"));
+  }
+}
+
 TEST_F(KMeansProgram, RefusesWhatHasNoMeaning) {
   const auto refused = [&](const std::vector<std::string>& flags) {
     std::vector<std::string> arguments = {"train", "train.csv", "--engine", "single"};
@@ -106,6 +159,8 @@ TEST_F(KMeansProgram, RefusesWhatHasNoMeaning) {
     return result.err;
   };
   EXPECT_THAT(refused({"--model", "kmeans", "--l2", "0.1"}), HasSubstr("model.l2 is given, but k-means has no use"));
+  EXPECT_THAT(refused({"--model", "kmeans", "--reg-covar", "1"}),
+              HasSubstr("a model of kind kmeans has no covariances"));
   EXPECT_THAT(refused({"--clusters", "3"}), HasSubstr("model.clusters is given, but a model of kind softmax"));
 }
 
