@@ -8,8 +8,6 @@
 #include <string>
 #include <vector>
 
-#include <gtest/gtest.h>
-
 #include "virga/base/error.h"
 #include "virga/net/http_testing.h"
 #include "virga/net/service_process_testing.h"
@@ -23,7 +21,7 @@ namespace virga {
 class TestCertificates {
  public:
   TestCertificates() {
-    auto name = testing::TempDir() + "virga_tls.XXXXXX";
+    auto name = (std::filesystem::temp_directory_path() / "virga-tls-XXXXXX").string();
     check(::mkdtemp(name.data()) != nullptr, "a folder can be made");
     folder_ = name;
     const auto said = run_shell("cd " + name + R"( && set -e
