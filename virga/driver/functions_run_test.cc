@@ -100,7 +100,7 @@ TEST_F(FunctionsRunTest, ClearsAwayWhatAKilledProbeLeft) {
 }
 
 TEST_F(FunctionsRunTest, GivesTheSameBitsWhenWorkersAreKilledAgainAndAgain) {
-  const auto run = run_of(20, 3);
+  const auto run = run_of(40, 3);
   const auto expected = on_threads(run);
   const Random random(1, Purpose::kTest);
   std::uint64_t look = 0, kills = 0;
