@@ -1,5 +1,6 @@
 #include "virga/cli/program_testing.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
@@ -51,6 +52,10 @@ ProgramResult run_program(const std::vector<std::string>& arguments, const std::
                                        "VIRGA_HOME=" + (folder / "home").string(),
                                        // The quickest; tests of functions say which engine they want.
                                        "VIRGA_FUNCTIONS_ENGINE=single"};
+  std::erase_if(environment, [&](const std::string& one) {
+    const auto name = one.substr(0, one.find('=') + 1);
+    return std::ranges::any_of(variables, [&](const auto& other) { return other.starts_with(name); });
+  });
   environment.insert(environment.end(), variables.begin(), variables.end());
   const auto argv = pointers(words);
   const auto envp = pointers(environment);

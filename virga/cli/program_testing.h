@@ -13,7 +13,7 @@ struct ProgramResult {
 };
 
 /// Starts $VIRGA_BIN_DIR/virga, or what `command` names, with `arguments` and nothing in its environment but PATH, HOME
-/// and VIRGA_HOME (both `home`) and `variables` ("NAME=value"), in `folder`; waits for its end.
+/// and VIRGA_HOME (both `home`) and `variables` ("NAME=value"), which go before these, in `folder`; waits for its end.
 [[nodiscard]] ProgramResult run_program(const std::vector<std::string>& arguments, const std::filesystem::path& folder,
                                         const std::vector<std::string>& variables = {},
                                         const std::string& command = "");

@@ -1,5 +1,8 @@
 // A data set at S3 (OpenStack Swift) from import to model, as a user runs it.
+#include <chrono>
 #include <filesystem>
+#include <future>
+#include <thread>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -7,6 +10,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "virga/base/deadline.h"
 #include "virga/base/file.h"
 #include "virga/cli/program_testing.h"
 #include "virga/cost/ledger.h"
@@ -179,20 +183,17 @@ class S3RunTest : public S3ProgramTest {
     for (auto& object : open_object_store(place_, swift_.environment())->list()) names.push_back(object.name);
     return names;
   }
-  /// In a shell, beside a run there, whose rounds take their time, and whose process is $run; `then` begins once it
-  /// trains.
-  [[nodiscard]] ProgramResult beside_run(const std::string& engine, const std::vector<std::string>& more,
-                                         const std::string& then) const {
-    auto arguments = train({"--run", place_, "--emulate", "aws-2021:s3", "--progress", "jsonl"}, engine);
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    auto variables = swift_.variables();
+  /// In a shell, a run there, whose rounds take their time, and which is killed once it trains.
+  [[nodiscard]] ProgramResult killed_run(const std::string& epochs) const {
     std::string line;
-    for (const auto& [name, value] : variables) line += fmt::format("export {}='{}'; ", name, value);
-    line += fmt::format("virga {}", fmt::join(arguments, " "));
+    for (const auto& [name, value] : swift_.variables()) line += fmt::format("export {}='{}'; ", name, value);
+    line += fmt::format(
+        "virga {}",
+        fmt::join(train({"--run", place_, "--emulate", "aws-2021:s3", "--progress", "jsonl", "--epochs", epochs}),
+                  " "));
     line +=
         " > out 2> err & run=$!; until grep -q '\"progress\"' err; do sleep 0.05; "
-        "kill -0 $run || { cat err; exit 1; }; done; " +
-        then;
+        "kill -0 $run || { cat err; exit 1; }; done; kill -9 $run; wait $run; echo \"exit $?\"";
     return run_program({"-c", line}, folder_.path(), {}, "/bin/bash");
   }
   const std::string place_;
@@ -228,7 +229,7 @@ TEST_F(S3RunTest, IsSeenFromEverywhere) {
 }
 
 TEST_F(S3RunTest, GoesOnFromItsUriAloneAfterItsDriverWasKilled) {
-  const auto killed = beside_run("process", {"--epochs", "2"}, "kill -9 $run; wait $run; echo \"exit $?\"");
+  const auto killed = killed_run("2");
   ASSERT_THAT(killed.out, HasSubstr("exit 137")) << killed.err;
   std::filesystem::remove_all(folder_.path() / "home");
   EXPECT_EQ(json::parse(elsewhere({"show", place_, "--json"}).out)["run"]["state"], "died");
@@ -242,14 +243,25 @@ TEST_F(S3RunTest, GoesOnFromItsUriAloneAfterItsDriverWasKilled) {
   EXPECT_THAT(what_lies_there(), testing::Not(testing::Contains(testing::StartsWith("functions/"))));
 }
 
-TEST_F(S3RunTest, IsStoppedFromElsewhereAndGoesOn) {
-  const auto stopped = beside_run(
-      "local", {"--epochs", "1000000"},
-      "VIRGA_HOME=$PWD/elsewhere virga stop " + place_ + " --json; wait $run; echo \"exit $?\"; cat err >&2");
-  EXPECT_THAT(stopped.out, HasSubstr("exit 130")) << stopped.err;
-  const auto said = json::parse(stopped.out.substr(0, stopped.out.find('\n')));
-  EXPECT_EQ(said["state"], "stopped");
-  EXPECT_EQ(said["resume"], "virga resume " + place_);
+TEST_F(S3RunTest, IsStoppedFromAnotherMachine) {
+  const auto store = open_object_store(place_, swift_.environment());
+  auto trained = std::async(std::launch::async, [&] {
+    return run(train({"--run", place_, "--emulate", "aws-2021:s3", "--epochs", "1000000", "--seconds", "90"}, "local"));
+  });
+  const auto deadline = Deadline::in(std::chrono::seconds(60));
+  while (store->list("functions/registers/r/progress/").empty() && !deadline.passed()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  auto status = json::parse(as_text(store->get("status.json")));
+  status["process"]["boot"] = "another machine's";
+  store->put("status.json", as_bytes(status.dump()));
+  EXPECT_THAT(elsewhere({"resume", place_}).err, HasSubstr("is still running"));
+
+  const auto stopped = elsewhere({"stop", place_, "--json"});
+  EXPECT_EQ(trained.get().exit_code, 130);
+  ASSERT_EQ(stopped.exit_code, 0) << stopped.err;
+  EXPECT_EQ(json::parse(stopped.out)["state"], "stopped");
+  EXPECT_EQ(json::parse(stopped.out)["resume"], "virga resume " + place_);
   EXPECT_THAT(what_lies_there(), testing::Contains("functions/job.json"));
   for (const auto& file : std::filesystem::recursive_directory_iterator(folder_.path())) {
     if (!file.is_regular_file()) continue;

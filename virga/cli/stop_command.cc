@@ -71,28 +71,32 @@ void leave_word(const Run& run) {
   (void)place.registers->write(kStopRegister, as_bytes("{}"), {Deadline::in(std::chrono::seconds(30))});
 }
 
-void interrupt(const Run& run, bool on_functions) {
+/// True: the driver is on another machine.
+bool interrupt(const Run& run, bool on_functions) {
   const auto driver = driver_of(run);
   if (!driver) throw not_running(run);
   if (!run.uri.empty() && driver->boot != this_process().boot) {
-    if (on_functions) return leave_word(run);
+    if (on_functions) return leave_word(run), true;
     throw Error(ErrorKind::kUnsupported, fmt::format("run {} goes on on another machine, without functions", run.id),
                 "stop it there: virga stop, or Ctrl-C");
   }
   const ProcessHandle process(driver->pid);
   if (!is_alive(*driver)) throw not_running(run);
-  if (process.signal(SIGINT)) return;
-  if (errno == ESRCH) return;  // it ended on its own just now
+  if (process.signal(SIGINT)) return false;
+  if (errno == ESRCH) return false;  // it ended on its own just now
   throw system_error(fmt::format("cannot stop run {} (process {})", run.id, driver->pid), errno);
 }
 
-/// The run when it says that it is over.
-Run wait_for_end(const Run& run, const Session& session, std::chrono::nanoseconds timeout) {
+/// The run when it says that it is over. A driver `elsewhere` that clears up has no heartbeat any more, and is not
+/// dead.
+Run wait_for_end(const Run& run, const Session& session, std::chrono::nanoseconds timeout, bool elsewhere) {
   const auto deadline = Clock::now() + timeout;
   for (;;) {
     auto now = find_run(session.home(), name_of(run), RunChoice::kOnly);
-    if (now.state != RunState::kRunning) return now;
+    const bool clears_up = elsewhere && now.state == RunState::kDied;
+    if (now.state != RunState::kRunning && !clears_up) return now;
     if (Clock::now() >= deadline) {
+      if (clears_up) return now;
       throw Error(ErrorKind::kDeadlineExceeded,
                   fmt::format("run {} was told to stop, but has not within {}", run.id, format_duration(timeout)),
                   "it may still: virga runs; once more, virga stop ends it at once, with what its last checkpoint has");
@@ -107,8 +111,8 @@ int stop(const Stop& what, Session& session) {
   if (run.state == RunState::kDamaged) throw Error(ErrorKind::kCorrupt, fmt::format("run {}: {}", run.id, run.reason));
   if (run.state != RunState::kRunning) throw not_running(run);
   const bool on_functions = engine_of(run) != "single";
-  interrupt(run, on_functions);
-  const auto ended = wait_for_end(run, session, timeout);
+  const bool elsewhere = interrupt(run, on_functions);
+  const auto ended = wait_for_end(run, session, timeout, elsewhere);
   const bool resumable = on_functions && ended.state != RunState::kFinished && left_work(run);
   const auto command = fmt::format("virga resume {}", name_of(run));
   if (session.json()) {

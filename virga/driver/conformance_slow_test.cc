@@ -158,7 +158,7 @@ class Conformance : public FunctionsFixture, public testing::WithParamInterface<
     killed_ = true;
     place_.watch = [this, random = Random(1, Purpose::kTest), look = std::uint64_t{0}](const Engine& engine) mutable {
       const auto processes = engine.processes();
-      if (processes.empty() || kills_ == 5 || random.below(2, 0, look++) > 0) return;
+      if (processes.empty() || kills_ == most_kills_ || random.below(2, 0, look++) > 0) return;
       ::kill(processes[random.below(processes.size(), 1, look)], SIGKILL);
       ++kills_;
     };
@@ -187,6 +187,7 @@ class Conformance : public FunctionsFixture, public testing::WithParamInterface<
 
   bool killed_ = false;
   int kills_ = 0;
+  int most_kills_ = 5;
 
   TrainingRun run_;
 
@@ -284,7 +285,10 @@ class AtS3Conformance : public Conformance {
     }
     place_.uri = fmt::format("s3://{}/functions", Swift::shared().make_bucket());
     place_.environment["VIRGA_DATA_TOKEN"] = "test%3Atester:testing";
-    run_.plan.epochs = 3;
+    // What costs a request is rare.
+    place_.checkpoint_interval = std::chrono::milliseconds(200);
+    run_.plan.epochs = 2;
+    most_kills_ = 2;
   }
   ~AtS3Conformance() override { EXPECT_THAT(open_object_store(place_.uri)->list(), testing::IsEmpty()); }
 };

@@ -202,7 +202,7 @@ bool is_driven_elsewhere(const std::string& uri) {
   const auto heard = place.registers->read(kDriverRegister, soon);
   if (!heard) return false;
   try {
-    (void)place.registers->wait_newer(kDriverRegister, heard->version, {Deadline::in(3 * place.tempo.heartbeat)});
+    (void)place.registers->wait_newer(kDriverRegister, heard->version, {Deadline::in(5 * place.tempo.heartbeat)});
     return true;
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kDeadlineExceeded) throw;
