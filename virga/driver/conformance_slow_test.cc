@@ -132,6 +132,7 @@ class Conformance : public FunctionsFixture, public testing::WithParamInterface<
       job.optimizer = {.batch_size = 100};
       job.model.clusters = 5;
       job.stop.improvement = 0;
+      job.stop.epochs = 20;  // of few rounds: there is to be time to be killed in
       run_.plan = plan_training(job, set_.manifest, 1);
       GroupCache cache(*set_.store, set_.manifest, 1U << 24);
       find_first_centres(run_, Seeding::kKMeansParallel, cache, {});
