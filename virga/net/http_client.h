@@ -17,7 +17,8 @@
 namespace virga {
 
 /// An HTTP/1.1 client of one server. Connections are kept and used again; as many requests may be under way at once as
-/// are sent. Over TLS where the server's address says so. Works on the thread that runs `context`; send() may be called from any.
+/// are sent. Over TLS where the server's address says so. Works on the thread that runs `context`; send() may be called
+/// from any.
 class HttpClient {
  public:
   struct Options {
@@ -29,7 +30,7 @@ class HttpClient {
     std::optional<HttpResponse> response;
     /// If there is none: kUnavailable, kDeadlineExceeded, kBadData, kTooLarge; of TLS: kUnauthorized, kUnsupported.
     std::optional<Error> error;
-    bool sent = false;           ///< then: may the server have got the request?
+    bool sent = false;  ///< then: may the server have got the request?
   };
   using Done = std::function<void(Outcome)>;
   /// What a request may have besides; the bytes and what `on_body` refers to stay until `done` is called.
