@@ -121,7 +121,7 @@ TEST_F(FunctionsRunTest, GivesTheSameBitsWhenWorkersAreKilledAgainAndAgain) {
   bool is_under_way = false;  // some die before, some after
   place_.watch = [&](const Engine& engine) {
     const auto processes = engine.processes();
-    if (processes.empty() || kills >= (is_under_way ? 9U : 4U) || random.below(4, 0, look++) > 0) return;
+    if (processes.empty() || kills >= (is_under_way ? 9U : 4U) || random.below(2, 0, look++) > 0) return;
     ::kill(processes[random.below(processes.size(), 1, look)], SIGKILL);
     ++kills;
   };
