@@ -339,7 +339,7 @@ INSTANTIATE_TEST_SUITE_P(
                          AlgorithmPlan{.kind = AlgorithmKind::kModelAveraging, .every = 7}),
                     Cell(kModels[2], Pattern::kAllToAll, StoreKind::kMachines,
                          AlgorithmPlan{.kind = AlgorithmKind::kAdmm, .passes = 2, .rho = 1e-2}),
-                    Cell(kClustering, Pattern::kScatterReduce, StoreKind::kMachines, AlgorithmPlan())),
+                    Cell(kClusterings[0], Pattern::kScatterReduce, StoreKind::kMachines, AlgorithmPlan())),
     name_of_cell);
 
 // That patterns give the same bits, and channels, is the matter of the suite above, and of the rooms they are in.

@@ -335,7 +335,7 @@ TEST_F(MachinesRunTest, StopWhileThereIsMoneyForTheEndAndGoOnWithMore) {
   EXPECT_GT(part.result.last.epoch, 0U);
   const auto spent = price(read_ledger(place_.ledger), builtin_price_table()).total();
   EXPECT_LE(spent, *place_.budget);
-  EXPECT_EQ(read_leased(place_.folder / "leased.json"), spent);
+  EXPECT_EQ(read_leased(*open_object_store(place_.folder.string())), spent);
   place_.resume = true;
   EXPECT_THROW((void)on_processes(run), Error) << "the start of other machines is not to be had for the rest";
 }
