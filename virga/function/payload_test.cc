@@ -121,7 +121,8 @@ TEST(Answer, HoldsItsBytes) {
             R"("loss":null,"peak_memory_bytes":0,"version":1})");
   EXPECT_EQ(encode_answer(worked()),
             R"({"cpu_seconds":1.5,"end":"done","loss":null,"peak_memory_bytes":4096,"version":1,"work":)"
-            R"({"bytes_got":50,"bytes_put":40,"messages_got":30,"messages_put":20,"rounds":10,"seconds":)"
+            R"({"bytes_got":50,"bytes_put":40,"messages_got":30,"messages_put":20,"paid":{"reads":70,"writes":60},)"
+            R"("retries":80,"rounds":10,"seconds":)"
             R"({"apply":0.0,"compute":2.5,"data":0.0,"decode":0.0,"encode":0.0,"keep":0.0,"read":0.0,"send":0.0,)"
             R"("start":0.0,"sum":0.0,"wait":0.125},"view":3}})");
 }
