@@ -134,6 +134,11 @@ Error unavailable(const std::string& what) {
   return {ErrorKind::kUnavailable, what, "check that the server is well and speaks TLS at this port, and try again"};
 }
 
+Error wants_certificate(const std::string& who) {
+  return {ErrorKind::kUnsupported, fmt::format("{} wants a certificate of its clients, and there is none", who),
+          "let it take clients without one (Redis: tls-auth-clients no)"};
+}
+
 /// Of an error of libssl's in the handshake or, as TLS 1.3 refuses clients late, after it.
 Error protocol_error(unsigned long code, const std::string& who) {
   switch (ERR_GET_LIB(code) == ERR_LIB_SSL ? ERR_GET_REASON(code) : 0) {
@@ -155,8 +160,7 @@ Error protocol_error(unsigned long code, const std::string& who) {
               "let the server allow TLS 1.2"};
     case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
     case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
-      return {ErrorKind::kUnsupported, fmt::format("{} wants a certificate of its clients, and there is none", who),
-              "let it take clients without one (Redis: tls-auth-clients no)"};
+      return wants_certificate(who);
     case SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE:
       return {ErrorKind::kUnsupported, fmt::format("{} finds no way to speak TLS that both know", who),
               "let it allow the usual ciphers, and clients without a certificate (Redis: tls-auth-clients no)"};
@@ -236,6 +240,13 @@ class TlsStream::Impl {
     ::BIO_set_init(bio, 1);
     ::SSL_set_bio(ssl.get(), bio, bio);
     SSL_set_app_data(ssl.get(), this);
+    ::SSL_set_cert_cb(
+        ssl.get(),
+        [](SSL*, void* self) {
+          static_cast<Impl*>(self)->was_asked_ = true;
+          return 1;
+        },
+        this);
     ::SSL_set_verify(ssl.get(), SSL_VERIFY_PEER, [](int good, X509_STORE_CTX* chain) {
       if (good != 1) {
         const auto* const stream =
@@ -274,7 +285,10 @@ class TlsStream::Impl {
     ::ERR_clear_error();
     std::size_t count = 0;
     const int result = ::SSL_read_ex(ssl.get(), to.data(), to.size(), &count);
-    if (result == 1) return {.count = count};
+    if (result == 1) {
+      is_answered_ = true;
+      return {.count = count};
+    }
     return {.next = next_after(result)};
   }
 
@@ -341,6 +355,9 @@ class TlsStream::Impl {
     const auto code = ::ERR_peek_error();
     ::ERR_clear_error();
     if (refusal_) throw Error(*refusal_);
+    const bool is_lost = code == 0 || ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
+    // With TLS 1.3 a server refuses late, and what it says of that is gone if this end has written meanwhile.
+    if (is_lost && was_asked_ && !is_answered_) throw wants_certificate(who());
     if (code == 0 && wire_.error_number != 0) {
       throw unavailable(
           fmt::format("{}: the connection was lost: {}", who(), std::generic_category().message(wire_.error_number)));
@@ -394,6 +411,8 @@ class TlsStream::Impl {
   Bytes gathered_;
   std::optional<Error> refusal_;
   bool is_over_ = false;
+  bool is_answered_ = false;
+  bool was_asked_ = false;  // for a certificate
 
  public:
   std::unique_ptr<SSL, Freed<&::SSL_free>> ssl;  // which uses the others to its end
