@@ -23,12 +23,13 @@ constexpr std::size_t kMaxVectors = 512;
 }  // namespace
 
 ClientSocket::Turn::Turn(ClientSocket& socket, const Wait& wait)
-    : socket_(socket), stop_(wait.stop), on_stop_(wait.stop, [&socket] { socket.stop_.notify(); }) {
+    : socket_(socket), stop_(wait.stop), on_stop_(std::in_place, wait.stop, [&socket] { socket.stop_.notify(); }) {
   socket.deadline_ = Deadline(wait.deadline.at() + kGrace);
   socket.stoppable_ = wait.stop.stop_possible();
 }
 
 ClientSocket::Turn::~Turn() {
+  on_stop_.reset();  // first, or what is given up at this moment would stop the turn after this one
   if (stop_.stop_requested()) socket_.stop_.clear();
 }
 

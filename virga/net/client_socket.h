@@ -42,7 +42,7 @@ class ClientSocket {
    private:
     ClientSocket& socket_;
     const std::stop_token stop_;
-    std::stop_callback<std::function<void()>> on_stop_;
+    std::optional<std::stop_callback<std::function<void()>>> on_stop_;
   };
 
   /// In a turn. `tls`: make_tls_client(address), which several sockets share. Throws what TlsStream does, too.
