@@ -31,6 +31,12 @@ BatchSource::~BatchSource() {
   room_.notify_all();
 }
 
+void BatchSource::prepare_from(std::uint64_t round) {
+  if (options_.prefetch == 0) return;
+  const std::lock_guard lock(mutex_);
+  restart(round);
+}
+
 const MiniBatch& BatchSource::batch(std::uint64_t round) {
   if (options_.prefetch == 0) return current_ = make(round);
   std::unique_lock lock(mutex_);

@@ -37,6 +37,9 @@ class BatchSource {
   BatchSource(const BatchSource&) = delete;
   BatchSource& operator=(const BatchSource&) = delete;
 
+  /// Begins to prepare `round` and those after it, if there is a thread for that: they will be asked for.
+  void prepare_from(std::uint64_t round);
+
   /// This rank's rows of a round (counted from 0 over all epochs); may have no rows. Valid until the next call. Throws
   /// what making it threw, also on the other thread; a later call tries again.
   [[nodiscard]] const MiniBatch& batch(std::uint64_t round);

@@ -66,9 +66,12 @@ TEST_P(BatchSourceTest, GivesTheRowsOfTheScheduleRoundByRound) {
 
 TEST_P(BatchSourceTest, GivesTheRightRowsAfterAnyJump) {
   BatchSource source(cache_, schedule_, {.prefetch = GetParam()});
+  source.prepare_from(5);
   for (const std::uint64_t round : {5U, 6U, 7U, 3U, 3U, 4U, 40U, 41U, 0U, 1000000U, 1000001U}) {
     EXPECT_EQ(labels_of(source.batch(round)), expected_labels(set_, schedule_, round, 0, 1)) << "round " << round;
   }
+  source.prepare_from(2);
+  EXPECT_EQ(labels_of(source.batch(9)), expected_labels(set_, schedule_, 9, 0, 1));
 }
 
 TEST_P(BatchSourceTest, ServesAllRanksAtOnce) {

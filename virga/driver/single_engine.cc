@@ -5,6 +5,7 @@
 #include <limits>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "virga/base/threads.h"
 #include "virga/data/loader.h"
@@ -48,6 +49,7 @@ class Training {
   [[nodiscard]] double rate_of(std::uint32_t epoch) const;
   [[nodiscard]] Tables start_parameters() const;
   [[nodiscard]] std::unique_ptr<SharedExchange> make_shared_exchange() const;
+  void open_sources();
   void run_rank(unsigned rank);
   std::optional<EndReason> between_epochs(Round completed, std::optional<EndReason> end);
   EpochReport evaluate(Round completed);
@@ -65,6 +67,7 @@ class Training {
   const Schedule schedule_;
 
   double learning_rate_ = 0;
+  std::vector<std::unique_ptr<BatchSource>> sources_;  // [ranks]
   std::unique_ptr<SharedExchange> exchange_;
   std::unique_ptr<EpochControl> control_;
   Clock::time_point started_;
@@ -118,6 +121,7 @@ double Training::rate_of(std::uint32_t epoch) const {
 TrainingResult Training::run() {
   learning_rate_ = find_learning_rate(run_, train_, kernels_, observer_, stop_);
   result_.learning_rate = learning_rate_;
+  open_sources();  // they prepare the first mini-batches while the tables are made
   exchange_ = make_shared_exchange();
   started_ = reported_ = Clock::now();
   EpochControl::Options options{
@@ -142,19 +146,26 @@ std::unique_ptr<SharedExchange> Training::make_shared_exchange() const {
   }
   auto rule = plan_.rule;
   rule.learning_rate = rate_of(0);
-  return std::make_unique<MemoryExchange>(plan_.workers, start_parameters(), rule);
+  return std::make_unique<MemoryExchange>(plan_.workers, start_parameters(), rule, 0, plan_.threads);
+}
+
+void Training::open_sources() {
+  for (std::uint32_t rank = 0; rank < plan_.workers; ++rank) {
+    BatchSource::Options options{.rank = rank, .world_size = plan_.workers};
+    if (plan_.workers >= plan_.threads) options.prefetch = 0;  // no core is free to prepare anything
+    sources_.push_back(std::make_unique<BatchSource>(train_, schedule_, options));
+    sources_.back()->prepare_from(0);
+  }
 }
 
 void Training::run_rank(unsigned rank) {
   try {
-    BatchSource::Options options{.rank = rank, .world_size = plan_.workers};
-    if (plan_.workers >= plan_.threads) options.prefetch = 0;  // no core is free to prepare anything
-    BatchSource data(train_, schedule_, options);
+    const auto data = std::move(sources_[rank]);  // ends with its rank
     const auto algorithm = make_algorithm(plan_, kernels_);
     RankControl control(*control_, rank);
     RoundReporter reporter(*this, rank);
     BestModelCheckpoint checkpoint(*this, rank);
-    run_worker(0, data, exchange_->rank(rank), *algorithm, control, reporter, checkpoint);
+    run_worker(0, *data, exchange_->rank(rank), *algorithm, control, reporter, checkpoint);
   } catch (...) {
     exchange_->abort(std::current_exception());
     control_->abort(std::current_exception());

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <future>
 #include <optional>
 #include <utility>
 
@@ -241,6 +242,17 @@ std::optional<Evaluation> evaluate_test(const ModelFile& model, const JobData& d
   return evaluate(model, cache, split, request.cores);
 }
 
+/// To the run's record, and where the user wants it.
+void write_model(const ModelFile& model, RunRecord& record, const std::string& output) {
+  const auto bytes = encode_model(model);
+  record.keep_model(bytes);
+  if (is_s3_uri(output)) {
+    write_file_or_object(output, bytes);
+  } else {
+    copy_file_atomically(record.model_path(), output, bytes);
+  }
+}
+
 /// Of a run without test data, if it has others that it did not train on.
 std::optional<Evaluation> evaluate_validation(const ModelFile& model, const JobData& data,
                                               const TrainRequest& request) {
@@ -408,18 +420,13 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
                                        cache, kernels(level), recorder, stop, &*functions)
                   : train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
     const auto model = make_model_file(request, data, run.plan, result);
-    const auto bytes = encode_model(model);
-    record.keep_model(bytes);
-    if (is_s3_uri(job.output.model)) {
-      write_file_or_object(job.output.model, bytes);
-    } else {
-      copy_file_atomically(record.model_path(), job.output.model, bytes);
-    }
+    auto written = std::async(std::launch::async, [&] { write_model(model, record, job.output.model); });
     const bool stopped = result.reason == EndReason::kStopped;
     std::optional<Evaluation> test;
     if (!stopped) test = evaluate_test(model, job_data, request, stop);
     std::optional<Evaluation> validated;
     if (!stopped && !test) validated = evaluate_validation(model, job_data, request);
+    written.get();
     const auto& classes = data.manifest.encoding.classes;
     if (functions) {
       StretchClock(began, functions->driver).lap("model and test");

@@ -164,8 +164,9 @@ std::span<const float> MemoryExchange::Rank::mean_of(std::span<const float> sum)
   return mean;
 }
 
-MemoryExchange::MemoryExchange(unsigned ranks, const Tables& parameters, const UpdateRuleOptions& rule, Round start)
-    : rule_(parameters, rule, start), all_written_(ranks), all_applied_(ranks), written_(ranks) {
+MemoryExchange::MemoryExchange(unsigned ranks, const Tables& parameters, const UpdateRuleOptions& rule, Round start,
+                               unsigned threads)
+    : rule_(parameters, rule, start), all_written_(ranks), all_applied_(ranks), written_(ranks), threads_(threads) {
   for (unsigned r = 0; r < ranks; ++r) views_.push_back(std::make_unique<Rank>(*this, r, ranks, start));
 }
 
@@ -182,7 +183,7 @@ const Tables& MemoryExchange::parameters(Round round) {
   const auto step = views_[0]->step();
   if (snapshot_ && snapshot_step_ == step) return *snapshot_;
   if (!snapshot_) snapshot_.emplace(rule_.layout());
-  rule_.copy_parameters(step, *snapshot_);
+  rule_.copy_parameters(step, *snapshot_, threads_);
   snapshot_step_ = step;
   return *snapshot_;
 }

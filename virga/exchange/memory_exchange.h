@@ -22,8 +22,9 @@ namespace virga {
 /// few times the largest contribution.
 class MemoryExchange final : public SharedExchange {
  public:
-  /// Starts before round `start`. Throws what UpdateRule's constructor throws.
-  MemoryExchange(unsigned ranks, const Tables& parameters, const UpdateRuleOptions& rule, Round start = 0);
+  /// Starts before round `start`; `threads`: that parameters() may use. Throws what UpdateRule's constructor throws.
+  MemoryExchange(unsigned ranks, const Tables& parameters, const UpdateRuleOptions& rule, Round start = 0,
+                 unsigned threads = 1);
   ~MemoryExchange() override;
 
   [[nodiscard]] Exchange& rank(unsigned rank) override;
@@ -42,6 +43,7 @@ class MemoryExchange final : public SharedExchange {
   ThreadBarrier all_applied_;                 // never aborted: all who passed the other come here
   std::vector<const Contribution*> written_;  // [ranks], of the round: set before the first meeting, read after it
   std::vector<std::unique_ptr<Rank>> views_;  // [ranks]
+  const unsigned threads_;
   std::optional<Tables> snapshot_;
   std::uint64_t snapshot_step_ = 0;
 };

@@ -71,7 +71,7 @@ void for_each_part(std::size_t rows, std::size_t first, std::size_t last, const 
   }
 }
 
-/// A list of rows: those of `keys`, or 0, 1, 2, ...
+/// A list of rows: those of `keys`, or `count` from `first` on.
 struct KeyedRows {
   std::span<const std::uint32_t> keys;
   static constexpr bool kScattered = true;
@@ -79,9 +79,10 @@ struct KeyedRows {
   [[nodiscard]] std::size_t size() const noexcept { return keys.size(); }
 };
 struct AllRows {
+  std::size_t first = 0;
   std::size_t count = 0;
   static constexpr bool kScattered = false;
-  [[nodiscard]] std::size_t operator[](std::size_t i) const noexcept { return i; }
+  [[nodiscard]] std::size_t operator[](std::size_t i) const noexcept { return first + i; }
   [[nodiscard]] std::size_t size() const noexcept { return count; }
 };
 

@@ -8,13 +8,15 @@
 #include <utility>
 
 #include "virga/base/error.h"
+#include "virga/base/threads.h"
 #include "virga/optimizer/chunk_kernels.h"
 #include "virga/optimizer/rules.h"
 
 namespace virga {
 namespace {
 
-constexpr std::uint64_t kMaxSteps = std::uint64_t{1} << 31;  // a row may be that far behind
+constexpr std::size_t kElementsOfThread = std::size_t{1} << 16;  // that a thread takes at once
+constexpr std::uint64_t kMaxSteps = std::uint64_t{1} << 31;      // a row may be that far behind
 
 std::uint32_t step_number(std::uint64_t step) {
   if (step >= kMaxSteps) {
@@ -179,7 +181,7 @@ struct Worker {
 
   void catch_up(PackedRows& rows, std::uint32_t step) const {
     Chunk chunk;
-    const AllRows list{rows.rows()};
+    const AllRows list{0, rows.rows()};
     for_each_part(list.size(), 0, rows.width(), [&](const Part& part) {
       gather<Rule::kStates, true>(rows, list, part, step, chunk);
       catch_up(chunk);
@@ -334,7 +336,7 @@ void UpdateRule::read_own(std::uint64_t step, std::size_t table, std::span<const
 void UpdateRule::read_whole_own(std::size_t table, std::span<float> out, RowStates& states) const {
   check(!layout_[table].sparse && out.size() == tables_[table].rows.width(),
         "UpdateRule::read_whole_own: the table is not sparse, `out` has its size");
-  Access::read_own(options_, 0, tables_[table], AllRows{1}, out, states);
+  Access::read_own(options_, 0, tables_[table], AllRows{0, 1}, out, states);
 }
 
 void UpdateRule::assign(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,
@@ -350,7 +352,7 @@ void UpdateRule::assign_whole(std::size_t table, std::size_t first, std::span<co
   const auto& rows = tables_[table].rows;
   check(!layout_[table].sparse && first + w.size() <= rows.width() && fit(states, rows.states(), w.size()),
         "UpdateRule::assign_whole: the table is not sparse, the elements are within it");
-  Access::assign(options_, 0, tables_[table], AllRows{1}, first, first + w.size(), w.data(), states);
+  Access::assign(options_, 0, tables_[table], AllRows{0, 1}, first, first + w.size(), w.data(), states);
 }
 
 void UpdateRule::apply_own(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,
@@ -370,13 +372,18 @@ void UpdateRule::read_whole(std::size_t table, std::span<float> out) const {
   const auto& rows = tables_[table].rows;
   check(!layout_[table].sparse && out.size() == rows.width(),
         "UpdateRule::read_whole: the table is not sparse, `out` has its size");
-  Access::read(options_, 0, tables_[table], AllRows{1}, out.data());
+  Access::read(options_, 0, tables_[table], AllRows{0, 1}, out.data());
 }
 
-void UpdateRule::copy_parameters(std::uint64_t step, Tables& out) const {
+void UpdateRule::copy_parameters(std::uint64_t step, Tables& out, unsigned threads) const {
   check(out.layout == layout_, "UpdateRule::copy_parameters: `out` has the layout of the parameters");
   for (std::size_t t = 0; t < tables_.size(); ++t) {
-    Access::read(options_, step, tables_[t], AllRows{tables_[t].rows.rows()}, out.values[t].data());
+    const auto& rows = tables_[t].rows;
+    const auto part = std::max<std::size_t>(1, kElementsOfThread / std::max<std::size_t>(1, rows.width()));
+    parallel_for(threads, (rows.rows() + part - 1) / part, [&](std::size_t i) {
+      const AllRows some{i * part, std::min(part, rows.rows() - i * part)};
+      Access::read(options_, step, tables_[t], some, out.values[t].data() + some.first * rows.width());
+    });
   }
 }
 
@@ -393,7 +400,7 @@ void UpdateRule::apply_whole(std::uint64_t step, std::size_t table, std::size_t 
                              std::span<const float> gradient) {
   check(!layout_[table].sparse && first + gradient.size() <= tables_[table].rows.width(),
         "UpdateRule::apply_whole: the table is not sparse, the elements are within it");
-  Access::apply(options_, step, tables_[table], AllRows{1}, first, first + gradient.size(), gradient.data());
+  Access::apply(options_, step, tables_[table], AllRows{0, 1}, first, first + gradient.size(), gradient.data());
 }
 
 void UpdateRule::catch_up(std::uint64_t step) {

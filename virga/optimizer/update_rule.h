@@ -71,8 +71,9 @@ class UpdateRule {
                 RowStates& states) const;
   /// Copies a table that is not sparse to `out` [rows x width].
   void read_whole(std::size_t table, std::span<float> out) const;
-  /// Copies all parameters as they stand before `step` to `out`, which has the layout of these.
-  void copy_parameters(std::uint64_t step, Tables& out) const;
+  /// Copies all parameters as they stand before `step` to `out`, which has the layout of these, on at most `threads`
+  /// threads.
+  void copy_parameters(std::uint64_t step, Tables& out, unsigned threads = 1) const;
 
   /// Step `step` for rows `keys` (ascending, unique) of a sparse table; `gradient` [keys x width] is the mean.
   void apply(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,

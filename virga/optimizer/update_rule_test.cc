@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -278,6 +279,26 @@ TEST_P(UpdateRuleTest, DoesNotChangeWhenItIsRead) {
   Tables found(layout);
   quiet.copy_parameters(100, found);
   EXPECT_EQ(found, seen);
+}
+
+TEST_P(UpdateRuleTest, CopiesTheSameOnAnyNumberOfThreads) {
+  constexpr std::size_t kRows = 150'001;
+  Tables many({{.name = "weights", .rows = kRows, .width = width, .regularised = true, .sparse = true}});
+  for (std::size_t i = 0; i < many.values[0].size(); ++i) many.values[0][i] = static_cast<float>(i % 7) - 3;
+  UpdateRule rule(many, options);
+  std::vector<std::uint32_t> keys;
+  for (std::uint32_t key = 0; key < kRows; key += 3) keys.push_back(key);
+  rule.apply(0, 0, keys, std::vector(keys.size() * width, 0.5F));
+
+  keys.resize(kRows);
+  std::iota(keys.begin(), keys.end(), 0U);
+  std::vector<float> expected(kRows * width);
+  rule.read(5, 0, keys, expected);
+  for (const unsigned threads : {1U, 2U, 5U}) {
+    Tables found(many.layout);
+    rule.copy_parameters(5, found, threads);
+    EXPECT_TRUE(found.values[0] == expected) << threads << " threads";
+  }
 }
 
 TEST_P(UpdateRuleTest, GoesOnFromRowsThatItsReaderKept) {

@@ -1,8 +1,9 @@
 #include "virga/training/ranking.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
-#include <functional>
+#include <utility>
 
 namespace virga {
 namespace {
@@ -63,6 +64,23 @@ class Descent {
   double worst_ = 0;
 };
 
+/// Descending. By digits, of which many are the same in all rows (weights are often 1, scores near each other): several
+/// times faster than by comparisons.
+void sort_down(std::vector<RankedRow>& rows) {
+  constexpr unsigned kDigitBits = 11;
+  constexpr RankedRow kDigit = (RankedRow{1} << kDigitBits) - 1;
+  std::vector<RankedRow> other(rows.size());
+  for (unsigned shift = 0; shift < 64; shift += kDigitBits) {
+    std::array<std::size_t, kDigit + 1> count{};
+    for (const auto row : rows) ++count[row >> shift & kDigit];
+    if (std::ranges::find(count, rows.size()) != count.end()) continue;
+    std::size_t place = 0;
+    for (auto digit = count.rbegin(); digit != count.rend(); ++digit) place += std::exchange(*digit, place);
+    for (const auto row : rows) other[count[row >> shift & kDigit]++] = row;
+    rows.swap(other);
+  }
+}
+
 }  // namespace
 
 RankedRow ranked_row(float score, float weight, bool positive) noexcept {
@@ -94,7 +112,7 @@ Ranking RankingCurve::finish() {
   Descent descent(!bins_.empty());
   for (auto bin = bins_.rbegin(); bin != bins_.rend(); ++bin) descent.step(bin->positive, bin->negative);
 
-  std::ranges::sort(rows_, std::greater<>());
+  sort_down(rows_);
   for (std::size_t i = 0; i < rows_.size();) {
     Bin tied;
     const auto score = ordered_score(rows_[i]);

@@ -33,7 +33,7 @@ class RankingCurve {
 
   explicit RankingCurve(std::size_t exact_rows = kExactRows) : exact_rows_(exact_rows) {}
   void add(std::span<const RankedRow> rows);
-  [[nodiscard]] Ranking finish();  ///< sorts the rows
+  [[nodiscard]] Ranking finish();  ///< sorts the rows, for which it takes as much memory again
 
  private:
   struct Bin {
