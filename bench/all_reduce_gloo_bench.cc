@@ -75,7 +75,8 @@ double direct(const Task& task, std::uint32_t rank, Pattern pattern) {
                        cut_tables(layout, task.members), {.pattern = pattern});
   const auto seconds = timed(task, [&](std::uint64_t round) {
     const auto& sums = all_reduce(round, contribution, 0, wait);
-    check(sums[0].tables[0].rows.values[0] == static_cast<float>(task.members * (task.members + 1) / 2), "a wrong sum");
+    check(sums[0].tables[0].rows.values[0] == 0.5F * static_cast<float>(task.members * (task.members + 1)),
+          "a wrong sum");
   });
   channel.leave(wait);
   return seconds;
@@ -179,8 +180,8 @@ int run(std::uint32_t members, int repetitions) {
 }  // namespace virga
 
 int main(int argc, char** argv) {
-  const int members = argc > 1 ? std::atoi(argv[1]) : 2;
-  const int repetitions = argc > 2 ? std::atoi(argv[2]) : 5;
+  const int members = argc > 1 ? static_cast<int>(std::strtol(argv[1], nullptr, 10)) : 2;
+  const int repetitions = argc > 2 ? static_cast<int>(std::strtol(argv[2], nullptr, 10)) : 5;
   if (members < 2 || members > 16 || repetitions < 1) {
     std::fprintf(stderr, "usage: all_reduce_gloo_bench [MEMBERS (2 to 16) [REPETITIONS]]\n");
     return 2;

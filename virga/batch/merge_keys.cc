@@ -77,8 +77,8 @@ std::uint32_t merge_keys(std::span<const std::uint32_t> a, std::span<const std::
   std::size_t next_b = 0;
   for (std::size_t p = 0; p < kParts; ++p) {
     const auto end_a = a.size() * (p + 1) / kParts;
-    const auto end_b = end_a == a.size() ? b.size() : std::ranges::lower_bound(b, a[end_a]) - b.begin();
-    parts[p] = {next_a, end_a, next_b, static_cast<std::size_t>(end_b), next_a + next_b};
+    const auto end_b = end_a == a.size() ? b.end() : std::ranges::lower_bound(b, a[end_a]);
+    parts[p] = {next_a, end_a, next_b, static_cast<std::size_t>(end_b - b.begin()), next_a + next_b};
     next_a = parts[p].end_a;
     next_b = parts[p].end_b;
   }

@@ -44,7 +44,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::HasSubstr;
-using testing::UnorderedElementsAre;
 
 Wait soon() { return {Deadline::in(20s)}; }
 Wait at_once() { return {Deadline::in(0s)}; }

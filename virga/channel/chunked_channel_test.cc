@@ -49,7 +49,7 @@ TEST(ChunkedChannel, CutsAcrossBuffersOfEverySize) {
   std::string text(40, ' ');
   std::iota(text.begin(), text.end(), 'A');
   for (std::size_t size = 0; size <= text.size(); ++size) {
-    for (const std::size_t step : {1, 3, 4, 5, 8, 40}) {
+    for (const std::size_t step : {1U, 3U, 4U, 5U, 8U, 40U}) {
       MemoryChannel memory(kPartBytes);
       ChunkedChannel channel(memory);
       std::vector<ByteView> buffers = {{}};

@@ -268,7 +268,8 @@ TEST_F(DirectoryChannelTest, PutsWhileFoldersAreSweptAway) {
   });
   DirectoryChannel channel(root());
   channel.sweep(2, soon());
-  EXPECT_EQ(channel.contents(soon()), (ChannelContents{.messages = 3 * kRounds, .bytes = 5 * 3 * kRounds}));
+  EXPECT_EQ(channel.contents(soon()),
+            (ChannelContents{.messages = 3 * kRounds, .bytes = std::uint64_t{5} * 3 * kRounds}));
 }
 
 TEST_F(DirectoryChannelTest, LetsOneOfSeveralWin) {

@@ -19,7 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
-using testing::HasSubstr;
 using testing::MatchesRegex;
 
 class DirectoryRegisterTest : public testing::Test {
@@ -70,7 +69,7 @@ TEST_F(DirectoryRegisterTest, KeepsAValueUnderTheNameThatTheFormatSays) {
 TEST_F(DirectoryRegisterTest, ReadsWhatAnotherProgramWrote) {
   const auto folder = root() / "a.d" / "value";
   fs::create_directories(folder);
-  std::ofstream(folder / "0000000000000010-00000000000000ab");
+  write_file_atomically(folder / "0000000000000010-00000000000000ab", {}, false);
   std::ofstream(folder / ".0000000000000010-00000000000000ab") << "written";
   DirectoryRegister registers(root());
   EXPECT_EQ(text(registers, "a"), "written");
@@ -145,13 +144,13 @@ TEST_F(DirectoryRegisterTest, StaysWholeWhenWritersAreKilled) {
 
 TEST_F(DirectoryRegisterTest, IsUsableWhenItsFirstWriterDiedEarly) {
   fs::create_directories(root() / "a.d" / ".0123456789abcdef");
-  std::ofstream(root() / "a.d" / ".0123456789abcdef" / "0000000000000000-0000000000000000");
+  write_file_atomically(root() / "a.d" / ".0123456789abcdef" / "0000000000000000-0000000000000000", {}, false);
   DirectoryRegister registers(root());
   EXPECT_EQ(text(registers, "a"), "none");
   EXPECT_EQ(registers.compare_exchange("a", 0, as_bytes("x"), soon()), 1U);
 
   fs::create_directories(root() / "b.d" / "value");
-  std::ofstream(root() / "b.d" / "value" / "0000000000000000-0000000000000000");
+  write_file_atomically(root() / "b.d" / "value" / "0000000000000000-0000000000000000", {}, false);
   EXPECT_EQ(text(registers, "b"), "none");
   EXPECT_EQ(registers.compare_exchange("b", 0, as_bytes("x"), soon()), 1U);
 }
@@ -176,7 +175,7 @@ TEST_F(DirectoryRegisterTest, RefusesAFolderThatIsDamaged) {
   const auto kind = [&] { return kind_of_error([&] { (void)registers.read("a", soon()); }); };
   fs::create_directories(folder);
   EXPECT_EQ(kind(), ErrorKind::kCorrupt) << "no pointer";
-  std::ofstream(folder / "0000000000000001-0000000000000001");
+  write_file_atomically(folder / "0000000000000001-0000000000000001", {}, false);
   EXPECT_EQ(kind(), ErrorKind::kCorrupt) << "no value";
   std::ofstream(folder / ".0000000000000001-0000000000000001") << std::string(101, 'x');
   EXPECT_EQ(kind(), ErrorKind::kCorrupt) << "too large";

@@ -351,7 +351,8 @@ TEST(DynamoFaultTest, EndsWithWhatTheServiceSays) {
         std::tuple{400, "ExpiredTokenException", ErrorKind::kUnauthorized},
         std::tuple{400, "ValidationException", ErrorKind::kUsage},
         std::tuple{400, "ItemCollectionSizeLimitExceededException", ErrorKind::kTooLarge}}) {
-    const ScriptedDynamo service([&](const HttpRequest&, int) { return refusal(status, code); });
+    const ScriptedDynamo service(
+        [status = status, code = code](const HttpRequest&, int) { return refusal(status, code); });
     const auto channel = dynamo_channel(std::make_shared<DynamoCalls>(service.options()), "job");
     try {
       put_text(*channel, message_at(0, 1), "m");

@@ -49,7 +49,8 @@ bool eventually(const std::function<bool()>& condition) {
 class EngineProgram {
  public:
   EngineProgram(const std::filesystem::path& folder, const std::vector<std::string>& flags = {}) {
-    const std::string program = std::string(std::getenv("VIRGA_BIN_DIR")) + "/virga";  // NOLINT(concurrency-mt-unsafe)
+    const auto* bin = std::getenv("VIRGA_BIN_DIR");  // NOLINT(concurrency-mt-unsafe): nobody sets it
+    const auto program = std::string(bin == nullptr ? "" : bin) + "/virga";
     std::vector<std::string> words{
         program, "engine", "--json", "--listen", "tcp:127.0.0.1:0", "--folder", (folder / "engine").string()};
     words.insert(words.end(), flags.begin(), flags.end());

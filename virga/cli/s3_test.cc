@@ -36,12 +36,12 @@ class S3ProgramTest : public testing::Test {
   }
 
   [[nodiscard]] ProgramResult run(const std::vector<std::string>& arguments,
-                                  std::map<std::string, std::string> variables = {}) const {
+                                  const std::map<std::string, std::string>& variables = {}) const {
     auto all = swift_.variables();
     for (const auto& [name, value] : variables) all[name] = value;
     std::vector<std::string> list;
     for (const auto& [name, value] : all) list.push_back(fmt::format("{}={}", name, value));
-    const auto result = run_program(arguments, folder_.path(), list);
+    auto result = run_program(arguments, folder_.path(), list);
     EXPECT_THAT(result.out + result.err, Not(HasSubstr("testing"))) << "the secret";
     return result;
   }

@@ -208,8 +208,9 @@ TEST(AllReduce, MovesEachByteOfPiecesOnce) {
     contribution.weight = 1;
     contribution.tables.push_back({.whole = true, .keys = {}, .values = std::vector<float>(kElements, 1.5F)});
     (void)all_reduce(1, contribution, 0, soon());
-    EXPECT_EQ(all_reduce.traffic().bytes_put, kPieces * kSize * kHeads + kBytes);
-    EXPECT_EQ(all_reduce.traffic().bytes_got, kPieces * 2 * (kSize - 1) * kHeads + 2 * (kSize - 1) * kBytes / kSize);
+    EXPECT_EQ(all_reduce.traffic().bytes_put, std::uint64_t{kPieces} * kSize * kHeads + kBytes);
+    EXPECT_EQ(all_reduce.traffic().bytes_got,
+              std::uint64_t{kPieces} * 2 * (kSize - 1) * kHeads + std::uint64_t{2} * (kSize - 1) * kBytes / kSize);
   });
 }
 

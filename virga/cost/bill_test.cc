@@ -76,8 +76,8 @@ TEST(BillTest, TellsWhatHadBeenSpentAtATime) {
   EXPECT_EQ(spending.until(2), Usd::of(0.0105 + 0.6));
   EXPECT_EQ(spending.until(200), price(ledger, prices()).total());
   Usd last;
-  for (double time = 0; time < 130; time += 0.7) {
-    const auto now = spending.until(time);
+  for (int look = 0; look < 186; ++look) {
+    const auto now = spending.until(0.7 * look);
     EXPECT_GE(now, last);
     last = now;
   }

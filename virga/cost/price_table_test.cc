@@ -29,7 +29,8 @@ std::string refusal(const json& table) {
 json builtin() { return json::parse(builtin_price_table_text()); }
 
 TEST(PriceTableTest, TheBuiltInOneIsTheExampleFile) {
-  const std::filesystem::path source = std::getenv("VIRGA_SOURCE_DIR");
+  const std::filesystem::path source =
+      std::getenv("VIRGA_SOURCE_DIR");  // NOLINT(concurrency-mt-unsafe): nobody sets it
   const auto bytes = read_file(source / "examples/prices/aws-us-east-1.json");
   EXPECT_EQ(as_text(bytes), builtin_price_table_text());
   EXPECT_EQ(load_price_table(source / "examples/prices/aws-us-east-1.json"), builtin_price_table());

@@ -205,7 +205,7 @@ IdxHeader read_idx_header(ByteStream& stream, const std::string& path) {
   }
   IdxHeader header;
   std::uint64_t size = 1;
-  for (int dimension = 0, dimensions = bytes[3]; dimension < dimensions; ++dimension) {
+  for (int dimension = 0, dimensions = static_cast<unsigned char>(bytes[3]); dimension < dimensions; ++dimension) {
     char field[4];
     if (stream.read(field) != 4) fail(path, "it ends within its header");
     if (dimension == 0) {

@@ -222,7 +222,7 @@ std::unique_ptr<RowSource> Importer::open_training() {
 }
 
 void Importer::import_training() {
-  const auto memory = static_cast<double>(options_.memory_bytes / 2);
+  const auto memory = 0.5 * static_cast<double>(options_.memory_bytes);
   RowBuckets train(spill_, static_cast<std::uint64_t>(memory * (1 - fraction_)), encoding_.dense);
   RowBuckets validation(spill_, static_cast<std::uint64_t>(memory * fraction_), encoding_.dense);
   auto source = open_training();
@@ -348,7 +348,7 @@ Split Importer::write(RowBuckets& rows, const std::string& prefix, const GroupRu
                       .check_stop = [this] { check_stop(); }},
                      statistics);
   std::uint64_t done = 0;
-  rows.drain(threads_, std::max(options_.memory_bytes / 8, kSmallestBatch), [&](std::vector<OrderedRows> batch) {
+  rows.drain(threads_, std::max(options_.memory_bytes / 8, kSmallestBatch), [&](const std::vector<OrderedRows>& batch) {
     check_stop();
     writer.add(batch);
     for (const auto& bucket : batch) done += bucket.rows.size();

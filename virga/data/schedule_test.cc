@@ -14,7 +14,8 @@ Split split_of(std::uint64_t rows, std::uint32_t rows_per_group, std::uint32_t g
   Split split{.rows = rows};
   for (std::uint64_t first = 0; first < rows; first += std::uint64_t{rows_per_group} * groups_per_block) {
     BlockInfo block;
-    block.rows = static_cast<std::uint32_t>(std::min<std::uint64_t>(rows - first, rows_per_group * groups_per_block));
+    block.rows = static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(rows - first, std::uint64_t{rows_per_group} * groups_per_block));
     block.group_bytes.assign((block.rows + rows_per_group - 1) / rows_per_group, 100);
     split.blocks.push_back(block);
   }

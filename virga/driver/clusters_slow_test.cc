@@ -21,7 +21,6 @@ namespace virga {
 namespace {
 
 using nlohmann::json;
-using testing::HasSubstr;
 
 constexpr std::uint32_t kBlobs = 6;
 

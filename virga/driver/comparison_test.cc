@@ -15,7 +15,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-ComparedRun run_of(std::vector<double> losses, double seconds_each, double usd_each, std::uint64_t seed = 1) {
+ComparedRun run_of(const std::vector<double>& losses, double seconds_each, double usd_each, std::uint64_t seed = 1) {
   ComparedRun run{.run = "r" + std::to_string(seed), .seed = seed, .ended_by = "epochs"};
   for (std::uint32_t epoch = 1; const auto loss : losses) {
     run.points.push_back({.seconds = seconds_each * epoch,

@@ -54,7 +54,7 @@ std::uint32_t memory_size_mb(std::uint64_t bytes) {
 std::vector<std::filesystem::path> folders_of(const FunctionsPlace& place) {
   std::vector<std::filesystem::path> folders;
   for (std::string_view uri :
-       {std::string_view(place.data), std::string_view(place.validation ? *place.validation : "")}) {
+       {std::string_view(place.data), place.validation ? std::string_view(*place.validation) : std::string_view()}) {
     constexpr std::string_view kFile = "file://";
     if (uri.starts_with(kFile)) uri.remove_prefix(kFile.size());
     if (!uri.empty() && std::filesystem::is_directory(uri)) folders.emplace_back(uri);

@@ -21,7 +21,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::HasSubstr;
-using testing::Not;
 
 /// The task of a process: the name of its payload, "worker-1-2" or "evaluate-3"; "" before it has become one.
 std::string task_of(pid_t pid) {

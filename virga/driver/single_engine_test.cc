@@ -19,7 +19,6 @@ namespace {
 using testing::ElementsAreArray;
 using testing::HasSubstr;
 
-constexpr auto kRows = kPlantedRows;
 constexpr auto kFeatures = kPlantedFeatures;
 
 class SingleEngineTest : public testing::Test {

@@ -91,7 +91,7 @@ TEST_P(TwinsTest, GiveTheBitsOfThreads) {
   use(way);
   place_.pattern = pattern;
   int twins = 0;
-  place_.twin = [&](const Payload& payload) {
+  place_.twin = [&, &twin = twin, &worker = worker](const Payload& payload) {
     // One whose twin came first says so, and is replaced: not for ever.
     const bool has_twin = payload.task == "worker" && payload.member.worker == worker &&
                           (twin == Twin::kStartsSecond || payload.member.generation == 1);
@@ -134,10 +134,10 @@ TEST_P(LateTwinsTest, FindThatTheyAreSuperseded) {
   const auto run = run_of(12, 2);
   const auto expected = on_threads(run);
   use(way);
-  int twins = 0;
+  std::uint64_t twins = 0;
   place_.watch = [&, of = worker](const Engine& engine) {
     remember(engine);
-    if (twins == 2 || newest_checkpoint() < static_cast<std::uint64_t>(20 * (twins + 1))) return;
+    if (twins == 2 || newest_checkpoint() < 20 * (twins + 1)) return;
     EXPECT_THAT(answer_of_a_twin(of), HasSubstr(R"("end":"superseded")"));
     const auto processes = engine.processes();
     if (++twins == 1 && !processes.empty()) ::kill(processes[0], SIGKILL);
@@ -249,7 +249,7 @@ TEST_P(ZombiesTest, DoNoHarmAndEnd) {
   place_.pattern = kPatterns[loss.workers % 3];
   if (loss.at != nullptr) ::setenv("VIRGA_STOP_AT", loss.at, 1);  // NOLINT(concurrency-mt-unsafe): as above
   bool woken = false;
-  place_.watch = [&](Engine& engine) {
+  place_.watch = [&, &loss = loss](Engine& engine) {
     remember(engine);
     if (loss.at == nullptr && zombies_.empty() && newest_checkpoint() >= kRoundsWithout) {
       for (const auto pid : engine.processes()) {

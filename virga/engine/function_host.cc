@@ -295,7 +295,7 @@ void FunctionHost::keep_log(const std::filesystem::path& log) {
   }
 }
 
-std::optional<LambdaRefusal> FunctionHost::enqueue(const std::string& name, std::string payload) {
+std::optional<LambdaRefusal> FunctionHost::enqueue(const std::string& name, const std::string& payload) {
   if (queued_ >= options_.most_queued || queued_bytes_ + payload.size() > options_.most_queued_bytes) {
     return LambdaRefusal{429, "TooManyRequestsException", "Rate Exceeded.", "CallerRateLimitExceeded"};
   }

@@ -88,7 +88,7 @@ class FunctionHost {
   /// the machine is short of something.
   [[nodiscard]] std::optional<LambdaRefusal> invoke(const std::string& name, std::string payload, Finished finished);
   /// Queued, tried again if it fails.
-  [[nodiscard]] std::optional<LambdaRefusal> enqueue(const std::string& name, std::string payload);
+  [[nodiscard]] std::optional<LambdaRefusal> enqueue(const std::string& name, const std::string& payload);
   /// The request id of what was invoked or queued last.
   [[nodiscard]] const std::string& last_request_id() const noexcept { return last_request_id_; }
 

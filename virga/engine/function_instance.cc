@@ -158,7 +158,7 @@ void FunctionInstance::retire() {
 
 void FunctionInstance::invoke(std::string request_id, std::string payload, Finished finished) {
   check(idle(), "an instance takes one event at a time");
-  event_.emplace(std::move(request_id), std::move(payload), std::move(finished));
+  event_ = {.request_id = std::move(request_id), .payload = std::move(payload), .finished = std::move(finished)};
   // Whoever waited may have hung up.
   if (next_ && next_->gone()) next_.reset();
   if (next_) {

@@ -166,7 +166,7 @@ class Admm : public testing::TestWithParam<AdmmCase> {
 };
 
 TEST_P(Admm, FollowsTheDefinition) {
-  for (const std::uint64_t epochs : {1, 2, 9}) {
+  for (const std::uint64_t epochs : {1U, 2U, 9U}) {
     const auto found = run(epochs, GetParam().pattern).parameters;
     const auto expected = reference(epochs);
     for (std::size_t t = 0; t < problem.layout.size(); ++t) {

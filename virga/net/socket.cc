@@ -67,7 +67,7 @@ std::vector<SocketAddress> resolve(const Address& address, ErrorKind kind_of_fai
     std::memcpy(&name.storage, one->ai_addr, one->ai_addrlen);
     name.size = one->ai_addrlen;
   }
-  std::ranges::stable_partition(names, [](const auto& name) { return name.family() == AF_INET; });
+  std::stable_partition(names.begin(), names.end(), [](const auto& name) { return name.family() == AF_INET; });
   return names;
 }
 

@@ -282,17 +282,17 @@ TEST_P(UpdateRuleTest, DoesNotChangeWhenItIsRead) {
 }
 
 TEST_P(UpdateRuleTest, CopiesTheSameOnAnyNumberOfThreads) {
-  constexpr std::size_t kRows = 150'001;
-  Tables many({{.name = "weights", .rows = kRows, .width = width, .regularised = true, .sparse = true}});
+  constexpr std::size_t kMany = 150'001;
+  Tables many({{.name = "weights", .rows = kMany, .width = width, .regularised = true, .sparse = true}});
   for (std::size_t i = 0; i < many.values[0].size(); ++i) many.values[0][i] = static_cast<float>(i % 7) - 3;
   UpdateRule rule(many, options);
   std::vector<std::uint32_t> keys;
-  for (std::uint32_t key = 0; key < kRows; key += 3) keys.push_back(key);
+  for (std::uint32_t key = 0; key < kMany; key += 3) keys.push_back(key);
   rule.apply(0, 0, keys, std::vector(keys.size() * width, 0.5F));
 
-  keys.resize(kRows);
+  keys.resize(kMany);
   std::iota(keys.begin(), keys.end(), 0U);
-  std::vector<float> expected(kRows * width);
+  std::vector<float> expected(kMany * width);
   rule.read(5, 0, keys, expected);
   for (const unsigned threads : {1U, 2U, 5U}) {
     Tables found(many.layout);

@@ -390,7 +390,7 @@ TEST(S3Client, RefusesAnswersThatAreNotS3s) {
       {{.status = 507, .headers = {}, .body = ""}, ErrorKind::kIo},
   };
   for (const auto& [answer, kind] : cases) {
-    ScriptedS3 s3([&](const HttpRequest&, int) { return answer; });
+    ScriptedS3 s3([&answer = answer](const HttpRequest&, int) { return answer; });
     S3Client client(s3.options());
     const auto error = error_when([&] { std::ignore = client.list("", "", soon()); });
     ASSERT_TRUE(error);
