@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """What `virga engine` costs, and how well it keeps to what it says.
 
 Usage: bench/local_engine.py [--bin FOLDER] [--idle N] [--active N] [--seconds S] [--json]

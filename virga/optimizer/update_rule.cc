@@ -96,6 +96,18 @@ void save_array(const PackedRows& rows, std::size_t which, std::vector<float>& v
                    [](std::uint32_t x) { return std::bit_cast<float>(x); });
   }
 }
+/// Is there nothing to load into rows that are new?
+bool all_zero(std::span<const float> values) {
+  constexpr std::size_t kBlock = 1024;
+  while (!values.empty()) {
+    const auto block = values.first(std::min(kBlock, values.size()));
+    std::uint32_t bits = 0;
+    for (const auto x : block) bits |= std::bit_cast<std::uint32_t>(x);
+    if (bits != 0) return false;
+    values = values.subspan(block.size());
+  }
+  return true;
+}
 void set_steps(PackedRows& rows, std::uint32_t step) {
   if (!rows.lazy()) return;
   for (std::size_t r = 0; r < rows.rows(); ++r) rows.row(r)[rows.step_offset()] = step;
@@ -294,7 +306,7 @@ UpdateRule::UpdateRule(const Tables& parameters, const UpdateRuleOptions& option
         penalty,
         PackedRows(rows_in_memory(spec), width_in_memory(spec), states, can_be_behind(options_.kind, spec, penalty)),
         nullptr};
-    load_array(table.rows, 0, parameters.values[t]);
+    if (!all_zero(parameters.values[t])) load_array(table.rows, 0, parameters.values[t]);
     if (options_.kind == RuleKind::kAdagrad && options_.initial_accumulator > 0) {
       load_array(table.rows, 1, std::vector(spec.size(), static_cast<float>(options_.initial_accumulator)));
     }

@@ -435,9 +435,10 @@ WorkerWork run_function_worker(const WorkerPlace& place) {
     }
     work.view = known;
     try {
-      InView in_view(place, life, schedule, manifest, lookout, *record, *rank, work);
       BatchSource data(cache, schedule,
                        {.rank = *rank, .world_size = record->view.size(), .prefetch_bytes = memory.prefetch_bytes});
+      data.prepare_from(record->start_round);  // while the tables are made, or come with a checkpoint
+      InView in_view(place, life, schedule, manifest, lookout, *record, *rank, work);
       const auto algorithm = make_algorithm(job.plan, place.kernels);
       work.end = in_view.run(data, *algorithm);
       return work;
