@@ -87,12 +87,24 @@ TEST_F(S3ProgramTest, FunctionsReadTheirDataThere) {
     const auto result = run({"train", uri_, "--epochs", "2", "--learning-rate", "0.5", "--engine", engine, "--workers",
                              "2", "--channel", "directory"});
     EXPECT_EQ(result.exit_code, 0) << engine << ": " << result.err;
+    EXPECT_THAT(result.err, testing::ContainsRegex("object-store[ \n]+\\$"));
   }
+  int ledgers = 0;
   for (const auto& file : std::filesystem::recursive_directory_iterator(folder_.path())) {
     if (!file.is_regular_file()) continue;
     const auto bytes = read_file(file.path());
     EXPECT_THAT(std::string(as_text(bytes)), Not(HasSubstr("testing"))) << file.path();
+    if (file.path().filename() != "ledger.jsonl") continue;
+    const auto services = read_ledger(file.path()).services;
+    ASSERT_EQ(services.size(), 1U) << "a folder carries the messages";
+    EXPECT_EQ(services[0].service, "object-store");
+    EXPECT_EQ(services[0].writes, 0U);
+    // The manifest and a block for each of two workers, and two evaluations.
+    EXPECT_GE(services[0].reads, 8U);
+    EXPECT_GT(services[0].bytes, 0U);
+    ++ledgers;
   }
+  EXPECT_EQ(ledgers, 2);
 }
 
 TEST_F(S3ProgramTest, IsReachedOverTls) {

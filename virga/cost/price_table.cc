@@ -237,6 +237,12 @@ Usd service_time_price(const ServicePrices& prices, double seconds) {
   return bounded_usd(prices.usd_per_hour * billed / 3600);
 }
 
+Usd service_use_price(const ServicePrices& prices, const ServiceUse& use) {
+  const auto times = [](std::uint64_t count, double usd) { return bounded_usd(static_cast<double>(count) * usd); };
+  return times(use.writes, prices.usd_per_write) + times(use.reads, prices.usd_per_read) +
+         bounded_usd(static_cast<double>(use.bytes) / 1e9 * prices.usd_per_gb_transferred);
+}
+
 Usd bounded_usd(double dollars) { return Usd::of(std::clamp(dollars, 0.0, Usd::most().dollars())); }
 
 }  // namespace virga

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "virga/cost/service_use.h"
 #include "virga/cost/usd.h"
 
 namespace virga {
@@ -105,6 +106,8 @@ struct PriceTable {
 [[nodiscard]] double startup_seconds(const std::map<std::uint32_t, double>& points, std::uint32_t workers) noexcept;
 /// A service that was there for that long, requests left out; nothing for a time of 0. Grows with the time.
 [[nodiscard]] Usd service_time_price(const ServicePrices& prices, double seconds);
+/// Of requests and their bytes, beside the time.
+[[nodiscard]] Usd service_use_price(const ServicePrices& prices, const ServiceUse& use);
 
 /// `dollars`, or the most that an amount can be.
 [[nodiscard]] Usd bounded_usd(double dollars);

@@ -38,6 +38,8 @@
 #include "virga/policy/supervisor.h"
 #include "virga/ps/server.h"
 #include "virga/storage/object_store.h"
+#include "virga/storage/object_uri.h"
+#include "virga/storage/s3_client.h"
 #include "virga/training/function_memory.h"
 #include "virga/training/function_worker.h"
 #include "virga/training/state_file.h"
@@ -131,6 +133,38 @@ PaidRequests expected_requests(std::string_view service, const Traffic& traffic)
           .reads = traffic.messages_got + traffic.bytes_got / 4096};
 }
 
+/// Of the services that bill requests. Those of a channel at S3 are among all that is asked of S3.
+struct RequestPrices {
+  bool channel_at_s3 = false;
+  ServicePrices channel;
+  ServicePrices objects;
+  [[nodiscard]] bool channel_bills() const noexcept { return channel.usd_per_write > 0 || channel.usd_per_read > 0; }
+};
+
+RequestPrices request_prices(const FunctionsPlace& place) {
+  const auto& table = builtin_price_table();
+  RequestPrices prices{.channel_at_s3 = !place.emulate && is_s3_uri(place.store),
+                       .channel = {},
+                       .objects = service_prices(table, "object-store")};
+  if (const auto service = paid_channel(place); service && !prices.channel_at_s3) {
+    prices.channel = service_prices(table, *service);
+  }
+  return prices;
+}
+
+/// Enough for a round, a checkpoint, and what comes before and after.
+Usd least_requests(const FunctionsPlace& place) {
+  constexpr ServiceUse kLeast{.writes = 32, .reads = 256};
+  const auto prices = request_prices(place);
+  auto least = service_use_price(prices.channel, kLeast);
+  const auto validation = place.validation.value_or("");
+  for (const std::string_view uri : {std::string_view(place.store), std::string_view(place.uri),
+                                     std::string_view(place.data), std::string_view(validation)}) {
+    if (is_s3_uri(uri)) return least + service_use_price(prices.objects, kLeast);
+  }
+  return least;
+}
+
 /// Performs what the supervisor decides, and tells it what happens.
 class FunctionsRun {
  public:
@@ -147,6 +181,7 @@ class FunctionsRun {
         registers_(*run_place_.registers),
         token_(place.store.empty() ? random_token() : place.store_token),
         meter_(place.origin, place.ledger, place.memory_bytes, fleet_of(place, run.plan.workers)),
+        request_prices_(request_prices(place)),
         budget_(budget),
         silence_(place.silence),
         supervisor_(take_over()) {
@@ -182,6 +217,7 @@ class FunctionsRun {
       look();
       ask_the_doubted();
       if (place_.as_events) ask_the_silent();
+      pay_own_requests();
       keep_within_budget();
       if (stop_.stop_requested()) tell_stop(EndReason::kStopped);
       if (run_.time_limit && Clock::now() - limited_since_ >= *run_.time_limit) tell_stop(EndReason::kSeconds);
@@ -208,17 +244,54 @@ class FunctionsRun {
     try {
       meter_.abandon();
       meter_.give_back_machines();
-      if (const auto service = paid_channel(place_)) {
-        const auto& traffic = report_.traffic;
-        auto requests = report_.paid;
-        if (channel_ && !place_.emulate) requests += channel_->paid();
-        // A cache is paid by the hour alone.
-        if (requests == PaidRequests()) requests = {.writes = traffic.messages_put, .reads = traffic.messages_got};
-        meter_.service(*service, store_since_, requests.writes, requests.reads, traffic.bytes_put + traffic.bytes_got);
-      }
+      bill_services();
       keep_leased(*store_, budget_.paid_before() + price(meter_.ledger(), builtin_price_table()).total());
     } catch (const Error&) {
     }
+  }
+
+  void bill_services() {
+    auto objects = objects_;
+    objects += own_objects();
+    const auto service = paid_channel(place_);
+    if (service && !request_prices_.channel_at_s3) {
+      const auto& traffic = report_.traffic;
+      auto requests = report_.paid;
+      if (channel_ && !place_.emulate) requests += channel_->paid();
+      // Of who bills none, messages are told.
+      if (!request_prices_.channel_bills()) requests = {.writes = traffic.messages_put, .reads = traffic.messages_got};
+      meter_.service(*service, store_since_, requests.writes, requests.reads, traffic.bytes_put + traffic.bytes_got);
+    }
+    if (objects == ServiceUse() && !request_prices_.channel_at_s3) return;
+    meter_.service("object-store", store_since_, objects.writes, objects.reads, objects.bytes);
+  }
+
+  // Requests that are billed.
+
+  /// What the driver itself took from S3.
+  [[nodiscard]] ServiceUse own_objects() const noexcept { return S3Client::used_by_process().since(objects_before_); }
+  [[nodiscard]] Usd own_requests() const {
+    auto sum = service_use_price(request_prices_.objects, own_objects());
+    if (channel_ && !place_.emulate) sum += price_of(channel_->paid());
+    return sum;
+  }
+  [[nodiscard]] Usd price_of(const PaidRequests& paid) const {
+    return service_use_price(request_prices_.channel, {paid.writes, paid.reads, 0});
+  }
+  /// Of an invocation. One that did not answer may have spent all that it was leased.
+  [[nodiscard]] Usd price_of_requests(const Engine::Ended& ended) const {
+    if (!ended.answer) {
+      if (!place_.budget) return {};
+      return workers_.contains(ended.invocation) ? budget_.requests() : budget_.least_requests();
+    }
+    const auto& answer = *ended.answer;
+    return service_use_price(request_prices_.objects, answer.objects) +
+           (answer.work ? price_of(answer.work->paid) : Usd());
+  }
+  void pay_own_requests() {
+    const auto sum = own_requests();
+    budget_.pay(sum - own_paid_);
+    own_paid_ = sum;
   }
 
   void sweep() noexcept {
@@ -349,7 +422,12 @@ class FunctionsRun {
     auto [choice, traffic] = probe_for_pattern(*channel_, place_.emulate, run_.plan, manifest,
                                                schedule_.rounds_per_epoch(), place_.memory_bytes, price, stop_);
     report_.traffic += traffic;  // it is paid for, too
-    if (service && place_.emulate) report_.paid += expected_requests(*service, traffic);
+    if (service && place_.emulate) {
+      const auto paid = expected_requests(*service, traffic);
+      report_.paid += paid;
+      requests_usd_ += price_of(paid);
+      budget_.pay(price_of(paid));
+    }
     observer_.pattern_chosen(choice);
     return std::move(choice);
   }
@@ -468,7 +546,7 @@ class FunctionsRun {
   }
 
   void tell_status() {
-    auto spent = budget_.paid_before() + meter_.spent();
+    auto spent = budget_.paid_before() + meter_.spent() + requests_usd_ + own_requests();
     if (const auto service = paid_channel(place_)) spent += meter_.service_price(*service, store_since_);
     observer_.functions_changed({.alive = static_cast<std::uint32_t>(workers_.size()),
                                  .workers = run_.plan.workers,
@@ -511,9 +589,16 @@ class FunctionsRun {
     workers_[*invocation] = command.member;
   }
   /// None if there is no money for it now.
-  std::optional<Engine::Invocation> invoke(RunBudget::Use use, const Payload& payload, const std::string& name) {
+  std::optional<Engine::Invocation> invoke(RunBudget::Use use, Payload payload, const std::string& name) {
     const auto ticket = budget_.lease(use, now());
     if (!ticket) return std::nullopt;
+    if (place_.budget && use == RunBudget::Use::kWorker && budget_.requests() > Usd()) {
+      payload.requests = RequestLease{.usd = budget_.requests(),
+                                      .channel_write = request_prices_.channel.usd_per_write,
+                                      .channel_read = request_prices_.channel.usd_per_read,
+                                      .object_write = request_prices_.objects.usd_per_write,
+                                      .object_read = request_prices_.objects.usd_per_read};
+    }
     keep_leased(*store_, budget_.leased(now()));
     const auto invocation = engine_->invoke(payload, name);
     meter_.began(invocation, payload);
@@ -682,8 +767,12 @@ class FunctionsRun {
       }
     }
     meter_.ended(ended, lost_.contains(ended.invocation));
+    const auto requests = price_of_requests(ended);
+    requests_usd_ += requests;
+    if (ended.answer) objects_ += ended.answer->objects;
     if (const auto ticket = tickets_.extract(ended.invocation)) {
-      budget_.settle(ticket.mapped(), price(meter_.ledger().invocations.back(), builtin_price_table()).total());
+      budget_.settle(ticket.mapped(),
+                     price(meter_.ledger().invocations.back(), builtin_price_table()).total() + requests);
     }
     report_.invocation_seconds += meter_.ledger().invocations.back().seconds;
     if (!ended.answer) return;
@@ -789,6 +878,11 @@ class FunctionsRun {
   std::map<Engine::Invocation, SnapshotName> evaluations_;
   InvocationMeter meter_;
   Clock::time_point store_since_ = Clock::now();
+  const RequestPrices request_prices_;
+  const ServiceUse objects_before_ = S3Client::used_by_process();
+  ServiceUse objects_;  // of functions that answered: all that they took from S3
+  Usd requests_usd_;    // of functions, and of a probe
+  Usd own_paid_;        // of own_requests(): what the budget knows
   RunBudget& budget_;
   std::map<Engine::Invocation, Budget::Ticket> tickets_;
   std::vector<std::variant<InvokeWorker, InvokeEvaluation>> held_;  // until there is money
@@ -883,6 +977,7 @@ RunBudget lease_run(const FunctionsPlace& place, std::uint32_t workers, Usd paid
                              .lifetime = place.lifetime,
                              .overrun = std::max<std::chrono::milliseconds>(place.grace, lambda::kInitTimeout) + 1s,
                              .services = {},
+                             .least_requests = place.budget ? least_requests(place) : Usd(),
                              .fleet = fleet_of(place, workers),
                              .orphan_timeout = place.orphan_timeout};
   if (const auto service = paid_channel(place)) options.services.push_back(*service);

@@ -269,6 +269,23 @@ TEST_F(FunctionsRunBudgetTest, IsNeverExceededWhateverDies) {
   EXPECT_LE(spent(), *place_.budget);
 }
 
+TEST_F(FunctionsRunBudgetTest, CountsRequestsThatAreBilled) {
+  place_.channel = FunctionsPlace::ChannelKind::kDataStore;
+  place_.emulate = "aws-2021:s3";
+  place_.lifetime = 60s;
+  const auto run = run_of(300, 2);
+  const auto expected = on_threads(run);
+  place_.budget = Usd::of(0.004);
+  const auto part = on_processes(run);
+  EXPECT_EQ(part.result.reason, EndReason::kBudget);
+  EXPECT_LT(part.result.last.epoch, 300U);
+  EXPECT_GT(part.result.last.round, 0U);
+  EXPECT_LE(spent(), *place_.budget);
+  const auto ledger = read_ledger(place_.ledger);
+  const auto bill = price(ledger, builtin_price_table());
+  EXPECT_GT(bill.of_service("object-store"), Usd());
+}
+
 TEST_F(FunctionsRunBudgetTest, CountsWhatADriverThatDiedHadLeased) {
   place_.budget = tight_;
   const auto run = run_of(300, 2);

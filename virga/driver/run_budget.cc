@@ -88,8 +88,10 @@ Usd RunBudget::leased(double now_seconds) const {
 }
 
 Budget::Wish RunBudget::wish(std::uint32_t count, milliseconds lifetime) const {
-  return {
-      .count = count, .memory_bytes = options_.memory_bytes, .timeout = lifetime + options_.overrun, .requests = {}};
+  return {.count = count,
+          .memory_bytes = options_.memory_bytes,
+          .timeout = lifetime + options_.overrun,
+          .requests = requests_};
 }
 
 Usd RunBudget::price_of_one(milliseconds lifetime) const {
@@ -102,9 +104,15 @@ bool RunBudget::open(std::uint32_t generations, milliseconds lifetime, double no
   Budget::Options options{
       .limit = options_.limit, .paid = options_.paid, .closing_seconds = kClosingSeconds, .kept_back = {}};
   if (options_.validates) {
-    for (std::uint32_t i = 0; i < kLastEvaluations; ++i) options.kept_back += price_of_one(lifetime);
+    for (std::uint32_t i = 0; i < kLastEvaluations; ++i) {
+      options.kept_back += price_of_one(lifetime) + options_.least_requests;
+    }
     options.end_seconds = seconds_of(lifetime + options_.overrun);
   }
+  options.kept_back += options_.least_requests;  // the driver's own
+  // For requests as much as for the time, and an equal share of what is left over.
+  const auto count = generations * options_.workers + 1;
+  requests_ = options_.least_requests > Usd() ? std::max(options_.least_requests, price_of_one(lifetime)) : Usd();
   lifetime_ = lifetime;
   try {
     budget_.emplace(options, table_);
@@ -113,8 +121,10 @@ bool RunBudget::open(std::uint32_t generations, milliseconds lifetime, double no
     if (error.kind() != ErrorKind::kBudgetExhausted) throw;
     return false;
   }
-  const auto grant = budget_->reserve(wish(generations * options_.workers + 1, lifetime), now_seconds);
+  const auto grant = budget_->reserve(wish(count, lifetime), now_seconds);
+  const auto left = budget_->remaining(now_seconds);
   for (const auto ticket : grant.tickets) budget_->settle(ticket, Usd());
+  if (grant.granted() && requests_ > Usd()) requests_ += Usd::picodollars(left.picodollars() / count);
   return grant.granted();
 }
 
@@ -136,7 +146,11 @@ Usd RunBudget::least() const {
   const auto lifetime = std::min<milliseconds>(kLeastLifetime, options_.lifetime);
   const auto count = options_.workers + 1 + (options_.validates ? kLastEvaluations : 0);
   auto sum = options_.paid;
-  for (std::uint32_t i = 0; i < count; ++i) sum += price_of_one(lifetime);
+  for (std::uint32_t i = 0; i < count; ++i) sum += price_of_one(lifetime) + options_.least_requests;
+  if (options_.least_requests > Usd()) {
+    for (std::uint32_t i = 0; i <= options_.workers; ++i) sum += price_of_one(lifetime);
+    sum += options_.least_requests;
+  }
   const auto time = kClosingSeconds + 2 * seconds_of(lifetime + options_.overrun);
   for (const auto& service : options_.services) sum += service_time_price(service_prices(table_, service), time);
   return bounded_usd(sum.dollars() * 1.1);
@@ -146,6 +160,7 @@ std::optional<Budget::Ticket> RunBudget::lease(Use use, double now_seconds) {
   if (options_.fleet) return now_seconds < end_seconds_ ? std::optional<Budget::Ticket>(0) : std::nullopt;
   auto wanted = wish(1, lifetime_);
   wanted.of_the_end = use == Use::kLastEvaluation;
+  if (use != Use::kWorker) wanted.requests = options_.least_requests;
   const auto grant = budget_->reserve(wanted, now_seconds);
   if (!grant.granted()) return std::nullopt;
   return grant.tickets.front();

@@ -29,6 +29,7 @@ class RunBudget {
     std::chrono::milliseconds lifetime{};  ///< of an invocation, at most
     std::chrono::milliseconds overrun{};   ///< for which an invocation may be billed beyond its lifetime
     std::vector<std::string> services;     ///< that are there from now on, by their names in the price table
+    Usd least_requests = {};               ///< that an invocation needs for requests that are billed; nothing: none are
     /// In the place of functions, asked for now; and for how long they may stay after their driver died.
     std::optional<VmFleet> fleet = {};
     std::chrono::milliseconds orphan_timeout{60'000};
@@ -45,6 +46,13 @@ class RunBudget {
   [[nodiscard]] std::optional<Budget::Ticket> lease(Use use, double now_seconds);
   void settle(Budget::Ticket ticket, Usd paid) {
     if (budget_) budget_->settle(ticket, paid);
+  }
+  /// What a worker may spend on requests, which its lease holds besides its time; nothing, where none are billed.
+  [[nodiscard]] Usd requests() const noexcept { return requests_; }
+  [[nodiscard]] Usd least_requests() const noexcept { return options_.least_requests; }
+  /// The driver's own requests.
+  void pay(Usd usd) {
+    if (budget_) budget_->pay(usd);
   }
   /// Could all workers begin so many times more, though all that is leased were spent? Of machines: may they work on?
   [[nodiscard]] bool has_generations(std::uint32_t generations, double now_seconds);
@@ -69,6 +77,7 @@ class RunBudget {
   Options options_;
   PriceTable table_;
   std::chrono::milliseconds lifetime_{};
+  Usd requests_;
   std::optional<Budget> budget_;  // of functions: made with the lifetime
   double machines_since_ = 0;
   double end_seconds_ = std::numeric_limits<double>::infinity();

@@ -126,6 +126,55 @@ TEST(RunBudgetTest, SpendsNoMoreThanTheLimitThoughAllIsUsedToTheEnd) {
   EXPECT_GE(functions + store, Usd::of(0.014));  // and it is no miser
 }
 
+TEST(RunBudgetTest, LeasesRequestsBesidesTime) {
+  EXPECT_EQ(RunBudget(options(0.05), builtin_price_table(), 0).requests(), Usd()) << "none are billed";
+  for (const double usd : {0.02, 0.05, 5.0}) {
+    auto with = options(usd);
+    with.least_requests = Usd::of(0.0003);
+    RunBudget budget(with, builtin_price_table(), 0);
+    const auto longest = budget.lifetime() + 11s;
+    EXPECT_GE(budget.requests(), std::max(with.least_requests, price_of(longest)));
+    Usd spent;
+    double now = 0;
+    int generations = 0;
+    std::vector<Budget::Ticket> tickets;
+    for (;; ++generations) {
+      for (int worker = 0; worker < 4; ++worker) {
+        if (const auto ticket = budget.lease(Use::kWorker, now)) tickets.push_back(*ticket);
+      }
+      if (tickets.empty()) break;
+      now += std::chrono::duration<double>(longest).count();
+      for (const auto ticket : tickets) {
+        budget.settle(ticket, price_of(longest) + budget.requests());
+        spent += price_of(longest) + budget.requests();
+      }
+      tickets.clear();
+      ASSERT_LT(generations, 100);
+    }
+    EXPECT_GE(generations, 1) << usd;
+    // What the driver asked for, and the end, have been kept back.
+    budget.pay(with.least_requests);
+    const auto last = budget.lease(Use::kLastEvaluation, now);
+    ASSERT_TRUE(last) << usd;
+    now += std::chrono::duration<double>(longest).count();
+    budget.settle(*last, price_of(longest) + with.least_requests);
+    spent += price_of(longest) + with.least_requests + with.least_requests;
+    const auto store = service_time_price(service_prices(builtin_price_table(), "data-store"), now);
+    EXPECT_LE(spent + store, Usd::of(usd));
+    EXPECT_GE(spent + store, Usd::of(usd * 0.5)) << "and it is no miser";
+  }
+}
+
+TEST(RunBudgetTest, NamesASumThatWouldDoForRequestsToo) {
+  auto with = options(0.0001);
+  with.least_requests = Usd::of(0.0003);
+  const auto text = refusal(with);
+  const auto at = text.find("at least $");
+  ASSERT_NE(at, std::string::npos);
+  with.limit = Usd::of(std::stod(text.substr(at + 10)));
+  EXPECT_EQ(refusal(with), "");
+}
+
 TEST(RunBudgetTest, KeepsWhatMayHaveBeenSpent) {
   const TemporaryFolder folder;
   const auto file = folder.path() / "leased.json";

@@ -67,6 +67,19 @@ Answer::Work work_from(const json& j) {
   return work;
 }
 
+RequestLease lease_from(const json& j) {
+  const RequestLease lease{.usd = Usd::picodollars(j.at("picodollars")),
+                           .channel_write = j.at("channel").at(0),
+                           .channel_read = j.at("channel").at(1),
+                           .object_write = j.at("objects").at(0),
+                           .object_read = j.at("objects").at(1)};
+  for (const auto usd : {lease.channel_write, lease.channel_read, lease.object_write, lease.object_read}) {
+    if (!(usd >= 0 && usd <= 1)) throw Error(ErrorKind::kBadData, "the payload has an impossible price of a request");
+  }
+  if (lease.usd < Usd()) throw Error(ErrorKind::kBadData, "the payload leases less than nothing");
+  return lease;
+}
+
 }  // namespace
 
 std::string encode_payload(const Payload& payload) {
@@ -78,6 +91,11 @@ std::string encode_payload(const Payload& payload) {
             {"epoch", payload.epoch},
             {"lifetime_ms", payload.lifetime.count()}};
   if (payload.leaves_answer) j["leaves_answer"] = true;
+  if (const auto& lease = payload.requests) {
+    j["requests"] = {{"picodollars", lease->usd.picodollars()},
+                     {"channel", {lease->channel_write, lease->channel_read}},
+                     {"objects", {lease->object_write, lease->object_read}}};
+  }
   try {
     return j.dump();
   } catch (const json::exception&) {
@@ -104,6 +122,7 @@ Payload decode_payload(std::string_view text) {
     payload.epoch = j.at("epoch");
     payload.lifetime = std::chrono::milliseconds(j.at("lifetime_ms").get<std::int64_t>());
     if (j.contains("leaves_answer")) payload.leaves_answer = j.at("leaves_answer");
+    if (j.contains("requests")) payload.requests = lease_from(j.at("requests"));
     if (payload.task != "worker" && payload.task != "evaluate") {
       throw Error(ErrorKind::kBadData, fmt::format("the payload's task is \"{}\"", payload.task.substr(0, 100)),
                   "this function knows \"worker\" and \"evaluate\"");
@@ -121,6 +140,9 @@ std::string encode_answer(const Answer& answer) {
             {"cpu_seconds", answer.cpu_seconds},
             {"peak_memory_bytes", answer.peak_memory_bytes}};
   if (answer.work) j["work"] = to_json(*answer.work);
+  if (const auto& use = answer.objects; use != ServiceUse()) {
+    j["objects"] = {{"writes", use.writes}, {"reads", use.reads}, {"bytes", use.bytes}};
+  }
   if (!answer.error_kind.empty()) {
     j["error"] = {{"code", answer.error_kind}, {"message", answer.message}, {"remedy", answer.remedy}};
   }
@@ -140,6 +162,10 @@ Answer decode_answer(std::string_view text) {
     answer.cpu_seconds = j.at("cpu_seconds");
     answer.peak_memory_bytes = j.at("peak_memory_bytes");
     if (j.contains("work")) answer.work = work_from(j.at("work"));
+    if (j.contains("objects")) {
+      const auto& use = j.at("objects");
+      answer.objects = {.writes = use.at("writes"), .reads = use.at("reads"), .bytes = use.at("bytes")};
+    }
     if (j.contains("error")) {
       const auto& error = j.at("error");
       answer.error_kind = error.at("code");

@@ -50,6 +50,21 @@ TEST(Payload, SaysThatTheAnswerIsLeftAtTheRun) {
   EXPECT_THAT(refusal(without(text, "true", "1")), HasSubstr("cannot be read"));
 }
 
+TEST(Payload, SaysWhatRequestsMayCost) {
+  auto payload = some_payload();
+  payload.requests = {
+      .usd = Usd::of(0.25), .channel_write = 5e-6, .channel_read = 0.5, .object_write = 0, .object_read = 1};
+  const auto text =
+      without(std::string(kSomePayload), R"("run")",
+              R"("requests":{"channel":[5e-06,0.5],"objects":[0.0,1.0],"picodollars":250000000000},"run")");
+  EXPECT_EQ(encode_payload(payload), text);
+  EXPECT_EQ(decode_payload(text), payload);
+  EXPECT_THAT(refusal(without(text, "0.5", "1.5")), HasSubstr("an impossible price"));
+  EXPECT_THAT(refusal(without(text, "0.5", "-0.5")), HasSubstr("an impossible price"));
+  EXPECT_THAT(refusal(without(text, ",0.5")), HasSubstr("cannot be read"));
+  EXPECT_THAT(refusal(without(text, "25000", "-25000")), HasSubstr("leases less than nothing"));
+}
+
 TEST(Payload, ComesBackAsItWas) {
   Payload payload;
   payload.run = "file:///a \"b\"\\\n\xc3\xa9";
@@ -132,6 +147,14 @@ TEST(Answer, SaysHowStaleTheStepsWereOfWorkersThatDoNotWait) {
   answer.work->staleness = {.steps = 10, .sum = 7, .most = 3, .overwritten = 6};
   const auto text = encode_answer(answer);
   EXPECT_THAT(text, HasSubstr(R"("staleness":{"most":3,"overwritten":6,"steps":10,"sum":7},)"));
+  EXPECT_EQ(decode_answer(text), answer);
+}
+
+TEST(Answer, SaysWhatWasAskedOfS3) {
+  auto answer = worked();
+  answer.objects = {.writes = 1, .reads = 2, .bytes = 3};
+  const auto text = encode_answer(answer);
+  EXPECT_THAT(text, HasSubstr(R"("objects":{"bytes":3,"reads":2,"writes":1},)"));
   EXPECT_EQ(decode_answer(text), answer);
 }
 

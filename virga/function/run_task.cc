@@ -26,6 +26,8 @@
 #include "virga/data/manifest.h"
 #include "virga/math/kernels.h"
 #include "virga/storage/object_store.h"
+#include "virga/storage/object_uri.h"
+#include "virga/storage/s3_client.h"
 #include "virga/training/function_memory.h"
 #include "virga/training/function_worker.h"
 #include "virga/training/split_loss.h"
@@ -94,7 +96,18 @@ class FaultyChannel {
   RetryingChannel trying_;
 };
 
-Answer work(const Payload& payload, RunPlace& run_place, const std::string& token, const Log& log) {
+/// The part of the lease that requests have cost; all of it but what is kept for the end counts as 1.
+double part_spent(const RequestLease& lease, const PaidRequests& channel, const ServiceUse& objects) {
+  const auto cost = [](std::uint64_t writes, double write, std::uint64_t reads, double read) {
+    return static_cast<double>(writes) * write + static_cast<double>(reads) * read;
+  };
+  const auto usd = cost(channel.writes, lease.channel_write, channel.reads, lease.channel_read) +
+                   cost(objects.writes, lease.object_write, objects.reads, lease.object_read);
+  return usd / (lease.usd - leaving_margin(lease)).dollars();
+}
+
+Answer work(const Payload& payload, RunPlace& run_place, const std::string& token, const ServiceUse& objects_before,
+            const Log& log) {
   PhaseClock clock;
   const auto end_of_life = Deadline::in(payload.lifetime - leaving_margin(payload.lifetime));
   auto& run = *run_place.objects;
@@ -115,17 +128,24 @@ Answer work(const Payload& payload, RunPlace& run_place, const std::string& toke
   std::optional<EmulatedRegister> slow_models;
   if (stored && job.emulate) slow_models.emplace(*stored, find_service_profile(*job.emulate));
   Register* const models = slow_models ? &*slow_models : stored.get();
+  const auto paid = [&] {
+    auto all = channel.paid();
+    if (models != nullptr) all += models->paid();
+    return all;
+  };
+  std::function<double()> requests_spent;
+  if (const auto& lease = payload.requests) {
+    requests_spent = [&] { return part_spent(*lease, paid(), S3Client::used_by_process().since(objects_before)); };
+  }
   const WorkerPlace place{
-      job,   payload.member, run, registers, channel, models, kernels(best_simd_level()), end_of_life,
-      clock, run_place.tempo};
+      job,   payload.member,  run,           registers, channel, models, kernels(best_simd_level()), end_of_life,
+      clock, run_place.tempo, requests_spent};
   const auto work = run_function_worker(place);
   if (direct && work.end != WorkerEnd::kSuperseded) direct->leave({end_of_life});
   if (const auto first = clock.first(WorkPhase::kApply); first && log) {
     log(fmt::format("worker {} generation {}: first step applied after {:.3f} ms", payload.member.worker,
                     payload.member.generation, std::chrono::duration<double, std::milli>(*first).count()));
   }
-  auto paid = channel.paid();
-  if (models != nullptr) paid += models->paid();
   const auto traffic = faulty ? faulty->traffic(work.traffic) : work.traffic;
   return {.end = std::string(to_string(work.end)),
           .work = Answer::Work{.view = work.view,
@@ -134,7 +154,7 @@ Answer work(const Payload& payload, RunPlace& run_place, const std::string& toke
                                .messages_got = traffic.messages_got,
                                .bytes_put = traffic.bytes_put,
                                .bytes_got = traffic.bytes_got,
-                               .paid = paid,
+                               .paid = paid(),
                                .retries = faulty ? faulty->retries() : 0,
                                .staleness = work.staleness,
                                .times = clock.times()}};
@@ -154,10 +174,11 @@ Answer evaluate(const Payload& payload, const ObjectStore& run) {
   return {.end = "evaluated", .loss = std::isfinite(loss) ? std::optional(loss) : std::nullopt};
 }
 
-Answer try_task(const Payload& payload, const std::string& token, const Log& log) noexcept {
+Answer try_task(const Payload& payload, const std::string& token, const ServiceUse& objects_before,
+                const Log& log) noexcept {
   try {
     auto run = open_run_place(payload.run);
-    return payload.task == "worker" ? work(payload, run, token, log) : evaluate(payload, *run.objects);
+    return payload.task == "worker" ? work(payload, run, token, objects_before, log) : evaluate(payload, *run.objects);
   } catch (const Error& error) {
     return {.end = "error",
             .error_kind = std::string(to_string(error.kind())),
@@ -183,11 +204,16 @@ void leave(const Answer& answer, const Payload& payload, const Log& log) noexcep
 
 Answer run_task(const Payload& payload, const std::string& token, const ProcessUsage& charged,
                 const Log& log) noexcept {
-  auto answer = try_task(payload, token, log);
+  const auto objects_before = S3Client::used_by_process();
+  auto answer = try_task(payload, token, objects_before, log);
+  answer.objects = S3Client::used_by_process().since(objects_before);
   const auto usage = process_usage();
   answer.cpu_seconds = usage.cpu_seconds - charged.cpu_seconds;
   answer.peak_memory_bytes = usage.peak_memory_bytes;
-  if (payload.leaves_answer && payload.task == "worker") leave(answer, payload, log);
+  if (payload.leaves_answer && payload.task == "worker") {
+    if (is_s3_uri(payload.run)) ++answer.objects.writes;  // the one that follows
+    leave(answer, payload, log);
+  }
   return answer;
 }
 

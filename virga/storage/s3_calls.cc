@@ -86,6 +86,21 @@ std::string crc32c_base64(std::span<const ByteView> parts) {
 
 Error interrupted_call() { return {ErrorKind::kInterrupted, "it is no longer wanted"}; }
 
+struct Counters {
+  std::atomic<std::uint64_t> writes = 0, reads = 0, deletes = 0, retries = 0, throttled = 0, sent = 0, received = 0;
+
+  [[nodiscard]] S3Client::Counts all() const noexcept {
+    return {.writes = writes,
+            .reads = reads,
+            .deletes = deletes,
+            .retries = retries,
+            .throttled = throttled,
+            .bytes_sent = sent,
+            .bytes_received = received};
+  }
+};
+Counters of_process;
+
 }  // namespace
 
 /// What is under way lives on the thread that runs the context.
@@ -175,7 +190,7 @@ class S3Calls::Impl {
   }
 
   const S3Client::Options options;
-  std::atomic<std::uint64_t> writes = 0, reads = 0, deletes = 0, retries = 0, throttled = 0, sent = 0, received = 0;
+  Counters counters;
 
  private:
   void enqueue(const TaskPointer& task) {
@@ -239,10 +254,15 @@ class S3Calls::Impl {
     }
   }
 
+  void add(std::atomic<std::uint64_t> Counters::*which, std::uint64_t count = 1) {
+    counters.*which += count;
+    of_process.*which += count;
+  }
   void count(Task& task) {
-    auto& counter = task.request.method == "DELETE" ? deletes : is_write(task.request) ? writes : reads;
-    ++counter;
-    if (++task.attempts > 1) ++retries;
+    add(task.request.method == "DELETE" ? &Counters::deletes
+        : is_write(task.request)        ? &Counters::writes
+                                        : &Counters::reads);
+    if (++task.attempts > 1) add(&Counters::retries);
   }
 
   /// A piece of an answer's body.
@@ -298,11 +318,11 @@ class S3Calls::Impl {
       }
     }
     if (!error) {
-      sent += task->body_bytes;
-      if (!task->request.of_bucket) received += answer.body_bytes;
+      add(&Counters::sent, task->body_bytes);
+      if (!task->request.of_bucket) add(&Counters::received, answer.body_bytes);
       end(task, {});
     } else {
-      if (error->kind() == ErrorKind::kThrottled) ++throttled;
+      if (error->kind() == ErrorKind::kThrottled) add(&Counters::throttled);
       const bool may_have_worked = outcome.response ? answer.head.status >= 500 : outcome.sent;
       answer.worked_before = answer.worked_before || may_have_worked;
       if (mend_clock(*task)) {
@@ -430,15 +450,9 @@ std::vector<S3Answer> S3Calls::perform(std::span<const S3Request> requests, cons
 
 const S3Client::Options& S3Calls::options() const noexcept { return impl_->options; }
 
-S3Client::Counts S3Calls::counts() const {
-  const auto& counted = *impl_;
-  return {.writes = counted.writes,
-          .reads = counted.reads,
-          .deletes = counted.deletes,
-          .retries = counted.retries,
-          .throttled = counted.throttled,
-          .bytes_sent = counted.sent,
-          .bytes_received = counted.received};
+S3Client::Counts S3Calls::counts() const { return impl_->counters.all(); }
+ServiceUse S3Calls::used_by_process() noexcept {
+  return {.writes = of_process.writes, .reads = of_process.reads, .bytes = of_process.sent + of_process.received};
 }
 
 }  // namespace virga

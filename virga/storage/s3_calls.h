@@ -52,6 +52,7 @@ class S3Calls {
 
   [[nodiscard]] const S3Client::Options& options() const noexcept;
   [[nodiscard]] S3Client::Counts counts() const;
+  [[nodiscard]] static ServiceUse used_by_process() noexcept;
 
  private:
   class Impl;

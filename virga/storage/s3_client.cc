@@ -273,5 +273,6 @@ void S3Client::remove(std::span<const std::string> keys, const Wait& wait) {
 
 const S3Place& S3Client::place() const noexcept { return impl_->calls.options().place; }
 S3Client::Counts S3Client::counts() const { return impl_->calls.counts(); }
+ServiceUse S3Client::used_by_process() noexcept { return S3Calls::used_by_process(); }
 
 }  // namespace virga

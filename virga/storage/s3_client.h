@@ -13,6 +13,7 @@
 #include "virga/base/bytes.h"
 #include "virga/base/deadline.h"
 #include "virga/base/error.h"
+#include "virga/cost/service_use.h"
 #include "virga/net/aws_credentials.h"
 #include "virga/storage/s3_answers.h"
 #include "virga/storage/s3_place.h"
@@ -88,6 +89,8 @@ class S3Client {
 
   [[nodiscard]] const S3Place& place() const noexcept;
   [[nodiscard]] Counts counts() const;
+  /// What this process has asked of S3 so far, by all its clients, whatever for.
+  [[nodiscard]] static ServiceUse used_by_process() noexcept;
 
  private:
   class Impl;

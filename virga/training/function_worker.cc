@@ -237,6 +237,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
         return false;
       }
       period_began_ = Clock::now();
+      if (place_.requests_spent) spent_before_ = place_.requests_spent();
     }
     place_.clock.lap(WorkPhase::kKeep);
     exchange_->set_decree(decree());
@@ -256,6 +257,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
       sums_.updates += updates.written;
       sums_.lost_updates += updates.lost;
       longest_period_ = std::max(longest_period_, now - period_began_);
+      if (place_.requests_spent) dearest_period_ = std::max(dearest_period_, place_.requests_spent() - spent_before_);
     }
     if (now - reported_ >= place_.tempo.report) {
       reported_ = now;
@@ -290,7 +292,7 @@ class InView final : public Control, public Reporter, public Checkpoint {
   /// What this rank wants after the next round. A stop comes before the end of its rounds: whoever came next would be
   /// told the same.
   std::uint64_t decree() const {
-    if (time_is_up() || lookout_.orphaned()) return kLeave;
+    if (time_is_up() || money_is_up() || lookout_.orphaned()) return kLeave;
     if (const auto control = lookout_.control(); control > 0) return control;
     const auto most = place_.job.rounds_per_invocation;
     return most > 0 && work_.rounds + 1 >= most ? kLeave : 0;
@@ -301,6 +303,9 @@ class InView final : public Control, public Reporter, public Checkpoint {
     const auto period = std::max(longest_period_, Clock::now() - period_began_);
     return place_.end_of_life.remaining() <= period;
   }
+
+  /// Might another period, as dear as the dearest, cost more than is left for requests?
+  bool money_is_up() const { return place_.requests_spent && place_.requests_spent() + 2 * dearest_period_ > 1; }
 
   void give_sign_of_life() {
     if (life_.sign(view_.number, exchange_->position().round)) return;
@@ -384,6 +389,8 @@ class InView final : public Control, public Reporter, public Checkpoint {
   Clock::time_point reported_{};
   Clock::time_point period_began_ = Clock::now();
   Clock::duration longest_period_{};
+  double spent_before_ = 0;  // the period, as place_.requests_spent tells
+  double dearest_period_ = 0;
   Clock::time_point saved_ = Clock::now();
 };
 

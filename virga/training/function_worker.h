@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string_view>
 
 #include "virga/base/deadline.h"
@@ -20,7 +21,7 @@ namespace virga {
 /// How an invocation of a worker ended.
 enum class WorkerEnd : std::uint8_t {
   kDone,        ///< the job's rounds are run, or it was told to stop
-  kContinue,    ///< its time, or its rounds, are over: a checkpoint is there, the next generation goes on
+  kContinue,    ///< its time, its rounds, or its requests are over: a checkpoint is there, the next generation goes on
   kSuperseded,  ///< another invocation works in its place: of a later generation, or a twin that came first
   kOrphaned,    ///< the driver gave no sign of life
 };
@@ -47,6 +48,8 @@ struct WorkerPlace {
   Deadline end_of_life;  ///< leave before
   PhaseClock& clock;     ///< told what the time goes to
   RunTempo tempo = {};   ///< of the run's URI
+  /// The part of what may be spent on requests that is spent; the worker leaves before it is 1. Empty: there is no end.
+  std::function<double()> requests_spent = {};
 };
 
 /// The life of one invocation: takes its place in the newest view, trains from where that view starts, and takes its
