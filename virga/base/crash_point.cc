@@ -41,10 +41,10 @@ void eat() noexcept {
   constexpr std::size_t kPiece = std::size_t{1} << 20;
   constexpr std::size_t kMostPieces = 4096;
   for (std::size_t i = 0; i < kMostPieces; ++i) {
-    void* piece = std::malloc(kPiece);  // NOLINT(clang-analyzer-unix.Malloc): to keep it is the purpose
+    void* piece = std::malloc(kPiece);
     if (piece == nullptr) return;
     std::memset(piece, 1, kPiece);
-  }
+  }  // NOLINT(clang-analyzer-unix.Malloc): to keep it is the purpose
 }
 
 }  // namespace

@@ -29,7 +29,6 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
-using testing::UnorderedElementsAre;
 
 MessageKey message_at(std::uint32_t source, std::uint64_t round) {
   return {.view = 1, .source = source, .round = round};

@@ -14,7 +14,6 @@ using lambda::Operation;
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::Property;
 
 lambda::FunctionConfiguration function(std::string state = "Active", std::string update = "Successful") {
   return {.function_name = "f",

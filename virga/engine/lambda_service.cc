@@ -156,7 +156,7 @@ LambdaService::Function& LambdaService::find(std::string_view name) {
 }
 
 std::filesystem::path LambdaService::unpack(const std::string& name, const std::string& zip) {
-  const auto folder = options_.folder / fmt::format("{}-{}", name, ++packages_);
+  auto folder = options_.folder / fmt::format("{}-{}", name, ++packages_);
   try {
     unpack_zip(zip, folder);
     if (!std::filesystem::exists(folder / "bootstrap")) {
@@ -309,7 +309,7 @@ void LambdaService::invoke(Call& call) {
     refuse(400, "InvalidRequestContentException", "Could not parse request body into json: it is not a JSON document");
   }
   if (is_event) {
-    if (const auto refused = host_.enqueue(call.name, std::move(request.payload))) refuse(*refused);
+    if (const auto refused = host_.enqueue(call.name, request.payload)) refuse(*refused);
     call.reply.send(encode(lambda::InvokeResponse{.status = 202, .request_id = host_.last_request_id()}));
     return;
   }

@@ -10,7 +10,6 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Optional;
-using testing::Pair;
 
 CreateFunctionRequest good_request() {
   return {.function_name = "virga-7",

@@ -161,7 +161,7 @@ class LocalEngine::Impl {
     if (!listening) throw system_error("cannot listen", errno);
     server_.emplace(context_, std::move(listening),
                     HttpServer::Options{.limits = {.body_bytes = lambda::kMostApiRequestBytes}},
-                    [this](HttpRequest request, const HttpReply& reply) { service_->handle(request, reply); });
+                    [this](const HttpRequest& request, const HttpReply& reply) { service_->handle(request, reply); });
   }
   void stop() {
     server_.reset();

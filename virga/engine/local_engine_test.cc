@@ -322,9 +322,9 @@ TEST_F(LocalEngineTest, RefusesWhatItDoesNotKnow) {
 TEST_F(LocalEngineTest, GivesAFunctionItsSurroundings) {
   engine();
   create("f", {{"Environment", {{"Variables", {{"WORD", "here"}}}}}, {"Timeout", 9}});
-  ::setenv("VIRGA_TEST_SECRET", "x", 1);
+  ::setenv("VIRGA_TEST_SECRET", "x", 1);  // NOLINT(concurrency-mt-unsafe): nobody reads it meanwhile
   const auto env = body(invoke("f", {{"do", "env"}}))["env"];
-  ::unsetenv("VIRGA_TEST_SECRET");
+  ::unsetenv("VIRGA_TEST_SECRET");  // NOLINT(concurrency-mt-unsafe): as above
   EXPECT_EQ(env["WORD"], "here");
   EXPECT_EQ(env["AWS_LAMBDA_FUNCTION_NAME"], "f");
   EXPECT_EQ(env["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"], "256");

@@ -175,10 +175,12 @@ ProcessEngine::Ended ProcessEngine::collect(Invocation invocation, Process& proc
   Ended ended{.invocation = invocation, .log_tail = log_tail(process.log)};
   if (WIFSIGNALED(status)) {
     ended.cause = process.overdue ? Ended::Cause::kTimedOut : Ended::Cause::kCrashed;
+    // NOLINTBEGIN(concurrency-mt-unsafe): the texts of signals that there are do not change
     ended.death = process.overdue
                       ? fmt::format("killed, because it had not ended {:.1f} s after its lifetime of {:.1f} s",
                                     seconds(options_.grace), seconds(process.lifetime))
                       : fmt::format("killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
+    // NOLINTEND(concurrency-mt-unsafe)
     return ended;
   }
   try {

@@ -32,7 +32,7 @@ class ProcessEngineTest : public testing::Test {
   }
   /// A function that does what we like.
   [[nodiscard]] std::filesystem::path script(const std::string& text) const {
-    const auto path = folder_ / "function.sh";
+    auto path = folder_ / "function.sh";
     std::ofstream(path) << "#!/bin/sh\n" << text << "\n";
     std::filesystem::permissions(path, std::filesystem::perms::owner_all);
     return path;

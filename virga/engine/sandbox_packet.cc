@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <sys/socket.h>
 
 #include "virga/engine/sandbox_init.h"
@@ -17,7 +19,7 @@ void append(msghdr& message, int type, const void* data, std::size_t size) noexc
   header->cmsg_type = type;
   header->cmsg_len = CMSG_LEN(size);
   const auto* from = static_cast<const unsigned char*>(data);
-  for (std::size_t i = 0; i < size; ++i) CMSG_DATA(header)[i] = from[i];
+  std::copy_n(from, size, CMSG_DATA(header));
   message.msg_controllen += CMSG_SPACE(size);
 }
 

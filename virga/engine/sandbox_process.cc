@@ -54,7 +54,7 @@ SandboxProcess::SandboxProcess(std::unique_ptr<PreparedSandbox> sandbox, pid_t p
       listeners_(std::move(listeners)),
       watched_bytes_(watched_bytes) {}
 
-SandboxProcess::~SandboxProcess() { kill(); }
+SandboxProcess::~SandboxProcess() { SandboxProcess::kill(); }
 
 Descriptor SandboxProcess::take_listener(std::size_t index) {
   check(index < listeners_.size() && listeners_[index], "a listening socket was taken twice, or is not there");

@@ -31,7 +31,7 @@ class ScriptedLambda {
   };
 
   ScriptedLambda()
-      : server_([this](HttpRequest request, const HttpReply& reply) { answer(request, reply); },
+      : server_([this](const HttpRequest& request, const HttpReply& reply) { answer(request, reply); },
                 {.limits = {.body_bytes = lambda::kMostApiRequestBytes}}) {}
 
   [[nodiscard]] const Address& address() const noexcept { return server_.address(); }
@@ -68,7 +68,7 @@ class ScriptedLambda {
                                         .reason = "ReservedFunctionConcurrentInvocationLimitExceeded",
                                         .retry_after = retry_after}));
   }
-  static Answer invoked(lambda::InvokeResponse response) { return respond(encode(response)); }
+  static Answer invoked(const lambda::InvokeResponse& response) { return respond(encode(response)); }
   /// Answers when the test says so, with release().
   Answer hold() {
     return [this](const HttpRequest&, const HttpReply& reply) {

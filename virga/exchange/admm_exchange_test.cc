@@ -31,10 +31,10 @@ struct Quadratics {
   [[nodiscard]] static bool has(unsigned rank, std::uint32_t feature) { return (feature + rank) % 3 != 0; }
   [[nodiscard]] static double curvature(unsigned rank, std::size_t t, std::uint32_t i) {
     if (t == 0 && !has(rank, i)) return 0;
-    return 0.2 + Random(7, Purpose::kTest).uniform(static_cast<std::uint32_t>(10 * rank + t), i);
+    return 0.2 + Random(7, Purpose::kTest).uniform(static_cast<std::uint32_t>(std::uint64_t{10} * rank + t), i);
   }
   [[nodiscard]] static double centre(unsigned rank, std::size_t t, std::uint32_t i) {
-    return 4 * Random(8, Purpose::kTest).uniform(static_cast<std::uint32_t>(10 * rank + t), i) - 2;
+    return 4 * Random(8, Purpose::kTest).uniform(static_cast<std::uint32_t>(std::uint64_t{10} * rank + t), i) - 2;
   }
   [[nodiscard]] static std::vector<std::uint32_t> keys(unsigned rank) {
     std::vector<std::uint32_t> keys;

@@ -93,7 +93,8 @@ TEST_P(EmRanks, MaximiseWhatAllHaveSummedUpInAnEpochWithTheSameBitsHoweverTheyTa
     for (unsigned rank = 0; rank < ranks; ++rank) {
       const auto c = testing_contribution(em_of().statistics, round, rank);
       for (std::size_t k = 0; k < c.tables[0].keys.size(); ++k) {
-        for (std::size_t w = 0; w < 2; ++w) sums[c.tables[0].keys[k] * 2 + w] += c.tables[0].doubles[k * 2 + w];
+        for (std::size_t w = 0; w < 2; ++w)
+          sums[std::size_t{c.tables[0].keys[k]} * 2 + w] += c.tables[0].doubles[k * 2 + w];
       }
       for (std::size_t i = 0; i < c.tables[1].doubles.size(); ++i) hidden[i] += c.tables[1].doubles[i];
       for (std::size_t i = 0; i < c.tables[2].doubles.size(); ++i) bias[i] += c.tables[2].doubles[i];

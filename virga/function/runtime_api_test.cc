@@ -261,7 +261,7 @@ TEST_F(AnswerInvocations, GivesAnInvocationNoMoreTimeThanThePlatformDoes) {
 
 TEST_F(AnswerInvocations, AnswersAnErrorOfTheTaskLikeAnyOther) {
   const Answer failed{.end = "error", .error_kind = "not_found", .message = "no run", .remedy = "make one"};
-  task_ = [&](const Payload&) { return failed; };
+  task_ = [&](const Payload&) { return Answer(failed); };
   const ScriptedPlatform platform({event_of("a", payload(1)), reply_of(202), reply_of(410)});
   EXPECT_TRUE(answer(platform));
   EXPECT_EQ(platform.requests()[1].line, "POST /2018-06-01/runtime/invocation/a/response");
