@@ -135,7 +135,7 @@ nlohmann::json value_schema(const Option& option) {
           any_of.push_back({{"type", "string"}, {"pattern", fmt::format("^{}.", choice.word)}});
         }
       }
-      const json one_word{{"enum", words}};
+      json one_word{{"enum", words}};
       if (any_of.empty()) return one_word;
       any_of.insert(any_of.begin(), one_word);
       return {{"anyOf", any_of}};

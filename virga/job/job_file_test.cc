@@ -193,7 +193,7 @@ TEST(JobSchemaTest, TakesAChoiceThatGoesOn) {
 }
 
 TEST(JobDocsTest, EqualThePageOfDocs) {
-  const char* root = std::getenv("VIRGA_SOURCE_DIR");
+  const char* root = std::getenv("VIRGA_SOURCE_DIR");  // NOLINT(concurrency-mt-unsafe): nobody sets it
   ASSERT_NE(root, nullptr) << "run by ctest, which sets it";
   const auto page = read_file(std::filesystem::path(root) / "docs/job-file.md");
   EXPECT_EQ(as_text(page), job_docs_page()) << "write it anew: virga config docs > docs/job-file.md";

@@ -13,7 +13,7 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-Job preset_job(std::string_view name, std::vector<std::pair<std::string_view, std::string_view>> more = {}) {
+Job preset_job(std::string_view name, const std::vector<std::pair<std::string_view, std::string_view>>& more = {}) {
   Settings settings;
   settings.set(find_preset(name).settings);
   for (const auto& [option, text] : more) {

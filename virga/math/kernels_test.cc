@@ -88,7 +88,7 @@ struct SparseMatrix {
 /// Runs `compute(kernels)` -> vector<float> at every level and demands equal bits; returns the result.
 template <typename Compute>
 std::vector<float> same_at_all_levels(Compute compute) {
-  const auto expected = compute(kernels(SimdLevel::kScalar));
+  auto expected = compute(kernels(SimdLevel::kScalar));
   for (const auto level : levels()) EXPECT_EQ(bits(compute(kernels(level))), bits(expected)) << to_string(level);
   return expected;
 }
@@ -439,7 +439,8 @@ ClusterResult dense_clusters(SimdLevel level, const DenseRows& x, std::uint32_t 
                              const float* weights) {
   const auto& kernel = kernels(level);
   const std::uint32_t padded = (x.columns + 15) / 16 * 16;
-  std::vector<float> shift(x.columns, 0.25F), shifted(centres.size()), half_norms(k), scratch(32 * x.columns);
+  std::vector<float> shift(x.columns, 0.25F), shifted(centres.size()), half_norms(k),
+      scratch(std::size_t{32} * x.columns);
   std::vector<float> by_cluster(std::size_t{k} * padded);
   for (std::uint32_t f = 0; f < x.columns; ++f) {
     for (std::uint32_t c = 0; c < k; ++c) {

@@ -124,7 +124,8 @@ TEST_P(KMeansStatistics, AreTheSumsOfEachClustersRows) {
   double loss = 0, weight = 0;
   for (std::uint32_t c = 0; c < spec.clusters; ++c) {
     for (std::uint32_t r = 0; r < rows; ++r) {
-      EXPECT_NEAR(out.tables[0].doubles[r * spec.clusters + c], sums[spec.dense ? r : batch.keys[r]][c], tolerance);
+      EXPECT_NEAR(out.tables[0].doubles[std::size_t{r} * spec.clusters + c], sums[spec.dense ? r : batch.keys[r]][c],
+                  tolerance);
     }
     EXPECT_NEAR(out.tables[1].doubles[2 * c], weights[c], 1e-12);
     // Of dense rows each square is a sum of floats.
