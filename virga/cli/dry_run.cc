@@ -46,6 +46,7 @@ struct Outlook {
   [[nodiscard]] bool is_vm() const { return job.functions.engine == "vm"; }
   std::chrono::milliseconds lifetime{};  // of a function
   double startup_seconds = 0;            // of virtual machines
+  bool bills_requests = false;           // somebody does
   // What follows is known with the data only.
   std::optional<TrainingPlan> plan;
   std::uint64_t rows = 0, features = 0, rounds = 0;
@@ -167,6 +168,7 @@ Outlook look(const TrainRequest& request) {
       outlook.startup_seconds = fleet->startup_seconds;
     }
     outlook.cost = cost_of(outlook, validates);
+    outlook.bills_requests = bills_requests(place_of(job));
   }
   return outlook;
 }
@@ -210,6 +212,7 @@ json report_of(const Outlook& outlook) {
       {"protocol", outlook.job.exchange.protocol},
       {"pattern", functions ? json(outlook.pattern) : json(nullptr)},
       {"channel", functions ? json(outlook.job.exchange.channel) : json(nullptr)},
+      {"bills_requests", functions ? json(outlook.bills_requests) : json(nullptr)},
       {"worker_needed_bytes", needed(outlook.worker)},
       {"evaluation_needed_bytes", needed(outlook.evaluation)},
       {"cost", outlook.cost ? estimate_json(*outlook.cost, builtin_price_table()) : json(nullptr)}};
@@ -298,6 +301,12 @@ std::string text_of(const Outlook& outlook) {
   auto cost = estimate_text(*outlook.cost, builtin_price_table());
   cost.pop_back();  // its newline
   line("cost", cost);
+  if (outlook.bills_requests) {
+    const bool counted = job.stop.usd && !outlook.is_vm();
+    line("",
+         fmt::format("requests to S3 or DynamoDB {}",
+                     counted ? "are within the budget, too" : "come on top: so many as there are rounds and looks"));
+  }
   return text;
 }
 

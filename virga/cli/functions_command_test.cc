@@ -102,6 +102,12 @@ TEST_F(FunctionsTest, DryRunPlansWithoutARecordOrAnImport) {
   const auto tight = virga({"train", "set", "--engine", "process", "--memory", "1MB", "--dry-run"});
   EXPECT_NE(tight.exit_code, 0);
   EXPECT_THAT(tight.err, HasSubstr("remedy"));
+  const auto billed = [&](const char* flag, const char* value) {
+    return virga({"train", "set", "--engine", "process", "--emulate", "aws-2021:s3", "--dry-run", flag, value}).out;
+  };
+  EXPECT_THAT(billed("--seed", "1"), HasSubstr("requests to S3 or DynamoDB come on top"));
+  EXPECT_THAT(billed("--budget", "1"), HasSubstr("requests to S3 or DynamoDB are within the budget"));
+  EXPECT_THAT(virga({"train", "set", "--engine", "process", "--dry-run"}).out, Not(HasSubstr("DynamoDB")));
   const auto single = virga({"train", "set", "--engine", "single", "--dry-run"});
   EXPECT_THAT(single.out, HasSubstr("nothing on a platform"));
   EXPECT_THAT(virga({"runs"}).err, HasSubstr("No runs yet"));

@@ -968,6 +968,8 @@ std::optional<std::string> paid_channel(const FunctionsPlace& place) {
   return paid_service_of(place.store);
 }
 
+bool bills_requests(const FunctionsPlace& place) { return least_requests(place) > Usd(); }
+
 RunBudget lease_run(const FunctionsPlace& place, std::uint32_t workers, Usd paid) {
   RunBudget::Options options{.limit = place.budget.value_or(Usd::most()),
                              .paid = paid,

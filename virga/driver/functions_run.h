@@ -102,6 +102,8 @@ void check_functions_meet(const FunctionsPlace& place);
 /// What carries the messages, as the price table calls it, if it is to be paid for: not a folder, nor a virga-ps of
 /// one's own, nor the workers themselves.
 [[nodiscard]] std::optional<std::string> paid_channel(const FunctionsPlace& place);
+/// Is something asked of a service that bills requests: by the channel, for data, or at the run's place?
+[[nodiscard]] bool bills_requests(const FunctionsPlace& place);
 
 /// The leases of a run: within its budget, or within none.
 [[nodiscard]] RunBudget lease_run(const FunctionsPlace& place, std::uint32_t workers, Usd paid);

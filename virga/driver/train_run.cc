@@ -172,7 +172,7 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
   auto place = place_of(job);
   place.run_id = record.id();
   place.folder = resume_folder(std::filesystem::absolute(record.folder()));
-  if (!record.uri().empty()) place.uri = absolute_uri(uri_within(record.uri(), "functions"));
+  place.uri = record.uri().empty() ? "" : absolute_uri(uri_within(record.uri(), "functions"));
   place.origin = began;
   place.ledger = ledger_path(record.folder());
   place.settings = settings_text(request.settings, std::filesystem::current_path());
@@ -302,6 +302,9 @@ FunctionsPlace place_of(const Job& job) {
     place.channel = FunctionsPlace::ChannelKind::kDirect;
     place.direct_host = direct_host(job.exchange.channel);
   }
+  place.data = job.data.train;
+  place.validation = job.data.validation;
+  place.uri = job.output.run.value_or("");
   place.store = own_store(job);
   place.emulate = job.exchange.emulate;
   place.faults = job.exchange.faults;

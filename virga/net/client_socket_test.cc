@@ -39,7 +39,7 @@ class ClientSocketTest : public testing::Test {
 };
 
 TEST_F(ClientSocketTest, IsNotStoppedByWhoGaveUpTheTurnBefore) {
-  constexpr int kTurns = 100'000;
+  constexpr int kTurns = 20'000;
   std::atomic<std::stop_source*> begun = nullptr;
   std::jthread other([&] {
     for (int time = 0; time < kTurns; ++time) {
