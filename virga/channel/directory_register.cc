@@ -211,7 +211,7 @@ std::optional<std::uint64_t> DirectoryRegister::compare_exchange(std::string_vie
 RegisterValue DirectoryRegister::wait_newer(std::string_view name, std::uint64_t version, const Wait& wait) {
   check_register_name(*this, name);
   const RegisterFolder folder(uri_, name, wait);
-  Polling polling(wait);
+  Polling polling(wait, {.first = std::chrono::milliseconds(1)});  // what registers hold is no part of a round
   for (;;) {
     const auto seen = folder.look();
     if (seen && seen->version > version && seen->value != 0) {
