@@ -104,7 +104,7 @@ TEST_F(LambdaEngineTest, DeletesTheFunctionIfItCannotBeSetUp) {
 TEST_F(LambdaEngineTest, DoesWithoutAConfigurationOfEvents) {
   service_.script(Operation::kPutFunctionEventInvokeConfig, {ScriptedLambda::refuse(404, "UnknownOperationException")});
   EXPECT_NO_THROW((void)engine());
-}  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): the answers are the service's
+}
 
 TEST_F(LambdaEngineTest, HandsOverPayloadAnswerBillAndLog) {
   service_.script(Operation::kInvoke, {ScriptedLambda::invoked(answered())});
