@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -120,8 +121,7 @@ S3ListPage read_s3_list(std::string_view body) {
     if (path == "Contents/Size") bytes = parse_number(text);
     if (path != "Contents") return;
     if (!key || !bytes) refuse("an object without key or size");
-    page.objects.push_back({.key = *std::move(key), .bytes = *bytes});
-    key.reset();
+    page.objects.push_back({.key = *std::exchange(key, std::nullopt), .bytes = *bytes});
     bytes.reset();
   });
   if (!is_list) refuse("no ListBucketResult");

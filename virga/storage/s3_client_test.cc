@@ -23,7 +23,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::AllOf;
-using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -409,7 +408,7 @@ TEST(S3Client, RefusesAnswersThatAreNotS3s) {
 }
 
 /// An upload in parts whose end goes as the test says.
-ScriptedS3::Script upload_that(std::function<HttpResponse(int attempt)> end, std::atomic<int>& aborted) {
+ScriptedS3::Script upload_that(const std::function<HttpResponse(int attempt)>& end, std::atomic<int>& aborted) {
   auto attempts = std::make_shared<int>(0);
   return [=, &aborted](const HttpRequest& request, int) -> HttpResponse {
     if (request.target.ends_with("?uploads=")) {
@@ -433,7 +432,7 @@ TEST(S3Client, EndsAnUploadInPartsOnceAndClearsUpWhatFails) {
     return error_when([&] { put(client, "key", "12345678901"); });
   };
   std::atomic<int> aborted = 0;
-  EXPECT_FALSE(put_in_parts([&](int) { return done; }, aborted));
+  EXPECT_FALSE(put_in_parts([&](int) { return HttpResponse(done); }, aborted));
   // It had worked, but nobody was told.
   EXPECT_FALSE(put_in_parts(
       [&](int n) { return n == 1 ? refusal(500, "InternalError") : refusal(404, "NoSuchUpload"); }, aborted));

@@ -55,18 +55,19 @@ TEST(FunctionMemory, IsDividedWithoutARestBeyondTheLimit) {
 TEST(FunctionMemory, DoesNotDependOnHowManyRowsThereAre) {
   const auto few = needed(plan_of(4, 1000), set_of(100));
   const auto many = needed(plan_of(4, 1000), set_of(10'000));
-  EXPECT_LE(many, few + 2 * 64 * 10'000U) << "but for the list of groups";
+  EXPECT_LE(many, few + std::uint64_t{2} * 64 * 10'000) << "but for the list of groups";
 }
 
 TEST(FunctionMemory, GrowsWithModelStateBatchAndWorkers) {
   const auto manifest = set_of(1000);
   const auto plain = needed(plan_of(2, 1000), manifest);
-  EXPECT_GE(needed(plan_of(2, 1000, 1U << 22), set_of(1000, 1U << 22)), plain + 3 * (3U << 20) * 8) << "AdaGrad's";
-  EXPECT_GT(needed(plan_of(2, 100'000), manifest), plain + 50'000 * 40 * 4) << "a larger batch";
+  EXPECT_GE(needed(plan_of(2, 1000, 1U << 22), set_of(1000, 1U << 22)), plain + std::uint64_t{3} * (3U << 20) * 8)
+      << "AdaGrad's";
+  EXPECT_GT(needed(plan_of(2, 100'000), manifest), plain + std::uint64_t{50'000} * 40 * 4) << "a larger batch";
   EXPECT_LT(needed(plan_of(8, 100'000), manifest), needed(plan_of(2, 100'000), manifest)) << "divided by more";
   auto adam = plan_of(2, 1000);
   adam.rule.kind = RuleKind::kAdam;
-  EXPECT_GE(needed(adam, manifest), plain + 2 * (1U << 20) * 4) << "one more state";
+  EXPECT_GE(needed(adam, manifest), plain + std::uint64_t{2} * (1U << 20) * 4) << "one more state";
 }
 
 TEST(FunctionMemory, HoldsTheMomentsOfAMixture) {
@@ -90,7 +91,7 @@ TEST(FunctionMemory, HoldsMessagesWhereThereIsNoStore) {
   const auto model = std::uint64_t{2} << 22;
   const auto through_a_store = worker_memory(plan, Pattern::kAllToAll, manifest, limit).needed_bytes;
   const auto direct = worker_memory(plan, Pattern::kAllToAll, manifest, limit, /*keeps_messages=*/true).needed_bytes;
-  EXPECT_GE(direct, through_a_store + 2 * 3 * model) << "two rounds of the three others";
+  EXPECT_GE(direct, through_a_store + std::uint64_t{2} * 3 * model) << "two rounds of the three others";
   plan.workers = 1;
   EXPECT_EQ(worker_memory(plan, Pattern::kAllToAll, manifest, limit, true).needed_bytes,
             worker_memory(plan, Pattern::kAllToAll, manifest, limit).needed_bytes);

@@ -65,6 +65,7 @@ std::unique_ptr<ReplicaExchange> make_exchange(const TrainingPlan& plan, const M
           SspExchange::Slack{.staleness = algorithm.staleness, .rounds_per_epoch = rounds_per_epoch}, start);
     case ProtocolKind::kAsp:
       check(models != nullptr, "ASP has registers");
+      // NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): check() does not return
       return std::make_unique<AspExchange>(channel, *models, options, parameters, rule, period, start);
   }
   return std::make_unique<BspExchange>(channel, options, parameters, rule, cuts_of(parameters.layout), start);

@@ -111,7 +111,8 @@ TEST(Metrics, AverageTheLossByWeight) {
     // The base loss is what no constant score can undercut.
     const double p = positives / sum(rows.weights);
     double best = std::numeric_limits<double>::infinity();
-    for (float score = -3; score <= 3; score += 0.001F) {
+    for (int look = -3000; look <= 3000; ++look) {
+      const auto score = 0.001F * static_cast<float>(look);
       best = std::min(best, p * row_loss(loss, {&score, 1}, 1) + (1 - p) * row_loss(loss, {&score, 1}, 0));
     }
     EXPECT_LE(evaluation.base_loss, best + 1e-12);
@@ -124,7 +125,7 @@ TEST(Metrics, CountClassesByTheirDefinitions) {
   const auto rows = random_rows(2000, classes, classes - 1, 6);  // the last class never occurs as a label
   const auto report = evaluate(LossKind::kSoftmax, classes, rows).classification.value();
 
-  std::vector<double> matrix(classes * classes);
+  std::vector<double> matrix(std::size_t{classes} * classes);
   double correct = 0;
   for (std::size_t i = 0; i < rows.labels.size(); ++i) {
     const auto predicted = predicted_class(std::span(rows.scores).subspan(i * classes, classes));

@@ -13,8 +13,6 @@
 namespace virga {
 namespace {
 
-using testing::HasSubstr;
-
 std::string hex(ByteView bytes) {
   std::string text;
   for (const auto byte : bytes) text += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
