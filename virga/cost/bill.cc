@@ -9,8 +9,6 @@
 namespace virga {
 namespace {
 
-Usd times(std::uint64_t count, double usd_each) { return bounded_usd(static_cast<double>(count) * usd_each); }
-
 /// The part of [start, start + length] that has passed.
 double part_until(double seconds, double start, double length) {
   if (seconds >= start + length) return 1;
@@ -73,10 +71,9 @@ Bill price(const ServiceRecord& record, const PriceTable& table) {
     if (amount > 0) bill.add({record.service, item, amount, usd});
   };
   if (prices.usd_per_hour > 0) add("hours", record.seconds / 3600, service_time_price(prices, record.seconds));
-  add("writes", static_cast<double>(record.writes), times(record.writes, prices.usd_per_write));
-  add("reads", static_cast<double>(record.reads), times(record.reads, prices.usd_per_read));
-  const auto gigabytes = static_cast<double>(record.bytes) / 1e9;
-  add("GB transferred", gigabytes, bounded_usd(gigabytes * prices.usd_per_gb_transferred));
+  add("writes", static_cast<double>(record.writes), service_use_price(prices, {.writes = record.writes}));
+  add("reads", static_cast<double>(record.reads), service_use_price(prices, {.reads = record.reads}));
+  add("GB transferred", static_cast<double>(record.bytes) / 1e9, service_use_price(prices, {.bytes = record.bytes}));
   return bill;
 }
 
