@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -22,6 +23,7 @@
 #include "virga/channel/redis_channel.h"
 #include "virga/channel/redis_testing.h"
 #include "virga/collective/all_reduce.h"
+#include "virga/net/socket.h"
 #include "virga/ps/server.h"
 
 namespace virga {
@@ -191,9 +193,25 @@ std::vector<Transfer> transfers_of(const Task& task) {
   return {{others * share, others * share}, {share, others * share}};  // scatter-reduce
 }
 
-void bare(const Task& task, Report& report) {
+/// Both ends of a connection, tuned as those of a data store are; receivers block.
+std::array<int, 2> connected(bool tcp) {
+  std::array<int, 2> pair{};
+  if (!tcp) {
+    check(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) == 0, "no socket");
+    return pair;
+  }
+  const Listener listener(parse_address("tcp:127.0.0.1:0"));
+  auto theirs = connect_to(listener.address(), nullptr, Deadline::in(std::chrono::seconds(5)));
+  Descriptor ours;
+  while (!ours) ours = listener.accept();
+  pair = {ours.release(), theirs.release()};
+  for (const int socket : pair) check(::fcntl(socket, F_SETFL, 0) == 0, "a socket cannot block");
+  return pair;
+}
+
+void bare(const Task& task, bool tcp, Report& report) {
   std::vector<std::array<int, 2>> sockets(task.members);
-  for (auto& pair : sockets) check(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) == 0, "no socket");
+  for (auto& pair : sockets) pair = connected(tcp);
   const auto transfers = transfers_of(task);
   const auto all = std::size_t{task.elements} * sizeof(float);
   const auto others = task.members - 1;
@@ -271,7 +289,9 @@ void BM_AllReduceRedis(benchmark::State& state) {
   const auto listens = state.range(3) != 0 ? RedisServer::Listens::kTcp : RedisServer::Listens::kUnix;
   measure(state, [&](const Task& task, Report& report) { through_redis(task, listens, report); });
 }
-void BM_BareProcesses(benchmark::State& state) { measure(state, bare); }
+void BM_BareProcesses(benchmark::State& state) {
+  measure(state, [&](const Task& task, Report& report) { bare(task, state.range(3) != 0, report); });
+}
 
 constexpr std::int64_t kAllToAll = 2;
 constexpr std::int64_t kScatterReduce = 1;
@@ -302,11 +322,13 @@ BENCHMARK(BM_AllReduceRedis)
     ->UseManualTime()
     ->Unit(benchmark::kMillisecond);
 BENCHMARK(BM_BareProcesses)
-    ->ArgNames({"members", "bytes", "pattern"})
-    ->Args({2, 4 << 10, kAllToAll})
-    ->Args({2, 4 << 10, kScatterReduce})
-    ->Args({2, 1 << 20, kAllToAll})
-    ->Args({4, 50 << 20, kScatterReduce})
+    ->ArgNames({"members", "bytes", "pattern", "tcp"})
+    ->Args({2, 4 << 10, kAllToAll, 0})
+    ->Args({2, 4 << 10, kAllToAll, 1})
+    ->Args({2, 4 << 10, kScatterReduce, 0})
+    ->Args({2, 1 << 20, kAllToAll, 0})
+    ->Args({4, 50 << 20, kScatterReduce, 0})
+    ->Args({4, 50 << 20, kScatterReduce, 1})
     ->Iterations(1)
     ->Repetitions(5)
     ->ReportAggregatesOnly(true)

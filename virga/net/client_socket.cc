@@ -6,6 +6,7 @@
 #include <system_error>
 #include <utility>
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -19,11 +20,21 @@ using namespace std::chrono_literals;
 /// In which the answer to a wait that ran out comes back.
 constexpr auto kGrace = 250ms;
 constexpr std::size_t kMaxVectors = 512;
+/// After which a blocking receiver looks at its deadline.
+constexpr auto kTick = 1s;
+
+/// Has receivers of `socket` block, for a tick each time.
+bool make_blocking(int socket) noexcept {
+  const timeval tick = {.tv_sec = kTick.count(), .tv_usec = 0};
+  if (::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof(tick)) != 0) return false;
+  const int flags = ::fcntl(socket, F_GETFL);
+  return flags >= 0 && ::fcntl(socket, F_SETFL, flags & ~O_NONBLOCK) == 0;
+}
 
 }  // namespace
 
 ClientSocket::Turn::Turn(ClientSocket& socket, const Wait& wait)
-    : socket_(socket), stop_(wait.stop), on_stop_(std::in_place, wait.stop, [&socket] { socket.stop_.notify(); }) {
+    : socket_(socket), stop_(wait.stop), on_stop_(std::in_place, wait.stop, [&socket] { socket.give_up(); }) {
   socket.deadline_ = Deadline(wait.deadline.at() + kGrace);
   socket.stoppable_ = wait.stop.stop_possible();
 }
@@ -31,11 +42,21 @@ ClientSocket::Turn::Turn(ClientSocket& socket, const Wait& wait)
 ClientSocket::Turn::~Turn() {
   on_stop_.reset();  // first, or what is given up at this moment would stop the turn after this one
   if (stop_.stop_requested()) socket_.stop_.clear();
+  socket_.given_up_ = false;
+}
+
+void ClientSocket::give_up() noexcept {
+  given_up_ = true;
+  stop_.notify();
+  const int socket = blocking_;
+  if (socket >= 0) ::shutdown(socket, SHUT_RDWR);
 }
 
 void ClientSocket::connect(const Address& address, std::shared_ptr<TlsClient> tls) {
   socket_ = connect_to(address, stoppable_ ? &stop_ : nullptr, deadline_);
-  if (socket_) return tls ? shake_hands(std::move(tls)) : void();
+  if (socket_ && tls) return shake_hands(std::move(tls));
+  if (socket_ && make_blocking(socket_.get())) blocking_ = socket_.get();
+  if (socket_) return;
   if (deadline_.passed()) fail(ErrorKind::kDeadlineExceeded, "no connection in time");
   fail(ErrorKind::kInterrupted, "the call was given up");
 }
@@ -102,7 +123,7 @@ void ClientSocket::send(std::span<const ByteView> parts) {
     msghdr message{};
     message.msg_iov = left.data();
     message.msg_iovlen = std::min(left.size(), kMaxVectors);
-    const auto result = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
+    const auto result = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (result < 0 && errno == EAGAIN) {
       wait_for(POLLOUT);
       continue;
@@ -117,9 +138,15 @@ void ClientSocket::send(std::span<const ByteView> parts) {
 
 std::size_t ClientSocket::receive(std::span<std::byte> first, std::span<std::byte> second) {
   if (tls_) return receive_over_tls(first.empty() ? second : first);
-  if (!more_is_there_) wait_for(POLLIN);
+  // A receiver that blocks saves a call of the system for each message, but does not see to its deadline.
+  const bool blocks = !more_is_there_ && blocking_ >= 0 && deadline_.remaining() > kTick;
+  if (!blocks && !more_is_there_) wait_for(POLLIN);
+  if (blocks && given_up_) fail_given_up();
   std::array<iovec, 2> vectors = {{{first.data(), first.size()}, {second.data(), second.size()}}};
-  const auto result = ::readv(socket_.get(), vectors.data(), 2);
+  msghdr message{};
+  message.msg_iov = vectors.data();
+  message.msg_iovlen = vectors.size();
+  const auto result = ::recvmsg(socket_.get(), &message, blocks ? 0 : MSG_DONTWAIT);
   more_is_there_ = false;
   if (result < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
   if (result <= 0) fail_lost(result < 0 ? errno : 0);
@@ -138,7 +165,7 @@ void ClientSocket::wait_for(short events) {
     case Woken::kReady:
       return;
     case Woken::kStopped:
-      fail(ErrorKind::kInterrupted, "the wait was given up");
+      fail_given_up();
     case Woken::kDeadline:
       fail(ErrorKind::kDeadlineExceeded, "no answer in time");
   }
@@ -154,7 +181,10 @@ void ClientSocket::fail(ErrorKind kind, std::string_view what) const {
   throw Error(kind, name_ + ": " + std::string(what));
 }
 
+void ClientSocket::fail_given_up() const { fail(ErrorKind::kInterrupted, "the wait was given up"); }
+
 void ClientSocket::fail_lost(int error_number) const {
+  if (given_up_) fail_given_up();
   const auto why = error_number == 0 ? "the store ended the connection"
                                      : "the connection was lost: " + std::generic_category().message(error_number);
   throw Error(ErrorKind::kUnavailable, name_ + ": " + why, remedy_);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -19,7 +20,8 @@
 
 namespace virga {
 
-/// A client's end of a connection: all that it waits for is bounded and can be given up. For one thread at a time.
+/// A client's end of a connection: all that it waits for is bounded and can be given up. For one thread at a time. Who
+/// gives up a turn may end the connection with it: is_stale().
 ///
 /// Throws Error, whose text begins with `name`: kUnavailable when there is no server or the connection ends,
 /// kDeadlineExceeded a quarter of a second after the deadline of the turn, in which the answer to a wait that ran out
@@ -45,7 +47,7 @@ class ClientSocket {
     std::optional<std::stop_callback<std::function<void()>>> on_stop_;
   };
 
-  /// In a turn. `tls`: make_tls_client(address), which several sockets share. Throws what TlsStream does, too.
+  /// In a turn, once. `tls`: make_tls_client(address), which several sockets share. Throws what TlsStream does, too.
   void connect(const Address& address, std::shared_ptr<TlsClient> tls = nullptr);
 
   /// Sends `parts`, one after the other.
@@ -69,8 +71,10 @@ class ClientSocket {
   template <typename Use>
   auto over_tls(const Use& use);
 
+  void give_up() noexcept;
   [[nodiscard]] Woken ready(short events);
   void wait_for(short events);
+  [[noreturn]] void fail_given_up() const;
   [[noreturn]] void fail_lost(int error_number) const;
 
   const std::string name_;
@@ -80,6 +84,8 @@ class ClientSocket {
   std::optional<TlsStream> tls_;
   Deadline deadline_ = Deadline::in({});
   bool stoppable_ = false;
+  std::atomic<bool> given_up_ = false;  // the turn
+  std::atomic<int> blocking_ = -1;      // a socket whose receiver only its end wakes before a tick
   std::vector<iovec> vectors_;
   bool more_is_there_ = false;  // the last receive was not the end of what has come
   bool heard_ = false;
