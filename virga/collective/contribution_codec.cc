@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <string>
 
 #include "virga/base/bytes.h"
@@ -38,8 +39,7 @@ std::size_t padding(std::size_t bytes) noexcept { return (kAlignment - bytes % k
 constexpr bool kPredictable = true;
 
 template <bool kIsPredictable>
-std::byte* put_keys(std::span<const std::uint32_t> keys, std::byte* to) {
-  std::uint32_t next = 0;
+std::byte* put_keys(std::span<const std::uint32_t> keys, std::uint32_t next, std::byte* to) {
   for (const auto key : keys) {
     auto value = key - next;
     next = key + 1;
@@ -58,12 +58,16 @@ std::byte* put_keys(std::span<const std::uint32_t> keys, std::byte* to) {
 
 void put_keys(std::span<const std::uint32_t> keys, Bytes& out) {
   if (keys.empty()) return;
-  const auto before = out.size();
-  out.resize(before + 5 * keys.size() + 1);  // one byte more than counts may be written
-  auto* const to = out.data() + before;
+  constexpr std::size_t kAtOnce = 1024;
+  std::array<std::byte, 5 * kAtOnce + 1> block;  // one byte more than counts may be written
   const auto mean_difference = (keys.back() - keys.front()) / keys.size();
-  const auto* const end = mean_difference < 32 ? put_keys<kPredictable>(keys, to) : put_keys<!kPredictable>(keys, to);
-  out.resize(static_cast<std::size_t>(end - out.data()));
+  const auto put = mean_difference < 32 ? put_keys<kPredictable> : put_keys<!kPredictable>;
+  std::uint32_t next = 0;
+  for (; !keys.empty(); keys = keys.subspan(std::min(kAtOnce, keys.size()))) {
+    const auto some = keys.first(std::min(kAtOnce, keys.size()));
+    out.insert(out.end(), block.data(), put(some, next, block.data()));
+    next = some.back() + 1;
+  }
 }
 
 template <bool kIsPredictable>
@@ -163,18 +167,23 @@ std::vector<ByteView> encode_part(const ContributionPart& part, const Layout& la
   out.put(part.scalars.totals.examples);
   out.put(part.scalars.decree);
   out.put(static_cast<std::uint32_t>(layout.size()));
-  Bytes keys;
+  std::vector<std::size_t> key_bytes_at(layout.size());
   for (std::size_t t = 0; t < layout.size(); ++t) {
     const auto& rows = part.tables[t].rows;
-    const auto before = keys.size();
-    if (layout[t].sparse) put_keys(rows.keys, keys);
     const auto values = layout[t].doubles ? rows.doubles.size() : rows.values.size();
     const auto form = layout[t].sparse ? sparse_form(layout[t]) : values == 0 ? Form::kNothing : whole_form(layout[t]);
     out.put(form);
     out.put(static_cast<std::uint32_t>(layout[t].sparse ? rows.keys.size() : values));
-    out.put(static_cast<std::uint32_t>(keys.size() - before));
+    key_bytes_at[t] = storage.size();
+    out.put(std::uint32_t{0});
   }
-  storage.insert(storage.end(), keys.begin(), keys.end());
+  for (std::size_t t = 0; t < layout.size(); ++t) {
+    if (!layout[t].sparse) continue;
+    const auto before = storage.size();
+    put_keys(part.tables[t].rows.keys, storage);
+    const auto key_bytes = static_cast<std::uint32_t>(storage.size() - before);
+    std::memcpy(storage.data() + key_bytes_at[t], &key_bytes, sizeof(key_bytes));
+  }
   storage.resize(storage.size() + padding(storage.size()));
   std::vector<ByteView> body = {storage};
   for (std::size_t t = 0; t < layout.size(); ++t) {

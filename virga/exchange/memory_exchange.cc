@@ -189,6 +189,8 @@ const Tables& MemoryExchange::parameters(Round round) {
 }
 
 void MemoryExchange::set_learning_rate(double rate) { rule_.set_learning_rate(views_[0]->step(), rate); }
-void MemoryExchange::scale_accumulators(double factor) { rule_.scale_accumulators(views_[0]->step(), factor); }
+void MemoryExchange::scale_accumulators(double factor) {
+  rule_.scale_accumulators(views_[0]->step(), factor, threads_);
+}
 
 }  // namespace virga

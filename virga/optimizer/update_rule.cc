@@ -108,6 +108,15 @@ bool all_zero(std::span<const float> values) {
   }
   return true;
 }
+/// Calls visit(rows of it) for parts that make up the table, on at most `threads` threads.
+template <typename Visit>
+void in_parts(const PackedRows& rows, unsigned threads, const Visit& visit) {
+  const auto part = std::max<std::size_t>(1, kElementsOfThread / std::max<std::size_t>(1, rows.width()));
+  parallel_for(threads, (rows.rows() + part - 1) / part, [&](std::size_t i) {
+    visit(AllRows{i * part, std::min(part, rows.rows() - i * part)});
+  });
+}
+
 void set_steps(PackedRows& rows, std::uint32_t step) {
   if (!rows.lazy()) return;
   for (std::size_t r = 0; r < rows.rows(); ++r) rows.row(r)[rows.step_offset()] = step;
@@ -191,13 +200,17 @@ struct Worker {
     });
   }
 
-  void catch_up(PackedRows& rows, std::uint32_t step) const {
+  /// Brings `list` to `step`, then multiplies first states by `factor`.
+  template <bool kLazy>
+  void bring(PackedRows& rows, const AllRows& list, std::uint32_t step, float factor) const {
     Chunk chunk;
-    const AllRows list{0, rows.rows()};
     for_each_part(list.size(), 0, rows.width(), [&](const Part& part) {
-      gather<Rule::kStates, true>(rows, list, part, step, chunk);
-      catch_up(chunk);
-      scatter<Rule::kStates, true>(rows, list, part, step, chunk);
+      gather<Rule::kStates, kLazy>(rows, list, part, step, chunk);
+      if constexpr (kLazy) catch_up(chunk);
+      if constexpr (Rule::kStates > 0) {
+        for (std::size_t i = 0; i < chunk.size(); ++i) chunk.s1[i] *= factor;
+      }
+      scatter<Rule::kStates, kLazy>(rows, list, part, step, chunk);
     });
   }
 
@@ -353,6 +366,7 @@ void UpdateRule::read_whole_own(std::size_t table, std::span<float> out, RowStat
 
 void UpdateRule::assign(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,
                         std::span<const float> w, const RowStates& states) {
+  caught_up_.reset();
   const auto& rows = tables_[table].rows;
   check(layout_[table].sparse && w.size() == keys.size() * rows.width() && fit(states, rows.states(), w.size()),
         "UpdateRule::assign: the table is sparse, all is [keys x width]");
@@ -369,6 +383,7 @@ void UpdateRule::assign_whole(std::size_t table, std::size_t first, std::span<co
 
 void UpdateRule::apply_own(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,
                            std::span<const float> w, const RowStates& states, std::span<const float> gradient) {
+  caught_up_.reset();
   auto& rows = tables_[table].rows;
   const auto size = keys.size() * rows.width();
   check(layout_[table].sparse && gradient.size() == size && w.size() == size && fit(states, rows.states(), size),
@@ -391,9 +406,7 @@ void UpdateRule::copy_parameters(std::uint64_t step, Tables& out, unsigned threa
   check(out.layout == layout_, "UpdateRule::copy_parameters: `out` has the layout of the parameters");
   for (std::size_t t = 0; t < tables_.size(); ++t) {
     const auto& rows = tables_[t].rows;
-    const auto part = std::max<std::size_t>(1, kElementsOfThread / std::max<std::size_t>(1, rows.width()));
-    parallel_for(threads, (rows.rows() + part - 1) / part, [&](std::size_t i) {
-      const AllRows some{i * part, std::min(part, rows.rows() - i * part)};
+    in_parts(rows, threads, [&](const AllRows& some) {
       Access::read(options_, step, tables_[t], some, out.values[t].data() + some.first * rows.width());
     });
   }
@@ -401,6 +414,7 @@ void UpdateRule::copy_parameters(std::uint64_t step, Tables& out, unsigned threa
 
 void UpdateRule::apply(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,
                        std::span<const float> gradient) {
+  caught_up_.reset();
   const auto& rows = tables_[table].rows;
   check(layout_[table].sparse && gradient.size() == keys.size() * rows.width(),
         "UpdateRule::apply: the table is sparse, `gradient` is [keys x width]");
@@ -415,15 +429,21 @@ void UpdateRule::apply_whole(std::uint64_t step, std::size_t table, std::size_t 
   Access::apply(options_, step, tables_[table], AllRows{0, 1}, first, first + gradient.size(), gradient.data());
 }
 
-void UpdateRule::catch_up(std::uint64_t step) {
+void UpdateRule::catch_up(std::uint64_t step, unsigned threads) {
+  if (caught_up_ == step) return;
   const auto number = step_number(step);
   for (auto& table : tables_) {
     if (!table.rows.lazy()) continue;
-    Access::visit(options_, step, table, [&](const auto& worker) { worker.catch_up(table.rows, number); });
+    Access::visit(options_, step, table, [&](const auto& worker) {
+      in_parts(table.rows, threads,
+               [&](const AllRows& some) { worker.template bring<true>(table.rows, some, number, 1); });
+    });
   }
+  caught_up_ = step;
 }
 
 void UpdateRule::set_learning_rate(std::uint64_t step, double rate) {
+  if (rate == options_.learning_rate) return;
   auto changed = options_;
   changed.learning_rate = rate;
   check_options(changed);
@@ -432,17 +452,17 @@ void UpdateRule::set_learning_rate(std::uint64_t step, double rate) {
   prepare_powers();
 }
 
-void UpdateRule::scale_accumulators(std::uint64_t step, double factor) {
+void UpdateRule::scale_accumulators(std::uint64_t step, double factor, unsigned threads) {
   if (options_.kind != RuleKind::kAdagrad) return;
-  catch_up(step);
-  const auto by = static_cast<float>(factor);
+  const auto number = step_number(step);
   for (auto& table : tables_) {
-    for (std::size_t r = 0; r < table.rows.rows(); ++r) {
-      for (auto& word : std::span(table.rows.array(r, 1), table.rows.width())) {
-        word = std::bit_cast<std::uint32_t>(std::bit_cast<float>(word) * by);
-      }
-    }
+    Access::visit_lazy(options_, step, table, [&](const auto& worker, auto lazy) {
+      in_parts(table.rows, threads, [&](const AllRows& some) {
+        worker.template bring<lazy()>(table.rows, some, number, static_cast<float>(factor));
+      });
+    });
   }
+  caught_up_ = step;
 }
 
 Tables UpdateRule::state(std::uint64_t step) {
@@ -470,6 +490,7 @@ RuleState UpdateRule::save() const {
 }
 
 void UpdateRule::load(std::uint64_t step, const RuleState& state) {
+  caught_up_.reset();
   const auto now = step_number(step);
   bool fits = state.parameters.layout == layout_ && state.states.layout == state_layout(layout_, options_.kind) &&
               state.steps.size() == tables_.size();

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -96,12 +97,13 @@ class UpdateRule {
   /// How many states each parameter has: 0 to 2.
   [[nodiscard]] std::size_t states() const noexcept { return tables_.empty() ? 0 : tables_[0].rows.states(); }
 
-  /// Brings all rows to what they are before `step`.
-  void catch_up(std::uint64_t step);
+  /// Brings all rows to what they are before `step`; so does scale_accumulators() of AdaGrad. What asks for all
+  /// parameters before the next step is cheap from then on.
+  void catch_up(std::uint64_t step, unsigned threads = 1);
   /// The rate from `step` on. Throws as the constructor does.
   void set_learning_rate(std::uint64_t step, double rate);
-  /// AdaGrad: multiplies the accumulators before `step`. No effect on other rules.
-  void scale_accumulators(std::uint64_t step, double factor);
+  /// AdaGrad: multiplies the accumulators before `step`, on at most `threads` threads. No effect on other rules.
+  void scale_accumulators(std::uint64_t step, double factor, unsigned threads = 1);
 
   /// Catches up and copies the rule's own state: the tables of state_layout().
   [[nodiscard]] Tables state(std::uint64_t step);
@@ -127,6 +129,7 @@ class UpdateRule {
   Layout layout_;
   UpdateRuleOptions options_;
   std::vector<Table> tables_;
+  std::optional<std::uint64_t> caught_up_;  // all rows stand before this step
 };
 
 }  // namespace virga

@@ -337,11 +337,11 @@ class InView final : public Control, public Reporter, public Checkpoint {
 
   void end_epoch(std::uint32_t epoch) {
     const bool last = epoch + 1 == plan_.epochs || exchange_->converged();
+    // First, because it catches up all rows, which are copied faster then.
+    if (!last && plan_.forget) exchange_->scale_accumulators(default_adagrad_decay(epoch));
     publish(snapshot_object(epoch + 1), epoch + 1, last);
     sums_ = {.examples = sums_.examples};
-    if (last) return;
-    if (plan_.forget) exchange_->scale_accumulators(default_adagrad_decay(epoch));
-    exchange_->set_learning_rate(rate_of(epoch + 1));
+    if (!last) exchange_->set_learning_rate(rate_of(epoch + 1));
   }
 
   void publish(const std::string& object, std::uint32_t epoch, bool last) {
