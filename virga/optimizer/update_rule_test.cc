@@ -268,6 +268,24 @@ TEST_P(UpdateRuleTest, FollowsTheDenseDefinitionWhenTheRateChangesAndAccumulator
   expect_near(found.values[1], bias, 0, "bias");
 }
 
+TEST_P(UpdateRuleTest, CatchesUpToTheSameBitsInOneGoOrInTwo) {
+  UpdateRule once(start, options), twice(start, options);
+  for (std::uint64_t step = 0; step < 40; ++step) {
+    if (step == 10 || step == 25) {
+      once.scale_accumulators(step, 0.5);
+      once.catch_up(step);
+      twice.catch_up(step);
+      twice.catch_up(step);
+      twice.scale_accumulators(step, 0.5);
+      twice.set_learning_rate(step, twice.options().learning_rate);
+      ASSERT_EQ(once.save(), twice.save());
+    }
+    apply(once, step);
+    apply(twice, step);
+  }
+  EXPECT_EQ(once.save(), twice.save());
+}
+
 TEST_P(UpdateRuleTest, DoesNotChangeWhenItIsRead) {
   UpdateRule quiet(start, options), watched(start, options);
   Tables seen(layout);
@@ -495,6 +513,26 @@ TEST(UpdateRuleTest, RefusesTheStateOfAnotherModelOrRule) {
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::kBadData);
     }
+  }
+}
+
+TEST(UpdateRuleTest, CatchesUpOnSeveralThreads) {
+  constexpr std::uint32_t kRows = 200'000;  // of which a thread takes a part
+  const Layout layout = {{.name = "weights", .rows = kRows, .width = 2, .regularised = true, .sparse = true}};
+  std::vector<std::uint32_t> keys;
+  for (std::uint32_t key = 0; key < kRows; key += 1 + key % 7) keys.push_back(key);
+  std::vector<float> gradient(keys.size() * layout[0].width);
+  for (std::size_t i = 0; i < gradient.size(); ++i) gradient[i] = static_cast<float>(i % 11) - 5;
+  const UpdateRuleOptions options{.kind = RuleKind::kAdagrad, .learning_rate = 0.5, .l1 = 1e-4, .l2 = 1e-3};
+  UpdateRule one(Tables(layout), options), several(Tables(layout), options);
+  for (std::uint64_t step = 0; step < 9; step += 4) {
+    one.apply(step, 0, keys, gradient);
+    several.apply(step, 0, keys, gradient);
+    one.catch_up(step + 2);
+    several.catch_up(step + 2, 4);
+    one.scale_accumulators(step + 4, 0.5);
+    several.scale_accumulators(step + 4, 0.5, 4);
+    EXPECT_EQ(one.save(), several.save());
   }
 }
 
