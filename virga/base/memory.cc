@@ -8,6 +8,8 @@
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 
+#include "virga/base/group_limits.h"
+
 namespace virga {
 
 namespace {
@@ -26,12 +28,8 @@ std::uint64_t peak_resident_bytes() {
 
 std::uint64_t memory_limit() {
   struct sysinfo info {};
-  std::uint64_t limit = ::sysinfo(&info) == 0 ? std::uint64_t{info.totalram} * info.mem_unit : 0;
-  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    std::uint64_t bytes = 0;
-    if (std::ifstream(path) >> bytes && bytes > 0) limit = std::min(limit, bytes);
-  }
-  return limit;
+  const std::uint64_t limit = ::sysinfo(&info) == 0 ? std::uint64_t{info.totalram} * info.mem_unit : 0;
+  return std::min(limit, group_limits().memory_bytes);
 }
 
 void keep_freed_memory() noexcept {

@@ -3,31 +3,15 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <fstream>
-#include <string>
 #include <thread>
 #include <vector>
 
 #include <sched.h>
 
+#include "virga/base/group_limits.h"
+
 namespace virga {
 namespace {
-
-/// Cores granted by the cgroup's CPU quota, or infinity. Reads version 2's cpu.max and version 1's cfs files as they
-/// appear inside a container.
-double quota_cores() {
-  if (std::ifstream file("/sys/fs/cgroup/cpu.max"); file) {
-    std::string quota;
-    double period = 0;
-    if (file >> quota >> period && quota != "max" && period > 0) return std::stod(quota) / period;
-  }
-  double quota = -1;
-  double period = 0;
-  std::ifstream quota_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
-  std::ifstream period_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  if (quota_file >> quota && period_file >> period && quota > 0 && period > 0) return quota / period;
-  return HUGE_VAL;
-}
 
 /// Keeps the first exception of several threads.
 class FirstError {
@@ -58,7 +42,7 @@ unsigned usable_cores() {
   CPU_ZERO(&set);
   unsigned cores = std::max(1U, std::thread::hardware_concurrency());
   if (sched_getaffinity(0, sizeof set, &set) == 0) cores = static_cast<unsigned>(CPU_COUNT(&set));
-  return std::max(1U, static_cast<unsigned>(std::min<double>(cores, std::ceil(quota_cores()))));
+  return std::max(1U, static_cast<unsigned>(std::min<double>(cores, std::ceil(group_limits().cores))));
 }
 
 void run_threads(unsigned count, const std::function<void(unsigned)>& body) {

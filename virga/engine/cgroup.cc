@@ -33,10 +33,12 @@ GroupFiles& files() {
   return of_the_kernel;
 }
 
+[[noreturn]] void fail_to_write(const fs::path& path, std::string_view text, int error) {
+  throw system_error(fmt::format("cannot write {} to {}", text, path.string()), error);
+}
+
 void write_limit(const fs::path& path, std::string_view text) {
-  if (const int error = files().write(path, text); error != 0) {
-    throw system_error(fmt::format("cannot write {} to {}", text, path.string()), error);
-  }
+  if (const int error = files().write(path, text); error != 0) fail_to_write(path, text, error);
 }
 
 std::optional<std::uint64_t> read_number(const fs::path& path) {
@@ -118,7 +120,13 @@ void ControlGroup::limit(const Limits& limits) const {
     const auto quota = cpu_quota(limits.cpus);
     if (cpu.version == 1) {
       write_limit(cpu.folder / "cpu.cfs_period_us", number(quota.period_us));
-      write_limit(cpu.folder / "cpu.cfs_quota_us", number(quota.quota_us));
+      const auto file = cpu.folder / "cpu.cfs_quota_us";
+      // The first version refuses more than a group above has, which then is the limit.
+      if (const int error = files().write(file, number(quota.quota_us)); error == EINVAL) {
+        write_limit(file, "-1");
+      } else if (error != 0) {
+        fail_to_write(file, number(quota.quota_us), error);
+      }
     } else {
       write_limit(cpu.folder / "cpu.max", fmt::format("{} {}", quota.quota_us, quota.period_us));
     }

@@ -1,10 +1,14 @@
 #include "virga/engine/cgroup.h"
 
 #include <fstream>
+#include <iostream>
 
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <gmock/gmock.h>
+
+#include "virga/base/threads.h"
 
 namespace virga {
 namespace {
@@ -73,6 +77,39 @@ TEST(CpuQuotaTest, HasAPeriodOfTenMillisecondsUnlessTheShareIsTiny) {
   EXPECT_EQ(cpu_quota(0.1), (CpuQuota{1'000, 10'000}));
   EXPECT_EQ(cpu_quota(0.07), (CpuQuota{1'000, 14'286}));
   EXPECT_EQ(cpu_quota(1e-9), (CpuQuota{1'000, 1'000'000}));
+}
+
+TEST(ControlGroupsTest, GivesAShareOfMoreThanItsOwnGroupHas) {
+  const fs::path cpu = "/sys/fs/cgroup/cpu";
+  const auto own = cpu / ("virga_narrow." + std::to_string(::getpid()));
+  std::error_code error;
+  if (!fs::create_directory(own, error)) {
+    std::cout << "NOT RUN: no groups of the first version can be made here\n";
+    return;
+  }
+  const auto write = [](const fs::path& file, const auto& text) { std::ofstream(file) << text; };
+  write(own / "cpu.cfs_period_us", 100'000);
+  write(own / "cpu.cfs_quota_us", 30'000);
+  const auto child = ::fork();
+  if (child == 0) {
+    bool is_well = false;
+    try {
+      write(own / "cgroup.procs", ::getpid());
+      ControlGroups groups("narrow");
+      groups.make()->limit({.cpus = 1});
+      groups.make()->limit({.cpus = 0.2});
+      is_well = usable_cores() == 1 && groups.power(Controller::kCpu) == "cgroup v1";
+    } catch (const std::exception& e) {
+      std::cout << e.what() << std::endl;
+    }
+    write(cpu / "cgroup.procs", ::getpid());
+    ::_exit(is_well ? 0 : 1);
+  }
+  int status = -1;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  for (int tries = 0; tries < 100 && ::rmdir(own.c_str()) != 0; ++tries) ::usleep(10'000);
+  EXPECT_FALSE(fs::exists(own));
 }
 
 TEST(NumberOfTest, FindsTheWholeKeyOnly) {

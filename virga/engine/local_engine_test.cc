@@ -224,7 +224,7 @@ TEST_F(LocalEngineTest, TriesEventsAgain) {
   const std::vector<HttpHeader> event = {{"X-Amz-Invocation-Type", "Event"}};
   EXPECT_EQ(invoke("f", {{"do", "append"}, {"file", bad.string()}, {"then", "fail"}}, event).status, 202);
   EXPECT_EQ(invoke("f", {{"do", "append"}, {"file", good.string()}}, event).status, 202);
-  EXPECT_TRUE(wait_until([&] { return lines(bad).size() == 3 && lines(good).size() == 1; }));
+  ASSERT_TRUE(wait_until([&] { return lines(bad).size() == 3 && lines(good).size() == 1; }));
   EXPECT_EQ(lines(bad)[0], lines(bad)[2]) << "the request id stays";
 
   EXPECT_EQ(call("PUT", "/2019-09-25/functions/f/event-invoke-config", R"({"MaximumRetryAttempts":0})").status, 200);
@@ -244,7 +244,7 @@ TEST_F(LocalEngineTest, DoublesEventsWhenToldTo) {
   create("f");
   const auto file = folder_ / "shared" / "events";
   EXPECT_EQ(invoke("f", {{"do", "append"}, {"file", file.string()}}, {{"X-Amz-Invocation-Type", "Event"}}).status, 202);
-  EXPECT_TRUE(wait_until([&] { return lines(file).size() == 2; }));
+  ASSERT_TRUE(wait_until([&] { return lines(file).size() == 2; }));
   EXPECT_EQ(lines(file)[0], lines(file)[1]);
 }
 
