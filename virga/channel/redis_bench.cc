@@ -1,6 +1,7 @@
 // What a channel through a Redis server reaches beside the server's own benchmark client, which sets and gets one key
 // over and over; and the processor time of this side beside a bare send and receive of the same bytes. One connection
 // each, over TCP of this machine.
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdio>
@@ -56,17 +57,18 @@ void report(benchmark::State& state, double cpu) {
 
 Wait soon() { return {Deadline::in(30s)}; }
 
-/// With what deleting it costs later.
+/// With what deleting it costs later, as often as a collective does.
 void BM_RedisPut(benchmark::State& state) {
   keep_freed_memory();
   RedisChannel channel(redis_server().client(), "bench");
   const Bytes bytes(static_cast<std::size_t>(state.range(0)), std::byte{'x'});
   const ByteView part = bytes;
+  const std::uint64_t together = std::clamp<std::uint64_t>((4 << 20) / bytes.size(), 1, 64);
   std::uint64_t round = 0;
   const auto turn = [&] {
     const Outgoing message{{.round = round}, {&part, 1}};
     channel.put({&message, 1}, soon());
-    if (++round % 8 == 0) channel.retire(0, 0, 0, round, soon());
+    if (++round % together == 0) channel.retire(0, 0, 0, round, soon());
   };
   for (int i = 0; i < 16; ++i) turn();
   const auto start = cpu_seconds();

@@ -7,13 +7,10 @@
 #include "virga/base/error.h"
 #include "virga/collective/outbox.h"
 #include "virga/collective/part_sum.h"
+#include "virga/collective/retiring.h"
 
 namespace virga {
 namespace {
-
-// Retiring costs a request: not for little.
-constexpr std::uint64_t kMostUnretiredBytes = std::uint64_t{4} << 20;
-constexpr std::uint64_t kMostUnretiredRounds = 16;
 
 TableCuts uncut(const Layout& layout) { return cut_tables(layout, 1); }
 

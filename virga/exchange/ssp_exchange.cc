@@ -7,6 +7,7 @@
 #include "virga/base/error.h"
 #include "virga/collective/outbox.h"
 #include "virga/collective/part_sum.h"
+#include "virga/collective/retiring.h"
 #include "virga/exchange/bsp_exchange.h"
 #include "virga/exchange/check_contribution.h"
 
@@ -14,9 +15,6 @@ namespace virga {
 namespace {
 
 constexpr Phase kContributions = 0;
-// Retiring costs a request: not for little.
-constexpr std::uint64_t kMostUnretiredBytes = std::uint64_t{4} << 20;
-constexpr std::uint64_t kMostUnretiredRounds = 16;
 
 /// The rows of `part` whose keys are among `keys`, both ascending.
 void select(const SparsePart& part, std::span<const std::uint32_t> keys, std::size_t width,

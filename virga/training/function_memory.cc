@@ -7,6 +7,7 @@
 
 #include "virga/base/error.h"
 #include "virga/base/units.h"
+#include "virga/collective/retiring.h"
 #include "virga/model/expectation.h"
 #include "virga/optimizer/packed_rows.h"
 
@@ -213,8 +214,6 @@ FunctionMemory worker_memory(const TrainingPlan& plan, Pattern pattern, const Ma
   const auto received = workers == 1 ? 0 : in_ranges ? own : workers * own;
   // Where workers keep messages: what has come in the last two rounds and is coming in this one, what each of the
   // others retires later (see AllReduce), and a copy of what is put.
-  constexpr std::uint64_t kMostUnretiredBytes = 4 * kMebi;
-  constexpr std::uint64_t kMostUnretiredRounds = 16;
   const auto unretired = std::min(kMostUnretiredBytes, kMostUnretiredRounds * (own + sum));
   const auto mail = keeps_messages && workers > 1 ? 3 * (received + sum) + (workers - 1) * unretired + own + sum : 0;
   // With SSP all contributions of the rounds that may be open, and their sums; with ASP nothing but the gradient.
