@@ -52,6 +52,8 @@ class EmulatedService {
   [[nodiscard]] std::uint64_t looks(Clock::time_point asked, Clock::time_point came) const;
   /// When that is.
   [[nodiscard]] Clock::time_point known_at(Clock::time_point asked, Clock::time_point came) const;
+  /// Returns then, or when the wait is over.
+  void rest_until(Clock::time_point at, const Wait& wait) const;
   /// Throws Error(kInterrupted); and kDeadlineExceeded, naming `uri` and the request, if that comes first.
   void sleep_until(Clock::time_point at, const std::string& uri, const char* what, const Wait& wait) const;
   [[nodiscard]] const ServiceProfile& profile() const noexcept { return profile_; }

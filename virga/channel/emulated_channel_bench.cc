@@ -1,7 +1,7 @@
 // Holds EmulatedChannel to the figures of the services that it plays: the latency of a request, the bandwidth of each
 // direction, alone and with the other one busy, and when whoever waits learns of a message. The store is in memory;
 // what it takes itself comes on top, by design, and is measured and subtracted. What is off by more than 5 %, and by
-// more than the tenth of a millisecond that a sleep may be late, is an error.
+// more than the tenth of a millisecond that a thread may be late, is an error.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <benchmark/benchmark.h>
+#include <fmt/format.h>
 
 #include "virga/base/threads.h"
 #include "virga/channel/emulated_channel.h"
@@ -45,7 +46,9 @@ void perform(Task task, Channel& memory, Channel& channel, const ServiceProfile&
   }
   if (task != kWait) return;
   const std::jthread sender([&, at = Clock::now() + profile.latency * 5 / 2] {
-    std::this_thread::sleep_until(at);
+    std::this_thread::sleep_until(at - 200us);
+    while (Clock::now() < at) {  // a sleep may end late
+    }
     put(memory, round, 2, bytes);
   });
   get(channel, round, 2);
@@ -54,7 +57,6 @@ void perform(Task task, Channel& memory, Channel& channel, const ServiceProfile&
 double expected_seconds(Task task, const ServiceProfile& profile, std::size_t bytes) {
   const auto latency = Seconds(profile.latency).count();
   const auto transfer = static_cast<double>(bytes) / profile.bytes_per_second;
-  if (profile.straight && task == kGet) return 1e-4;  // it is here: a thread's start
   if (profile.straight && task == kWait) return 2.5 * latency;
   return transfer + (task != kWait ? 1.0 : profile.polled ? 4.0 : 3.5) * latency;
 }
@@ -76,6 +78,8 @@ void BM_Service(benchmark::State& state) {
       return Seconds(Clock::now() - begun).count();
     };
     const auto own = timed(memory, kNoService);
+    // What came last has passed the line for as long before.
+    std::this_thread::sleep_for(Seconds(static_cast<double>(bytes.size()) / profile.bytes_per_second));
     seconds.push_back(timed(channel, profile) - own);
     state.SetIterationTime(seconds.back());
     memory.sweep(1, soon());
@@ -87,13 +91,25 @@ void BM_Service(benchmark::State& state) {
   state.counters["off_percent"] = 100 * (*middle / expected - 1);
   state.SetLabel(std::string(profile.name) + ": " + kTasks[task]);
   const auto off = std::abs(*middle - expected);
-  if (off > 0.05 * expected && off > 1e-4) state.SkipWithError("it is not what the service would take");
+  if (off > 0.05 * expected && off > 1e-4)
+    state.SkipWithError(fmt::format("it is not what the service would take, but {:.3f} ms", 1e3 * *middle).c_str());
 }
 
-/// With one byte, and with as many as take 50 ms.
+/// With one byte, and with as many as take 50 ms. Of a network only its sender's part: what has come is there.
+void every_service(benchmark::internal::Benchmark* bench) {
+  const auto profiles = service_profiles();
+  for (std::size_t service = 0; service < profiles.size(); ++service) {
+    for (const auto task : {kPut, kGet, kBothWays, kWait}) {
+      for (const std::int64_t ms : {0, 50}) {
+        const bool receives_only = task == kGet || (task == kWait && ms > 0);
+        if (!profiles[service].straight || !receives_only) bench->Args({static_cast<std::int64_t>(service), task, ms});
+      }
+    }
+  }
+}
 BENCHMARK(BM_Service)
     ->ArgNames({"service", "task", "ms_of_bytes"})
-    ->ArgsProduct({{0, 1, 2, 3, 4}, {kPut, kGet, kBothWays, kWait}, {0, 50}})
+    ->Apply(every_service)
     ->Iterations(9)
     ->UseManualTime()
     ->Unit(benchmark::kMillisecond);
