@@ -47,7 +47,7 @@ Usd Bill::of_service(const std::string& service) const noexcept {
 
 std::chrono::milliseconds paid_time(const InvocationRecord& record, const FunctionPrices& prices) noexcept {
   if (record.end == "throttled" || !record.instance.empty()) return {};
-  if (record.billed.count() > 0) return record.billed;
+  if (record.billed.count() > 0) return billed_time(prices, record.billed);
   if (record.duration.count() > 0) {
     return billed_time(prices, record.duration + (prices.bills_init ? record.init : std::chrono::microseconds(0)));
   }

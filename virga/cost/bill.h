@@ -33,9 +33,9 @@ class Bill {
   std::vector<Charge> charges_;
 };
 
-/// The time for which an invocation is to be paid. What the platform said; where it said nothing, its duration and
-/// start, or else the whole time that the driver waited for it: an answer that never came is paid for as well. Nothing
-/// for one that was throttled: it did not begin.
+/// The time for which an invocation is to be paid, rounded up as the prices say. What the platform said; where it said
+/// nothing, its duration and start, or else the whole time that the driver waited for it: an answer that never came is
+/// paid for as well. Nothing for one that was throttled: it did not begin.
 [[nodiscard]] std::chrono::milliseconds paid_time(const InvocationRecord& record,
                                                   const FunctionPrices& prices) noexcept;
 

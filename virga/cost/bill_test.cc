@@ -54,6 +54,23 @@ TEST(BillTest, PaysForWhatThePlatformSaysElseForDurationAndInitElseForTheWait) {
   EXPECT_EQ(paid_time(record, functions), 2001ms);
   record.billed = 2600ms;
   EXPECT_EQ(paid_time(record, functions), 2600ms);
+  functions.granularity = 1s;  // of another platform than the one that said it
+  EXPECT_EQ(paid_time(record, functions), 3s);
+}
+
+TEST(BillTest, ReckonsASmallLedgerAsMLLessWould) {
+  auto said = invocation(0, 1.3);
+  said.memory_bytes = 2'048'000'000;
+  said.billed = 1234ms;  // 13 times 100 ms of 2 GB
+  auto measured = invocation(0, 1.1);
+  measured.memory_bytes = 512'000'000;
+  measured.duration = 950200us;
+  measured.init = 60ms;  // 11 times 100 ms of half a GB
+  const ServiceRecord redis{.service = "redis", .seconds = 1800, .writes = 700, .reads = 700, .bytes = 1'000'000'000};
+  const auto bill = price(Ledger{.invocations = {said, measured}, .services = {redis}}, find_price_table("ibm-2021"));
+  EXPECT_EQ(bill.of_service("functions"), Usd::of(0.0000442) + Usd::of(0.00000935));
+  EXPECT_EQ(bill.of_service("redis"), Usd::of(0.085));
+  EXPECT_EQ(bill.total(), Usd::of(0.08505355));
 }
 
 TEST(BillTest, PaysForInvocationsWithoutAnAnswerButNotForThoseThatDidNotBegin) {

@@ -14,6 +14,7 @@
 
 #include "virga/base/error.h"
 #include "virga/base/file.h"
+#include "virga/base/units.h"
 #include "virga/cost/json_reader.h"
 
 namespace virga {
@@ -30,9 +31,16 @@ constexpr double kMostUsdPerRequest = 1e2;  // beyond which a figure is a slip
 constexpr std::uint64_t kMegabyte = 1'000'000;
 constexpr double kMegabytesPerGb = 1024;
 
-constexpr std::string_view kBuiltin =
-#include "virga/cost/builtin_prices.inc"
-    ;
+constexpr BuiltinPrices kBuiltin[] = {
+#include "virga/cost/price_files.inc"
+};
+
+/// For people: "aws-us-east-1, ibm-2021".
+std::string builtin_names() {
+  std::string names;
+  for (const auto& builtin : kBuiltin) names += fmt::format("{}{}", names.empty() ? "" : ", ", builtin.name);
+  return names;
+}
 
 bool is_date(std::string_view text) {
   const auto digits = [&](std::size_t from, std::size_t count) {
@@ -169,11 +177,33 @@ PriceTable load_price_table(const std::filesystem::path& path) {
   return parse_price_table(as_text(bytes), path.string());
 }
 
-std::string_view builtin_price_table_text() noexcept { return kBuiltin; }
+std::span<const BuiltinPrices> builtin_prices() noexcept { return kBuiltin; }
 
 const PriceTable& builtin_price_table() {
-  static const auto kTable = parse_price_table(kBuiltin, "the built-in price table");
+  static const auto kTable = parse_price_table(kBuiltin[0].text, "the built-in price table");
   return kTable;
+}
+
+bool is_price_file(std::string_view text) noexcept {
+  return text.find('/') != std::string_view::npos || text.ends_with(".json");
+}
+
+void check_price_name(std::string_view text) {
+  if (is_price_file(text) || std::ranges::find(kBuiltin, text, &BuiltinPrices::name) != std::end(kBuiltin)) return;
+  std::vector<std::string> names;
+  for (const auto& builtin : kBuiltin) names.emplace_back(builtin.name);
+  const auto near = nearest_word(text, names);
+  throw Error(ErrorKind::kUsage,
+              fmt::format("there is no price table '{}' in this program, only {}", text, builtin_names()),
+              near.empty() ? fmt::format("of one of your own, name the file: ./{}.json", text)
+                           : fmt::format("did you mean {}?", near));
+}
+
+PriceTable find_price_table(const std::string& name_or_file) {
+  check_price_name(name_or_file);
+  const auto* const found = std::ranges::find(kBuiltin, name_or_file, &BuiltinPrices::name);
+  if (found != std::end(kBuiltin)) return parse_price_table(found->text, fmt::format("prices {}", found->name));
+  return load_price_table(name_or_file);
 }
 
 std::uint64_t billed_megabytes(const FunctionPrices& prices, std::uint64_t memory_bytes) noexcept {

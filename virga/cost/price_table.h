@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -56,8 +57,8 @@ struct Instances {
 
 /// How long it takes until so many workers run, from the moment when they are asked for: measured points.
 struct StartupProfile {
-  std::string name;  ///< "aws-2021"
-  std::string source;
+  std::string name = "no figures";  ///< "aws-2021"
+  std::string source = "the price table says nothing of it";
   std::map<std::uint32_t, double> functions, machines;  ///< workers -> seconds
   bool operator==(const StartupProfile&) const = default;
 };
@@ -80,9 +81,25 @@ struct PriceTable {
 /// Throws as parse_price_table() and read_file(); a file above 1 MiB is refused.
 [[nodiscard]] PriceTable load_price_table(const std::filesystem::path& path);
 
-/// That of examples/prices/aws-us-east-1.json, whose text is part of the program. Threads may share it.
+/// What parse_price_table() reads back as the same table.
+[[nodiscard]] std::string price_table_text(const PriceTable& table);
+
+/// A file of examples/prices/, whose text is part of the program.
+struct BuiltinPrices {
+  std::string_view name;  ///< "aws-us-east-1"
+  std::string_view text;
+};
+/// The default comes first.
+[[nodiscard]] std::span<const BuiltinPrices> builtin_prices() noexcept;
+/// The default: that of examples/prices/aws-us-east-1.json. Threads may share it.
 [[nodiscard]] const PriceTable& builtin_price_table();
-[[nodiscard]] std::string_view builtin_price_table_text() noexcept;
+
+/// Is it a file's name, and not that of a built-in table?
+[[nodiscard]] bool is_price_file(std::string_view text) noexcept;
+/// Throws Error(kUsage) with the nearest name if it is neither a built-in table's nor a file's.
+void check_price_name(std::string_view text);
+/// Throws as check_price_name() and load_price_table().
+[[nodiscard]] PriceTable find_price_table(const std::string& name_or_file);
 
 /// A limit as the platform sets it: whole megabytes, rounded up, at least its smallest.
 [[nodiscard]] std::uint64_t billed_megabytes(const FunctionPrices& prices, std::uint64_t memory_bytes) noexcept;

@@ -11,6 +11,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   try {
     const auto table = virga::parse_price_table(text, "prices");
+    check(virga::parse_price_table(virga::price_table_text(table), "again") == table,
+          "it reads back as it was written");
     const auto& prices = table.functions;
     const auto short_one = virga::invocation_price(prices, 128'000'000, std::chrono::milliseconds(1));
     const auto long_one = virga::invocation_price(prices, 10'240'000'000, std::chrono::hours(1000));

@@ -26,14 +26,59 @@ std::string refusal(const json& table) {
   return "accepted";
 }
 
-json builtin() { return json::parse(builtin_price_table_text()); }
+json builtin() { return json::parse(builtin_prices()[0].text); }
 
-TEST(PriceTableTest, TheBuiltInOneIsTheExampleFile) {
+TEST(PriceTableTest, TheBuiltInOnesAreTheExampleFiles) {
   const std::filesystem::path source =
       std::getenv("VIRGA_SOURCE_DIR");  // NOLINT(concurrency-mt-unsafe): nobody sets it
-  const auto bytes = read_file(source / "examples/prices/aws-us-east-1.json");
-  EXPECT_EQ(as_text(bytes), builtin_price_table_text());
-  EXPECT_EQ(load_price_table(source / "examples/prices/aws-us-east-1.json"), builtin_price_table());
+  for (const auto& [name, text] : builtin_prices()) {
+    const auto file = source / "examples/prices" / (std::string(name) + ".json");
+    const auto bytes = read_file(file);
+    EXPECT_EQ(as_text(bytes), text);
+    EXPECT_EQ(load_price_table(file), find_price_table(std::string(name)));
+  }
+  EXPECT_EQ(find_price_table("aws-us-east-1"), builtin_price_table());
+}
+
+TEST(PriceTableTest, IsWrittenAsItIsRead) {
+  PriceTable bare{.name = "Mine", .region = "", .date = "2026-01-01", .source = "a \"test\""};
+  bare.functions.usd_per_gb_second = 0.1 + 0.2;
+  bare.services["redis"] = {.usd_per_hour = 1e-7, .smallest = 3s, .usd_per_gb_transferred = 1.0 / 3};
+  for (const auto& table : {bare, builtin_price_table(), find_price_table("ibm-2021")}) {
+    EXPECT_EQ(parse_price_table(price_table_text(table), "again"), table);
+  }
+}
+
+TEST(PriceTableTest, IsFoundByItsNameOrAsAFile) {
+  const auto refused = [](const std::string& name) {
+    try {
+      static_cast<void>(find_price_table(name));
+    } catch (const Error& error) {
+      return std::pair(std::string(error.what()), error.remedy());
+    }
+    return std::pair(std::string("found"), std::string());
+  };
+  EXPECT_EQ(find_price_table("ibm-2021").name, "IBM Cloud Functions");
+  EXPECT_EQ(refused("ibm-2012").first,
+            "there is no price table 'ibm-2012' in this program, only aws-us-east-1, ibm-2021");
+  EXPECT_EQ(refused("ibm-2012").second, "did you mean ibm-2021?");
+  EXPECT_EQ(refused("mine").second, "of one of your own, name the file: ./mine.json");
+  EXPECT_THAT(refused("./mine.json").first, HasSubstr("./mine.json"));
+}
+
+TEST(PriceTableTest, OfMLLessHasItsFigures) {
+  const auto table = find_price_table("ibm-2021");
+  EXPECT_EQ(table.functions.usd_per_gb_second, 0.000017);
+  EXPECT_EQ(table.functions.usd_per_request, 0);
+  EXPECT_EQ(table.functions.granularity, 100ms);
+  EXPECT_EQ(service_prices(table, "redis").usd_per_hour, 0.17);
+  EXPECT_EQ(service_prices(table, "rabbitmq").usd_per_hour, 0.15);
+  EXPECT_THAT(table.source, HasSubstr("not verified against IBM"));
+  for (const char* service : {"dynamodb", "memcached", "object-store"}) {
+    EXPECT_THROW(static_cast<void>(service_prices(table, service)), Error) << service;
+  }
+  EXPECT_TRUE(table.instances.types.empty());
+  EXPECT_EQ(startup_seconds(table.startup.functions, 50), 0);
 }
 
 TEST(PriceTableTest, HasThePricesOfTheExample) {
