@@ -85,7 +85,7 @@ class Watch final : public TrainObserver {
 
 /// What a run on functions took, by its record.
 void add_functions(ComparedRun& run, const RunCost& cost) {
-  const Spending spending(cost.ledger, builtin_price_table());
+  const Spending spending(cost.ledger, cost.prices);
   for (auto& point : run.points) point.usd = spending.until(point.seconds);
   run.usd = cost.summary.bill.total();
   const auto& workers = cost.summary.by_task.find("worker");
@@ -96,14 +96,14 @@ void add_functions(ComparedRun& run, const RunCost& cost) {
   run.groups = workers->second.groups;
 }
 
-void add_machine(ComparedRun& run, unsigned cores) {
-  const auto& table = builtin_price_table();
-  for (auto& point : run.points) point.usd = machine_usd(table, cores, point.seconds);
-  run.usd = machine_usd(table, cores, run.wall_seconds);
+void add_machine(ComparedRun& run, unsigned cores, const PriceTable& prices) {
+  for (auto& point : run.points) point.usd = machine_usd(prices, cores, point.seconds);
+  run.usd = machine_usd(prices, cores, run.wall_seconds);
 }
 
 struct Comparing {
   Session& session;
+  const PriceTable& prices;
   const StopOnSignal& signals;
   ProgressDisplay& progress;
 };
@@ -124,7 +124,7 @@ ComparedRun compare_one(const TrainRequest& request, const JobData& data, Compar
     if (cost) {
       add_functions(run, *cost);
     } else {
-      add_machine(run, request.cores);
+      add_machine(run, request.cores, request.prices);
     }
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::kInterrupted) throw;
@@ -132,7 +132,7 @@ ComparedRun compare_one(const TrainRequest& request, const JobData& data, Compar
     all.session.warn(fmt::format("{}: {}", preset.name, error.what()));
   }
   preset.workers = std::max(preset.workers, watch.workers());
-  preset.startup_seconds = startup_of(preset, builtin_price_table());
+  preset.startup_seconds = startup_of(preset, request.prices);
   return run;
 }
 
@@ -140,9 +140,29 @@ Setting decided(std::string_view section, std::string_view key, Value value) {
   return {.option = find_option(section, key), .value = std::move(value), .source = Source::kFlag, .origin = "compare"};
 }
 
+/// Dollars of all are those of one table.
+void check_decides_no_prices(const Preset& preset) {
+  const auto* prices = find_option("functions", "prices");
+  const bool decides = std::ranges::find(preset.settings, prices, &Setting::option) != preset.settings.end() ||
+                       std::ranges::find(preset.tune, prices, &TunedOption::option) != preset.tune.end();
+  if (!decides) return;
+  throw Error(ErrorKind::kUsage,
+              fmt::format("preset {}: functions.prices: what is compared is reckoned by one price table", preset.name),
+              "leave it out, and give it for all: virga compare --prices NAME|FILE");
+}
+
+/// Threads are reckoned as rented cores, the others as check_prices() says.
+void check_has_prices(const TrainRequest& request, const std::string& preset) try {
+  if (request.job.functions.engine != "single") return check_prices(request);
+  static_cast<void>(service_prices(request.prices, "machine"));
+} catch (const Error& error) {
+  throw Error(ErrorKind::kUsage, fmt::format("preset {}: {}", preset, error.what()),
+              "compare others (--presets), or take a table that has a price for it (--prices NAME|FILE)");
+}
+
 /// What the preset decides, and then `more`, outranks `settings`.
 TrainRequest request_of(Settings settings, const Preset& preset, const std::vector<Setting>& more, std::uint64_t repeat,
-                        const Session& session) {
+                        const PriceTable& prices, const Session& session) {
   const auto first = std::get<std::uint64_t>(settings.get("", "seed").value);
   settings.set(preset.settings);
   settings.set(more);
@@ -156,7 +176,9 @@ TrainRequest request_of(Settings settings, const Preset& preset, const std::vect
                 decided("output", "run", {})});
   std::vector<std::string> ignored;  // what has no effect with one preset may have with another
   auto job = make_job(settings, ignored);
-  return train_request(std::move(job), std::move(settings), session);
+  auto request = train_request(std::move(job), std::move(settings), prices, session);
+  check_has_prices(request, preset.name);
+  return request;
 }
 
 bool was_stopped(const ComparedRun& run) { return run.ended_by == word_for(EndReason::kStopped); }
@@ -196,7 +218,8 @@ std::optional<Tuning> tune(const Settings& settings, const JobData& data, const 
     more.push_back(decided("stop", "target_loss", {}));
     more.push_back(decided("output", "tags", std::vector<std::string>{"trial"}));
     ComparedPreset ignored{.name = contender.preset.name};
-    const auto run = compare_one(request_of(settings, contender.preset, more, 0, all.session), data, ignored, all);
+    const auto run =
+        compare_one(request_of(settings, contender.preset, more, 0, all.prices, all.session), data, ignored, all);
     stopped = was_stopped(run);
     if (stopped) return std::nullopt;
     for (const auto& point : run.points) {
@@ -219,7 +242,14 @@ std::string ratio_cell(const std::optional<Spread>& one, const std::optional<Spr
   return one && first && first->median > 0 ? fmt::format("{:.2f}x", one->median / first->median) : "-";
 }
 
-std::string text_of(const Comparison& comparison) {
+/// ", at least 60 s of them", if so.
+std::string smallest_rent(const PriceTable& prices) {
+  const auto machine = prices.services.find("machine");
+  if (machine == prices.services.end() || machine->second.smallest.count() == 0) return {};
+  return fmt::format(", at least {} s of them", machine->second.smallest.count());
+}
+
+std::string text_of(const Comparison& comparison, const PriceTable& prices) {
   const auto loss = common_loss(comparison);
   std::string text;
   if (loss) {
@@ -254,12 +284,10 @@ std::string text_of(const Comparison& comparison) {
     if (preset.tuning) text += wrap(fmt::format("{}: {}.", preset.name, tuning_text(*preset.tuning)), 100, 2) + "\n";
   }
   for (const auto& line : verdicts(comparison)) text += wrap(line, 100, 2) + "\n";
-  const auto& prices = builtin_price_table();
   return text +
-         wrap(fmt::format("Dollars: what it would have cost on {}{} (prices of {}); threads as {} rented cores, at "
-                          "least a minute of them. {}",
+         wrap(fmt::format("Dollars: what it would have cost on {}{} (prices of {}); threads as {} rented cores{}. {}",
                           prices.name, has_machines(comparison) ? " and " + prices.instances.name : "", prices.date,
-                          comparison.cores, startup_note(prices)),
+                          comparison.cores, smallest_rent(prices), startup_note(prices)),
               100, 2) +
          "\n";
 }
@@ -272,25 +300,37 @@ int compare(const Compare& what, Session& session) {
     throw Error(ErrorKind::kUsage, fmt::format("--tune-epochs: not between 1 and {}", kMostTuneEpochs));
   }
   std::vector<Contender> wanted;
-  for (const auto& name : what.presets) wanted.push_back({.preset = find_preset(name), .tuned = {}});
+  for (const auto& name : what.presets) {
+    wanted.push_back({.preset = find_preset(name), .tuned = {}});
+    check_decides_no_prices(wanted.back().preset);
+  }
   if (!what.html.empty()) check_can_write_file(what.html);
   const StopOnSignal signals;
   const auto progress = session.make_progress();
-  const Comparing all{session, signals, *progress};
   const auto settings = job_settings(what.what, what.flags, session);
-  const auto base = request_of(settings, wanted.front().preset, {}, 0, session);
+  const auto prices = load_prices(settings);
+  const Comparing all{session, prices, signals, *progress};
+  // All of them first: what one is refused for, none has trained for.
+  std::vector<TrainRequest> requests;
+  for (const auto& contender : wanted) {
+    requests.push_back(request_of(settings, contender.preset, {}, 0, prices, session));
+    if (!what.tune_each) continue;
+    for (const auto& trial : trials_of(contender.preset)) {
+      (void)request_of(settings, contender.preset, trial, 0, prices, session);
+    }
+  }
+  const auto& base = requests.front();
   const auto data =
       open_job_data(base.job.data, base.job.seed, base.home, import_events(session, *progress), signals.token());
 
   Comparison comparison{
       .data = base.job.data.train, .cores = base.cores, .wanted_loss = base.job.stop.target_loss, .presets = {}};
   bool stopped = false;
-  for (auto& contender : wanted) {
-    const auto request = request_of(settings, contender.preset, {}, 0, session);
+  for (const auto& request : requests) {
     const auto& engine = request.job.functions.engine;
     const bool functions = engine != "single" && engine != "vm";
-    const auto size = function_size(request.job.functions, request.cores);
-    comparison.presets.push_back({.name = contender.preset.name,
+    const auto size = function_size(request.job.functions, request.cores, prices);
+    comparison.presets.push_back({.name = wanted[comparison.presets.size()].preset.name,
                                   .functions = functions,
                                   .instance = engine == "vm" ? request.job.functions.instance : std::string(),
                                   .memory_bytes = size.memory_bytes,
@@ -309,7 +349,7 @@ int compare(const Compare& what, Session& session) {
         session.note(fmt::format("-- {} ({} of {})", wanted[i].preset.name, repeat * wanted.size() + i + 1,
                                  what.repeats * wanted.size()));
       }
-      const auto request = request_of(settings, wanted[i].preset, wanted[i].tuned, repeat, session);
+      const auto request = request_of(settings, wanted[i].preset, wanted[i].tuned, repeat, prices, session);
       auto run = compare_one(request, data, comparison.presets[i], all);
       stopped = was_stopped(run);
       if (!stopped) comparison.presets[i].runs.push_back(std::move(run));
@@ -318,13 +358,13 @@ int compare(const Compare& what, Session& session) {
   progress->finish();
   if (stopped) session.warn("stopped; what follows is of the runs that were over");
   if (!what.html.empty()) {
-    write_file_atomically(what.html, as_bytes(comparison_html(comparison, builtin_price_table())));
+    write_file_atomically(what.html, as_bytes(comparison_html(comparison, prices)));
     if (!session.json()) session.note("wrote " + what.html);
   }
   if (session.json()) {
-    session.print_json(comparison_json(comparison, builtin_price_table()));
+    session.print_json(comparison_json(comparison, prices));
   } else {
-    session.print(text_of(comparison));
+    session.print(text_of(comparison, prices));
   }
   if (stopped) return 128 + signal_received();
   const bool failed = std::ranges::any_of(comparison.presets, [](const ComparedPreset& preset) {
@@ -353,7 +393,8 @@ void add_compare_command(Program& program) {
            "Every preset trains the job in turn, with the same data, seed and options, and is compared by when, and "
            "for how "
            "many dollars, it reached the same loss: that of --target-loss, or else the lowest that all have reached. "
-           "--budget and --seconds bound every run. What a preset decides outranks flags. " +
+           "--budget and --seconds bound every run, and --prices says whose dollars they are. What a preset decides "
+           "outranks flags. " +
            preset_names(),
        .examples =
            {{"virga compare job.toml", "one machine against functions"},

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -115,6 +117,26 @@ TEST_F(CompareTest, EmulatesServicesThatPresetsName) {
   // It is paid as S3.
   EXPECT_THAT(shown.dump(), HasSubstr("object-store")) << shown.dump(1);
   EXPECT_EQ(compare({"--presets", "lambdaml-s3"}).exit_code, 2);
+}
+
+TEST_F(CompareTest, ReckonsAllByOnePriceTable) {
+  const auto result = compare({"--json", "--presets", "single,functions-ps", "--prices", "ibm-2021", "--epochs", "1"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto document = json::parse(result.out);
+  EXPECT_EQ(document["prices"]["name"], "IBM Cloud Functions");
+  const auto seconds = std::ceil(document["presets"][0]["runs"][0]["wall_seconds"].get<double>());
+  EXPECT_NEAR(document["presets"][0]["usd"]["median"].get<double>(), seconds * usable_cores() * 0.05 / 3600, 1e-9);
+  EXPECT_GT(document["presets"][1]["usd"]["median"], 0);
+  const auto text = compare({"--presets", "functions-ps", "--prices", "ibm-2021", "--epochs", "1"});
+  EXPECT_THAT(text.out,
+              AllOf(HasSubstr("on IBM Cloud Functions (prices of 2021-12-06)"), HasSubstr("nothing is added for it")))
+      << text.err;
+
+  const auto refused = compare({"--presets", "single,lambdaml-s3", "--emulate", "aws-2021", "--prices", "ibm-2021"});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("preset lambdaml-s3: "), HasSubstr("'object-store'")));
+  folder_.write("mine.toml", "[functions]\nprices = \"ibm-2021\"\n");
+  EXPECT_THAT(compare({"--presets", "single,mine.toml"}).err, HasSubstr("reckoned by one price table"));
 }
 
 TEST_F(CompareTest, ShowsWhatIsThereWhenItIsStopped) {

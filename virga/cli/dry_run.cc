@@ -40,6 +40,7 @@ constexpr auto kStartTime = std::chrono::milliseconds(1200);
 /// All that a run would decide before its first round.
 struct Outlook {
   const Job& job;
+  const PriceTable& prices;
   FunctionSize size;
   std::string pattern;        // "auto": it would be probed for
   bool on_functions = false;  // or on virtual machines
@@ -63,7 +64,7 @@ std::string text_of(const WantedPattern& wanted) {
 
 /// Of an invocation: a budget may shorten it. Throws if it is too small.
 std::chrono::milliseconds lifetime_of(const Outlook& outlook, bool validates) {
-  auto place = place_of(outlook.job);
+  auto place = place_of(outlook.job, outlook.prices);
   place.validates = validates;
   place.memory_bytes = outlook.size.memory_bytes;
   check_machine_holds(place, outlook.size.workers);
@@ -71,7 +72,7 @@ std::chrono::milliseconds lifetime_of(const Outlook& outlook, bool validates) {
 }
 
 Succession succession_of(const TrainingPlan& plan, std::uint64_t rounds_per_epoch, std::uint64_t rounds_per_invocation,
-                         std::uint64_t memory_bytes) {
+                         std::uint64_t memory_bytes, const FunctionPrices& prices) {
   const auto rounds = rounds_per_epoch * plan.epochs;
   Succession all;
   all.generations = std::min((rounds + rounds_per_invocation - 1) / rounds_per_invocation,
@@ -81,7 +82,6 @@ Succession succession_of(const TrainingPlan& plan, std::uint64_t rounds_per_epoc
   all.checkpoints_put = successors * (has_own_states(plan) ? plan.workers : 1);
   all.checkpoints_got = successors * plan.workers;
   all.start_seconds = static_cast<double>(all.generations) * std::chrono::duration<double>(kStartTime).count();
-  const auto& prices = builtin_price_table().functions;
   const auto billed = prices.bills_init ? kStartTime : std::chrono::milliseconds(0);
   all.start_usd = bounded_usd(static_cast<double>(all.invocations) *
                               invocation_price(prices, memory_bytes, billed_time(prices, billed)).dollars());
@@ -108,8 +108,8 @@ CostEstimate cost_of(const Outlook& outlook, bool validates) {
                      .time_limit = job.stop.seconds,
                      .closing = usual.patience,
                      .budget = job.stop.usd ? std::optional(Usd::of(*job.stop.usd)) : std::nullopt};
-  if (const auto service = paid_channel(place_of(job))) outline.services.push_back(*service);
-  return estimate_cost(outline, builtin_price_table());
+  if (const auto service = paid_channel(place_of(job, outlook.prices))) outline.services.push_back(*service);
+  return estimate_cost(outline, outlook.prices);
 }
 
 void look_at_data(Outlook& outlook, const JobData& data, const TrainRequest& request) {
@@ -122,9 +122,10 @@ void look_at_data(Outlook& outlook, const JobData& data, const TrainRequest& req
   if (!outlook.on_functions) return;
   auto functions = request.job.functions;
   functions.workers = outlook.plan->workers;
-  outlook.size = function_size(functions, request.cores);
+  outlook.size = function_size(functions, request.cores, request.prices);
   if (const auto most = functions.rounds_per_invocation) {
-    outlook.succession = succession_of(*outlook.plan, outlook.rounds, *most, outlook.size.memory_bytes);
+    outlook.succession =
+        succession_of(*outlook.plan, outlook.rounds, *most, outlook.size.memory_bytes, request.prices.functions);
   }
   const auto wanted = wanted_pattern(request.job, outlook.plan->workers);
   outlook.pattern = text_of(wanted);
@@ -135,7 +136,8 @@ void look_at_data(Outlook& outlook, const JobData& data, const TrainRequest& req
     // On a virtual machine it works beside a worker.
     const auto left = limit - (outlook.is_vm() && outlook.evaluation ? outlook.evaluation->needed_bytes : 0);
     const auto pattern = wanted.is_probed ? fitting_patterns(plan_of, manifest, left).front() : wanted.pattern;
-    outlook.worker = worker_memory(plan_of, pattern, manifest, left, keeps_messages(place_of(request.job)));
+    outlook.worker =
+        worker_memory(plan_of, pattern, manifest, left, keeps_messages(place_of(request.job, request.prices)));
   } catch (const Error& error) {
     if (outlook.is_vm()) throw machine_too_small(error, request.job.functions.instance);
     throw;
@@ -145,7 +147,8 @@ void look_at_data(Outlook& outlook, const JobData& data, const TrainRequest& req
 Outlook look(const TrainRequest& request) {
   const auto& job = request.job;
   Outlook outlook{.job = job,
-                  .size = function_size(job.functions, request.cores),
+                  .prices = request.prices,
+                  .size = function_size(job.functions, request.cores, request.prices),
                   .on_functions = job.functions.engine != "single",
                   .plan = {},
                   .worker = {},
@@ -161,14 +164,15 @@ Outlook look(const TrainRequest& request) {
   if (!data) outlook.pattern = text_of(wanted_pattern(job, outlook.size.workers));
   // Of raw data it is not known yet whether a part will be held out for validation: the bound counts it.
   if (outlook.on_functions) {
-    check_functions_meet(place_of(job));
+    const auto place = place_of(job, request.prices);
+    check_functions_meet(place);
     const bool validates = !data || outlook.evaluation.has_value();
     outlook.lifetime = lifetime_of(outlook, validates);
-    if (const auto fleet = fleet_of(place_of(job), outlook.size.workers)) {
+    if (const auto fleet = fleet_of(place, outlook.size.workers)) {
       outlook.startup_seconds = fleet->startup_seconds;
     }
     outlook.cost = cost_of(outlook, validates);
-    outlook.bills_requests = bills_requests(place_of(job));
+    outlook.bills_requests = bills_requests(place);
   }
   return outlook;
 }
@@ -215,7 +219,7 @@ json report_of(const Outlook& outlook) {
       {"bills_requests", functions ? json(outlook.bills_requests) : json(nullptr)},
       {"worker_needed_bytes", needed(outlook.worker)},
       {"evaluation_needed_bytes", needed(outlook.evaluation)},
-      {"cost", outlook.cost ? estimate_json(*outlook.cost, builtin_price_table()) : json(nullptr)}};
+      {"cost", outlook.cost ? estimate_json(*outlook.cost, outlook.prices) : json(nullptr)}};
 }
 
 std::string channel_text(const std::string& channel) {
@@ -244,13 +248,13 @@ std::string succession_text(const Succession& all) {
 
 std::string machines_text(const Outlook& outlook) {
   const auto& type = outlook.job.functions.instance;
-  const auto& instance = find_instance(builtin_price_table(), type);
+  const auto& instance = find_instance(outlook.prices, type);
   return fmt::format(
       "{} of type {}, {} vCPUs and {:g} GiB each (engine vm){}; starting them takes {} ({}, not verified), "
       "which is billed, and not waited for here",
       outlook.size.workers, type, instance.vcpus, static_cast<double>(instance.memory_mb) / 1024,
       outlook.size.oversubscribed ? "; more than this machine has" : "", format_seconds(outlook.startup_seconds),
-      builtin_price_table().startup.name);
+      outlook.prices.startup.name);
 }
 
 std::string text_of(const Outlook& outlook) {
@@ -298,7 +302,7 @@ std::string text_of(const Outlook& outlook) {
                                job.exchange.emulate ? ", as slow as " + *job.exchange.emulate : ""));
   if (!job.exchange.faults.empty()) line("faults", fmt::format("on purpose: {}", fmt::join(job.exchange.faults, ", ")));
   if (outlook.worker) line("memory", memory_text(outlook));
-  auto cost = estimate_text(*outlook.cost, builtin_price_table());
+  auto cost = estimate_text(*outlook.cost, outlook.prices);
   cost.pop_back();  // its newline
   line("cost", cost);
   if (outlook.bills_requests) {

@@ -5,6 +5,7 @@
 
 #include "virga/cli/program_testing.h"
 #include "virga/cost/ledger.h"
+#include "virga/cost/price_table.h"
 
 namespace virga {
 namespace {
@@ -280,6 +281,126 @@ TEST_F(FunctionsTest, VirtualMachinesAreBilledFromTheirRequestOn) {
   EXPECT_EQ(with({"--lifetime", "60s"}).exit_code, 2);
   EXPECT_EQ(with({"--memory", "708MB"}).exit_code, 2);
   EXPECT_THAT(with({"--dry-run", "--budget", "0.001"}).err, HasSubstr("132 s of start-up included"));
+}
+
+/// aws-us-east-1 with other figures.
+std::string prices_of_mine(double usd_per_gb_second) {
+  auto table = builtin_price_table();
+  table.name = "My Cloud";
+  table.date = "2026-02-03";
+  table.functions.usd_per_gb_second = usd_per_gb_second;
+  table.instances.types = {{"mine.small", table.instances.types.at("t2.medium")}};
+  return price_table_text(table);
+}
+
+TEST_F(FunctionsTest, AreReckonedByAPriceTableOfOnesOwnWhateverBecomesOfTheFile) {
+  folder_.write("mine.json", prices_of_mine(0.001));
+  const auto result = train({"--prices", "mine.json", "--channel", "directory", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto said = json::parse(result.out);
+  const auto usd = said["cost"]["usd"].get<double>();
+  EXPECT_EQ(said["cost"]["prices"]["name"], "My Cloud");
+  const auto by_hand =
+      said["cost"]["gb_seconds"].get<double>() * 0.001 + said["cost"]["invocations"].get<double>() * 2e-7;
+  EXPECT_NEAR(usd, by_hand, 1e-9);
+
+  for (const auto& text : {prices_of_mine(5), std::string("{")}) {
+    folder_.write("mine.json", text);
+    EXPECT_EQ(json::parse(virga({"show", "--json"}).out)["run"]["cost"]["usd"], usd);
+  }
+  std::filesystem::remove(folder_.path() / "mine.json");
+  const auto shown = json::parse(virga({"show", "--json"}).out)["run"];
+  EXPECT_EQ(shown["cost"], said["cost"]);
+  EXPECT_NEAR(shown["history"].back()["usd"].get<double>(), usd, usd);
+  EXPECT_EQ(shown["settings"]["functions"]["prices"]["value"], "mine.json");
+  EXPECT_THAT(virga({"show"}).out, HasSubstr("on My Cloud (prices of 2026-02-03)"));
+  ASSERT_EQ(virga({"show", "--html", "page.html"}).exit_code, 0);
+  EXPECT_THAT(shell("cat page.html").out, HasSubstr("on My Cloud (prices of 2026-02-03)"));
+
+  // What would it have cost elsewhere?
+  const auto elsewhere = json::parse(virga({"show", "--json", "--prices", "ibm-2021"}).out)["run"]["cost"];
+  EXPECT_EQ(elsewhere["prices"]["name"], "IBM Cloud Functions");
+  EXPECT_NEAR(elsewhere["usd"].get<double>(), elsewhere["gb_seconds"].get<double>() * 0.000017, 1e-9);
+  EXPECT_EQ(virga({"show", "--prices", "ibm-2012"}).exit_code, 2);
+
+  // A record that is older than such copies.
+  std::filesystem::remove(shown["folder"].get<std::string>() + "/prices.json");
+  EXPECT_THAT(virga({"show"}).out, HasSubstr("on AWS Lambda (prices of 2025-08-01)"));
+}
+
+TEST_F(FunctionsTest, GoOnByThePricesThatTheyWereStartedWith) {
+  folder_.write("mine.json", prices_of_mine(0.001));
+  const auto part = train({"--epochs", "1000000", "--patience", "0", "--channel", "directory", "--lifetime", "1",
+                           "--prices", "mine.json", "--budget", "0.12", "--json"});
+  ASSERT_EQ(part.exit_code, 0) << part.err;
+  const auto said = json::parse(part.out);
+  EXPECT_EQ(said["ended_by"], "budget");
+  EXPECT_LE(said["cost"]["usd"], 0.12);
+  EXPECT_GT(said["cost"]["usd"], 0.0019) << "which is all that would be paid for it at the usual prices";
+  std::filesystem::remove(folder_.path() / "mine.json");
+  const auto run = said["run"].get<std::string>();
+  EXPECT_EQ(virga({"resume", run, "--budget", "0.0022"}).exit_code, 5) << "it has cost more";
+  const auto rest = virga({"resume", run, "--budget", "0.16", "--json"});
+  ASSERT_EQ(rest.exit_code, 0) << rest.err;
+  const auto all = json::parse(rest.out)["cost"];
+  EXPECT_EQ(all["prices"]["name"], "My Cloud");
+  EXPECT_GT(all["usd"], said["cost"]["usd"]);
+  EXPECT_LE(all["usd"], 0.16);
+}
+
+TEST_F(FunctionsTest, ArePlannedByThePricesInForce) {
+  std::filesystem::create_directory(folder_.path() / "jobs");
+  folder_.write("jobs/job.toml",
+                "[data]\ntrain = \"../data.svm\"\n[functions]\nworkers = 2\nmemory = \"1024MB\"\n"
+                "prices = \"../mine.json\"\n[exchange]\nchannel = \"directory\"\n");
+  const auto plan_with = [&](std::vector<std::string> flags) {
+    flags.insert(flags.begin(), {"train", "jobs/job.toml", "--engine", "process", "--dry-run"});
+    return virga(flags);
+  };
+  folder_.write("mine.json", prices_of_mine(0.001));
+  const auto planned = plan_with({"--json"});
+  ASSERT_EQ(planned.exit_code, 0) << planned.err;
+  const auto plan = json::parse(planned.out);
+  EXPECT_EQ(plan["cost"]["prices"]["name"], "My Cloud");
+  // Two workers and an evaluation of a GB for an hour at a mill a second; requests are a hundred-thousandth of it.
+  EXPECT_NEAR(plan["cost"]["usd_per_hour"].get<double>(), 3 * 3600 * 0.001, 1e-4);
+  EXPECT_THAT(plan_with({"--prices", "ibm-2021"}).out, HasSubstr("on IBM Cloud Functions (prices of 2021-12-06)"));
+
+  folder_.write("mine.json", R"({"schema_version": 1, "name": "Mine"})");
+  const auto broken = plan_with({});
+  EXPECT_EQ(broken.exit_code, 2);
+  EXPECT_THAT(broken.err, AllOf(HasSubstr("job.toml:6: functions.prices: "), HasSubstr("mine.json"),
+                                HasSubstr("region is missing")));
+  const auto gone = train({"--prices", "nowhere.json"});
+  EXPECT_EQ(gone.exit_code, 2);
+  EXPECT_THAT(gone.err, HasSubstr("--prices: functions.prices: "));
+  EXPECT_THAT(train({"--prices", "ibm-2012"}).err, HasSubstr("did you mean ibm-2021?"));
+  EXPECT_THAT(virga({"train", "data.svm", "--engine", "single", "--epochs", "1", "--prices", "ibm-2021"}).err,
+              HasSubstr("functions.prices has no effect with engine single"));
+}
+
+TEST_F(FunctionsTest, AreRefusedAtOnceIfThePricesDoNotSellWhatTheyNeed) {
+  const auto refused = [&](const std::vector<std::string>& flags) {
+    const auto result = train(flags);
+    EXPECT_EQ(result.exit_code, 2) << result.err;
+    return result.err;
+  };
+  for (const char* dry : {"--dry-run", "--no-fit-bias"}) {
+    EXPECT_THAT(refused({"--prices", "ibm-2021", "--emulate", "aws-2021", "--channel", "s3", dry}),
+                AllOf(HasSubstr("paid for as 'object-store'"), HasSubstr("IBM Cloud Functions of 2021-12-06"),
+                      HasSubstr("remedy: ")));
+    EXPECT_THAT(refused({"--prices", "ibm-2021", "--memory", "3GB", dry}),
+                AllOf(HasSubstr("no function has more than 2048MB"), HasSubstr("--memory 2048MB")));
+    EXPECT_THAT(refused({"--prices", "ibm-2021", "--engine", "vm", dry}),
+                HasSubstr("the prices of IBM Cloud Functions of 2021-12-06 have no virtual machines"));
+    EXPECT_THAT(refused({"--engine", "vm", "--instance", "c5.lrge", dry}), HasSubstr("did you mean c5.large?"));
+  }
+  EXPECT_THAT(virga({"runs"}).err, HasSubstr("No runs yet"));
+  folder_.write("mine.json", prices_of_mine(0.001));
+  EXPECT_THAT(refused({"--prices", "mine.json", "--engine", "vm"}), HasSubstr("'c5.large' is not one of mine.small"));
+  const auto own = train({"--prices", "mine.json", "--engine", "vm", "--instance", "mine.small", "--json"});
+  ASSERT_EQ(own.exit_code, 0) << own.err;
+  EXPECT_EQ(json::parse(own.out)["cost"]["bill"][0]["service"], "mine.small");
 }
 
 }  // namespace

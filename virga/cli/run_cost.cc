@@ -86,11 +86,11 @@ std::size_t widest_line(const std::string& text) {
 
 }  // namespace
 
-std::optional<RunCost> read_run_cost(const Run& run) {
+std::optional<RunCost> read_run_cost(const Run& run, const std::optional<PriceTable>& prices) {
   const auto path = ledger_path(run.folder);
   if (!std::filesystem::exists(path)) return std::nullopt;
-  RunCost cost{.ledger = read_ledger(path), .summary = {}};
-  cost.summary = summarise(cost.ledger, builtin_price_table());
+  RunCost cost{.ledger = read_ledger(path), .prices = prices ? *prices : read_run_prices(run), .summary = {}};
+  cost.summary = summarise(cost.ledger, cost.prices);
   const auto said = read_run_functions(run);
   auto functions = parse_functions_record(said);
   cost.training_start_seconds =

@@ -13,16 +13,17 @@ namespace virga {
 /// What a run on functions took, as its record has it.
 struct RunCost {
   Ledger ledger;
-  LedgerSummary summary;              ///< with builtin_price_table()
+  PriceTable prices;                  ///< by which it is reckoned
+  LedgerSummary summary;              ///< with them
   double training_start_seconds = 0;  ///< since the run began
   double wall_seconds = 0;            ///< of the run, as far as is known
   std::vector<DriverStretch> driver;  ///< what the drivers did themselves, as far as is known
   std::string wall_text;              ///< "4.55 s: start 1 %, ..., driver 22 %"; empty: the driver did not say
 };
 
-/// Nothing for a run that had no functions. Where the run's driver left no word of its times, they are those of the
-/// ledger. Throws Error(kCorrupt, kIo).
-[[nodiscard]] std::optional<RunCost> read_run_cost(const Run& run);
+/// Nothing for a run that had no functions. By `prices`, or else the run's own. Where the run's driver left no word of
+/// its times, they are those of the ledger. Throws Error(kCorrupt, kIo), and kNotFound for what has no price.
+[[nodiscard]] std::optional<RunCost> read_run_cost(const Run& run, const std::optional<PriceTable>& prices = {});
 
 /// memory_advice_text() in one line, without its end.
 [[nodiscard]] std::string memory_line(const MemoryAdvice& advice, const PriceTable& table);

@@ -14,6 +14,7 @@
 #include "virga/base/file.h"
 #include "virga/cli/program_testing.h"
 #include "virga/cost/ledger.h"
+#include "virga/cost/price_table.h"
 #include "virga/storage/object_store.h"
 #include "virga/storage/swift_testing.h"
 
@@ -197,12 +198,14 @@ class S3RunTest : public S3ProgramTest {
   }
   /// In a shell, a run there, whose rounds take their time, and which is killed once it trains.
   [[nodiscard]] ProgramResult killed_run(const std::string& epochs) const {
+    auto mine = builtin_price_table();
+    mine.name = "My Cloud";
+    folder_.write("mine.json", price_table_text(mine));
     std::string line;
     for (const auto& [name, value] : swift_.variables()) line += fmt::format("export {}='{}'; ", name, value);
-    line += fmt::format(
-        "virga {}",
-        fmt::join(train({"--run", place_, "--emulate", "aws-2021:s3", "--progress", "jsonl", "--epochs", epochs}),
-                  " "));
+    line += fmt::format("virga {}", fmt::join(train({"--run", place_, "--emulate", "aws-2021:s3", "--progress", "jsonl",
+                                                     "--epochs", epochs, "--prices", "mine.json"}),
+                                              " "));
     line +=
         " > out 2> err & run=$!; until grep -q '\"progress\"' err; do sleep 0.05; "
         "kill -0 $run || { cat err; exit 1; }; done; kill -9 $run; wait $run; echo \"exit $?\"";
@@ -216,7 +219,7 @@ TEST_F(S3RunTest, IsSeenFromEverywhere) {
   ASSERT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(what_lies_there(),
               testing::UnorderedElementsAre("config.json", "functions.json", "history.jsonl", "ledger.jsonl",
-                                            "model.safetensors", "status.json", "validation.json"))
+                                            "model.safetensors", "prices.json", "status.json", "validation.json"))
       << "what functions shared is gone";
   ASSERT_EQ(run(train({"--epochs", "3", "--out", "here.safetensors"})).exit_code, 0);
   EXPECT_EQ(weights_of("there.safetensors"), weights_of("here.safetensors"));
@@ -244,10 +247,12 @@ TEST_F(S3RunTest, GoesOnFromItsUriAloneAfterItsDriverWasKilled) {
   const auto killed = killed_run("2");
   ASSERT_THAT(killed.out, HasSubstr("exit 137")) << killed.err;
   std::filesystem::remove_all(folder_.path() / "home");
+  std::filesystem::remove(folder_.path() / "mine.json");
   EXPECT_EQ(json::parse(elsewhere({"show", place_, "--json"}).out)["run"]["state"], "died");
   const auto rest = elsewhere({"resume", place_, "--json"});
   ASSERT_EQ(rest.exit_code, 0) << rest.err;
   EXPECT_EQ(json::parse(rest.out)["ended_by"], "epochs");
+  EXPECT_EQ(json::parse(rest.out)["cost"]["prices"]["name"], "My Cloud");
   EXPECT_EQ(json::parse(elsewhere({"show", place_, "--json"}).out)["run"]["history"].size(), 2U);
 
   ASSERT_EQ(run(train({"--epochs", "2", "--out", "here"})).exit_code, 0);

@@ -28,7 +28,8 @@ using nlohmann::json;
 
 struct Show {
   std::string which = "last";
-  std::string html;  // file; empty: none
+  std::string html;    // file; empty: none
+  std::string prices;  // other ones than the run's own; empty: none
 };
 
 json or_null(const std::optional<double>& number) { return number ? json(*number) : json(nullptr); }
@@ -55,8 +56,8 @@ std::string history_table(const Run& run) {
 
 /// The losses over time and, of a run on functions, over dollars.
 std::string history_plots(const Run& run, const std::optional<RunCost>& cost, const Session& session) {
-  const auto curve = cost ? cost_curve(run.history, cost->ledger, builtin_price_table(), cost->training_start_seconds)
-                          : cost_curve(run.history, {}, builtin_price_table(), 0);
+  const auto curve = cost ? cost_curve(run.history, cost->ledger, cost->prices, cost->training_start_seconds)
+                          : cost_curve(run.history, {}, {}, 0);
   return curve_plots(curve, std::min(terminal_width(STDOUT_FILENO), 100U), 12, session.unicode(STDOUT_FILENO));
 }
 
@@ -115,9 +116,9 @@ std::string functions_text(const json& said, const RunCost& cost) {
   }
   if (on_vms) {
     line("machines", fmt::format("{} of type {}", cost.ledger.vms.size(), cost.ledger.vms.front().instance));
-    line("VM-seconds", fmt::format("{}, and {} of start-up ({}: reckoned, not waited for; not verified)",
-                                   format_seconds(all.vm_seconds), format_seconds(all.vm_startup_seconds),
-                                   builtin_price_table().startup.name));
+    line("VM-seconds",
+         fmt::format("{}, and {} of start-up ({}: reckoned, not waited for; not verified)",
+                     format_seconds(all.vm_seconds), format_seconds(all.vm_startup_seconds), cost.prices.startup.name));
   }
   line("sent", fmt::format("{} in {} messages", format_bytes(all.bytes_put), format_count(all.messages_put)));
   line("time split", shares_text(all.groups));
@@ -127,10 +128,10 @@ std::string functions_text(const json& said, const RunCost& cost) {
     if (const auto box = said.find("sandbox"); box != said.end() && box->is_string()) line("limits", *box);
   }
   const auto width = is_terminal(STDOUT_FILENO) ? terminal_width(STDOUT_FILENO) : std::string::npos;
-  text += cost_tables(cost.summary, builtin_price_table(), width);
+  text += cost_tables(cost.summary, cost.prices, width);
   if (cost.summary.memory) {
     const auto columns = std::min(terminal_width(STDOUT_FILENO), 100U);
-    text += "\n" + wrap(memory_line(*cost.summary.memory, builtin_price_table()), columns, 2) + "\n";
+    text += "\n" + wrap(memory_line(*cost.summary.memory, cost.prices), columns, 2) + "\n";
   }
   return text;
 }
@@ -152,7 +153,7 @@ json document_of(const Run& run, const json& config, const std::optional<RunCost
     }
   }
   if (cost) {
-    const auto curve = cost_curve(run.history, cost->ledger, builtin_price_table(), cost->training_start_seconds);
+    const auto curve = cost_curve(run.history, cost->ledger, cost->prices, cost->training_start_seconds);
     for (std::size_t i = 0; i < curve.size(); ++i) history[i]["usd"] = curve[i].usd.dollars();
   }
   document["history"] = std::move(history);
@@ -161,7 +162,7 @@ json document_of(const Run& run, const json& config, const std::optional<RunCost
   document["test"] = read_run_test(run);
   document["validation"] = read_run_validation(run);
   document["functions"] = read_run_functions(run);
-  document["cost"] = cost ? summary_json(cost->summary, builtin_price_table(), UsdKind::kEstimated) : json(nullptr);
+  document["cost"] = cost ? summary_json(cost->summary, cost->prices, UsdKind::kEstimated) : json(nullptr);
   document["resolved"] = config.value("resolved", json::object());
   return document;
 }
@@ -186,13 +187,14 @@ void write_page(const Run& run, const json& config, std::optional<RunCost> cost,
                     .test = read_run_test(run),
                     .validation = read_run_validation(run),
                     .ledger = {},
-                    .table = builtin_price_table(),
+                    .table = {},
                     .driver = {},
                     .base_loss = {}};
   const json::json_pointer base("/resolved/model.base_loss");
   if (config.contains(base) && config[base].is_number()) input.base_loss = config[base].get<double>();
   if (cost) {
     input.ledger = std::move(cost->ledger);
+    input.table = std::move(cost->prices);
     input.training_start_seconds = cost->training_start_seconds;
     input.wall_seconds = cost->wall_seconds;
     input.driver = std::move(cost->driver);
@@ -208,7 +210,9 @@ int show(const Show& what, Session& session) {
                 fmt::format("virga rm {} deletes it", run.id));
   }
   const auto config = read_run_config(run);
-  const auto cost = read_run_cost(run);
+  std::optional<PriceTable> others;
+  if (!what.prices.empty()) others = find_price_table(what.prices);
+  const auto cost = read_run_cost(run, others);
   if (!what.html.empty()) {
     write_page(run, config, cost, what.html);
     if (!session.json()) session.note("wrote " + what.html);
@@ -234,14 +238,18 @@ void add_show_command(Program& program) {
            "RUN is an id, the beginning of one, a name (of several runs with it, the newest), the s3:// URI of a run "
            "that lies there, or last, which is also what no RUN means. The losses are plotted over time and, of a run "
            "on functions, over the "
-           "dollars that it would have cost. --html writes the same, and the functions' timeline, as one page "
+           "dollars that it would have cost: by the prices that it was started with, or, with --prices, by others. "
+           "--html writes the same, and the functions' timeline, as one page "
            "that needs nothing else.",
        .examples = {{"virga show last", "the newest run"},
                     {"virga show last --html report.html", "a page for a browser"},
+                    {"virga show last --prices ibm-2021", "what would it have cost there?"},
                     {"virga show first-try --json", "everything that its record holds"}}},
       [what](Session& session) { return show(*what, session); });
   app.add_option("RUN", what->which, "Run");
   app.add_option("--html", what->html, "Write a self-contained page to this file")->type_name("FILE");
+  app.add_option("--prices", what->prices, "Reckon dollars by this price table in place of the run's own")
+      ->type_name("NAME|FILE");
 }
 
 }  // namespace virga

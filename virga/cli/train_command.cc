@@ -68,7 +68,7 @@ std::optional<RunCost> cost_of(const TrainOutcome& outcome, const TrainRequest& 
   return read_run_cost(find_run(request.home, outcome.run_id, RunChoice::kOnly));
 }
 
-json report_of(const TrainOutcome& outcome, const std::optional<RunCost>& cost) {
+json report_of(const TrainOutcome& outcome, const std::optional<RunCost>& cost, const PriceTable& prices) {
   const auto& [run_id, model, plan, result, classes, test, functions, exchanges] = outcome;
   return {{"run", run_id},
           {"model", model.string()},
@@ -89,8 +89,8 @@ json report_of(const TrainOutcome& outcome, const std::optional<RunCost>& cost) 
           {"base_loss", or_null(plan.constant_loss)},
           {"training_seconds", std::chrono::duration<double>(result.elapsed).count()},
           {"test", test ? evaluation_json(*test, classes) : json(nullptr)},
-          {"functions", functions ? functions_json(*functions) : json(nullptr)},
-          {"cost", cost ? summary_json(cost->summary, builtin_price_table(), UsdKind::kEstimated) : json(nullptr)}};
+          {"functions", functions ? functions_json(*functions, prices) : json(nullptr)},
+          {"cost", cost ? summary_json(cost->summary, cost->prices, UsdKind::kEstimated) : json(nullptr)}};
 }
 
 void tell(const TrainOutcome& outcome, const std::optional<RunCost>& cost, const Session& session) {
@@ -121,7 +121,7 @@ void tell(const TrainOutcome& outcome, const std::optional<RunCost>& cost, const
   }
   if (cost) {
     const auto columns = std::min(terminal_width(STDERR_FILENO), 100U);
-    for (const auto& line : cost_lines(*cost, builtin_price_table())) session.note(wrap(line, columns, 2));
+    for (const auto& line : cost_lines(*cost, cost->prices)) session.note(wrap(line, columns, 2));
   }
   session.note(fmt::format("model: {}   run: {}", outcome.model.string(), outcome.run_id));
 }
@@ -137,7 +137,7 @@ int run(const TrainRequest& request, Session& session, const StopOnSignal& signa
   progress->finish();
   const auto cost = cost_of(outcome, request);
   if (session.json()) {
-    session.print_json(report_of(outcome, cost));
+    session.print_json(report_of(outcome, cost, request.prices));
   } else {
     tell(outcome, cost, session);
     const auto reason = outcome.result.reason;
@@ -157,7 +157,8 @@ int train(const Train& train, Session& session) {
   std::vector<std::string> warnings;
   auto job = make_job(settings, warnings);
   for (const auto& warning : warnings) session.warn(warning);
-  const auto request = train_request(std::move(job), settings, session);
+  const auto request = train_request(std::move(job), settings, load_prices(settings), session);
+  check_prices(request);
   if (train.dry_run) return dry_run(request, session), 0;
   return run(request, session, signals);
 }
@@ -202,7 +203,8 @@ void add_train_command(Program& program) {
        .examples = {{"virga train a9a.gz", "logistic regression on a LIBSVM file, written to model.safetensors"},
                     {"virga train clicks/ --epochs 5 --learning-rate 0.5", "on an imported set, without the search"},
                     {"virga train job.toml --seed 2", "as a job file says, but for the seed"},
-                    {"virga train clicks/ --engine local --seconds 10min --dry-run", "what would that cost?"}}},
+                    {"virga train clicks/ --engine local --seconds 10min --dry-run", "what would that cost?"},
+                    {"virga train clicks/ --engine local --prices my-region.json", "by prices of your own"}}},
       [state](Session& session) { return train(*state, session); });
   app.add_option("JOB|DATA", state->what, "Job file (*.toml), imported set or raw file")->required();
   app.add_flag("--dry-run", state->dry_run, "Print plan, memory and cost, and do nothing");

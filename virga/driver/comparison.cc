@@ -238,6 +238,10 @@ bool has_machines(const Comparison& comparison) noexcept {
 }
 
 std::string startup_note(const PriceTable& table) {
+  if (table.startup == StartupProfile()) {
+    return "Times are those measured here; the prices say nothing of how long a platform takes until workers run, and "
+           "nothing is added for it.";
+  }
   return fmt::format(
       "Times are those measured here; with start-up: and what {} says that a platform takes until so many workers run "
       "(not verified). Threads need none: their machine is there. Dollars of virtual machines have it in them.",

@@ -129,9 +129,9 @@ std::string comparison_html(const Comparison& comparison, const PriceTable& tabl
   auto out = fmt::format("<h1>{}</h1>\n", escape_html("Comparison on " + comparison.data));
   out += fmt::format(
       "<p class=\"soft\">{}</p>\n",
-      escape_html(fmt::format("On {} cores of one machine. Dollars are what it would have cost on {} ({}, "
+      escape_html(fmt::format("On {} cores of one machine. Dollars are what it would have cost on {} ({}"
                               "prices of {}){}; threads as rented cores. {}",
-                              comparison.cores, table.name, table.region, table.date,
+                              comparison.cores, table.name, table.region.empty() ? "" : table.region + ", ", table.date,
                               has_machines(comparison) ? " and " + table.instances.name : "", startup_note(table))));
   if (loss) {
     out += fmt::format("<p>Compared at a loss of {:.5f}, which {}.</p>\n", *loss,

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "virga/base/units.h"
-#include "virga/cost/price_table.h"
 #include "virga/cost/summary.h"
 
 namespace virga {
@@ -102,8 +101,7 @@ std::string staleness_text(const FunctionsReport& report) {
                      100 * lost);
 }
 
-nlohmann::json functions_json(const FunctionsReport& report) {
-  const auto& prices = builtin_price_table();
+nlohmann::json functions_json(const FunctionsReport& report, const PriceTable& prices) {
   auto driver = nlohmann::json::array();
   for (const auto& stretch : report.driver) {
     driver.push_back({{"what", stretch.what}, {"start_seconds", stretch.start_seconds}, {"seconds", stretch.seconds}});

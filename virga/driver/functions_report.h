@@ -13,6 +13,7 @@
 #include "virga/channel/paid_requests.h"
 #include "virga/collective/all_reduce.h"
 #include "virga/cost/ledger.h"
+#include "virga/cost/price_table.h"
 #include "virga/cost/wall_account.h"
 #include "virga/exchange/staleness.h"
 
@@ -42,8 +43,8 @@ struct FunctionsReport {
   UpdateCounts updates;                           ///< ASP: of all workers together
 };
 
-/// docs/formats/run-record.md, functions.json. The price is that of builtin_price_table().
-[[nodiscard]] nlohmann::json functions_json(const FunctionsReport& report);
+/// docs/formats/run-record.md, functions.json.
+[[nodiscard]] nlohmann::json functions_json(const FunctionsReport& report, const PriceTable& prices);
 
 /// For people: how old what steps were computed from was, and how many updates were lost; empty where neither can be.
 [[nodiscard]] std::string staleness_text(const FunctionsReport& report);

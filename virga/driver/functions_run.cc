@@ -23,7 +23,6 @@
 #include "virga/control/run_place.h"
 #include "virga/cost/bill.h"
 #include "virga/cost/ledger.h"
-#include "virga/cost/price_table.h"
 #include "virga/data/schedule.h"
 #include "virga/driver/choose_pattern.h"
 #include "virga/driver/meter.h"
@@ -141,11 +140,23 @@ struct RequestPrices {
   [[nodiscard]] bool channel_bills() const noexcept { return channel.usd_per_write > 0 || channel.usd_per_read > 0; }
 };
 
+constexpr const char* kObjectStore = "object-store";
+
+/// What of the run lies at S3, for people; null: nothing.
+const char* what_lies_at_s3(const FunctionsPlace& place) {
+  if (is_s3_uri(place.store)) return "the channel (exchange.channel)";
+  if (is_s3_uri(place.uri)) return "the place of the run (output.run)";
+  if (is_s3_uri(place.data)) return "the data (data.train)";
+  return place.validation && is_s3_uri(*place.validation) ? "the data (data.validation)" : nullptr;
+}
+
 RequestPrices request_prices(const FunctionsPlace& place) {
-  const auto& table = builtin_price_table();
-  RequestPrices prices{.channel_at_s3 = !place.emulate && is_s3_uri(place.store),
-                       .channel = {},
-                       .objects = service_prices(table, "object-store")};
+  const auto& table = place.prices;
+  RequestPrices prices{.channel_at_s3 = !place.emulate && is_s3_uri(place.store), .channel = {}, .objects = {}};
+  // Where it has no price, nothing lies there: check_services_have_prices().
+  if (const auto found = table.services.find(kObjectStore); found != table.services.end()) {
+    prices.objects = found->second;
+  }
   if (const auto service = paid_channel(place); service && !prices.channel_at_s3) {
     prices.channel = service_prices(table, *service);
   }
@@ -156,13 +167,8 @@ RequestPrices request_prices(const FunctionsPlace& place) {
 Usd least_requests(const FunctionsPlace& place) {
   constexpr ServiceUse kLeast{.writes = 32, .reads = 256};
   const auto prices = request_prices(place);
-  auto least = service_use_price(prices.channel, kLeast);
-  const auto validation = place.validation.value_or("");
-  for (const std::string_view uri : {std::string_view(place.store), std::string_view(place.uri),
-                                     std::string_view(place.data), std::string_view(validation)}) {
-    if (is_s3_uri(uri)) return least + service_use_price(prices.objects, kLeast);
-  }
-  return least;
+  const auto least = service_use_price(prices.channel, kLeast);
+  return what_lies_at_s3(place) != nullptr ? least + service_use_price(prices.objects, kLeast) : least;
 }
 
 /// Performs what the supervisor decides, and tells it what happens.
@@ -180,7 +186,7 @@ class FunctionsRun {
         store_(run_place_.objects.get()),
         registers_(*run_place_.registers),
         token_(place.store.empty() ? random_token() : place.store_token),
-        meter_(place.origin, place.ledger, place.memory_bytes, fleet_of(place, run.plan.workers)),
+        meter_(place.origin, place.ledger, place.memory_bytes, place.prices, fleet_of(place, run.plan.workers)),
         request_prices_(request_prices(place)),
         budget_(budget),
         silence_(place.silence),
@@ -245,7 +251,7 @@ class FunctionsRun {
       meter_.abandon();
       meter_.give_back_machines();
       bill_services();
-      keep_leased(*store_, budget_.paid_before() + price(meter_.ledger(), builtin_price_table()).total());
+      keep_leased(*store_, budget_.paid_before() + price(meter_.ledger(), place_.prices).total());
     } catch (const Error&) {
     }
   }
@@ -263,7 +269,7 @@ class FunctionsRun {
       meter_.service(*service, store_since_, requests.writes, requests.reads, traffic.bytes_put + traffic.bytes_got);
     }
     if (objects == ServiceUse() && !request_prices_.channel_at_s3) return;
-    meter_.service("object-store", store_since_, objects.writes, objects.reads, objects.bytes);
+    meter_.service(kObjectStore, store_since_, objects.writes, objects.reads, objects.bytes);
   }
 
   // Requests that are billed.
@@ -410,7 +416,7 @@ class FunctionsRun {
     PriceOfRound price;
     const auto service = paid_channel(place_);
     if (service) {
-      const auto prices = service_prices(builtin_price_table(), *service);
+      const auto prices = service_prices(place_.prices, *service);
       if (prices.usd_per_write > 0 || prices.usd_per_read > 0) {
         price = [=](const Traffic& traffic) {
           const auto [writes, reads] = expected_requests(*service, traffic);
@@ -771,8 +777,7 @@ class FunctionsRun {
     requests_usd_ += requests;
     if (ended.answer) objects_ += ended.answer->objects;
     if (const auto ticket = tickets_.extract(ended.invocation)) {
-      budget_.settle(ticket.mapped(),
-                     price(meter_.ledger().invocations.back(), builtin_price_table()).total() + requests);
+      budget_.settle(ticket.mapped(), price(meter_.ledger().invocations.back(), place_.prices).total() + requests);
     }
     report_.invocation_seconds += meter_.ledger().invocations.back().seconds;
     if (!ended.answer) return;
@@ -953,7 +958,7 @@ Error machine_too_small(const Error& error, const std::string& instance) {
 
 std::optional<VmFleet> fleet_of(const FunctionsPlace& place, std::uint32_t workers) {
   if (place.engine != FunctionsPlace::EngineKind::kVm) return std::nullopt;
-  return vm_fleet(place.instance, workers);
+  return vm_fleet(place.prices, place.instance, workers);
 }
 
 bool keeps_messages(const FunctionsPlace& place) { return place.channel == FunctionsPlace::ChannelKind::kDirect; }
@@ -966,6 +971,19 @@ std::optional<std::string> paid_channel(const FunctionsPlace& place) {
   if (place.channel != FunctionsPlace::ChannelKind::kDataStore) return std::nullopt;
   if (place.store.empty()) return "data-store";
   return paid_service_of(place.store);
+}
+
+void check_services_have_prices(const FunctionsPlace& place) {
+  const auto check_price = [&](const std::string& service, std::string_view user) {
+    try {
+      static_cast<void>(service_prices(place.prices, service));
+    } catch (const Error& error) {
+      throw Error(ErrorKind::kUsage, fmt::format("{} is paid for as '{}': {}", user, service, error.what()),
+                  "take a channel or place that has a price, or a table that has this one (--prices NAME|FILE)");
+    }
+  };
+  if (const auto service = paid_channel(place)) check_price(*service, "the channel (exchange.channel)");
+  if (const auto* what = what_lies_at_s3(place)) check_price(kObjectStore, what);
 }
 
 bool bills_requests(const FunctionsPlace& place) { return least_requests(place) > Usd(); }
@@ -984,7 +1002,7 @@ RunBudget lease_run(const FunctionsPlace& place, std::uint32_t workers, Usd paid
                              .orphan_timeout = place.orphan_timeout};
   if (const auto service = paid_channel(place)) options.services.push_back(*service);
   const auto since_origin = InvocationMeter::Clock::now() - place.origin;
-  return {std::move(options), builtin_price_table(), std::chrono::duration<double>(since_origin).count()};
+  return {std::move(options), place.prices, std::chrono::duration<double>(since_origin).count()};
 }
 
 namespace {
@@ -1008,12 +1026,13 @@ void check_memory(const TrainingRun& run, const FunctionsPlace& place, const Man
 TrainingResult train_on_functions(const TrainingRun& run, const FunctionsPlace& place, GroupCache& train,
                                   const Kernels& kernels, TrainingObserver& observer, const std::stop_token& stop,
                                   FunctionsReport* report) {
-  // Before anything is done: too little memory for a function.
+  // Before anything is done: what has no price, too little memory for a function.
+  check_services_have_prices(place);
   check_functions_meet(place);
   check_memory(run, place, train.manifest());
   check_machine_holds(place, run.plan.workers);
   const auto ledger = place.resume && std::filesystem::exists(place.ledger) ? read_ledger(place.ledger) : Ledger();
-  const auto recorded = price(ledger, builtin_price_table()).total();
+  const auto recorded = price(ledger, place.prices).total();
   const auto leased = read_leased(*open_object_store(uri_of(place)));
   auto budget = lease_run(place, run.plan.workers, std::max(recorded, leased.value_or(Usd())));
   auto leased_place = place;

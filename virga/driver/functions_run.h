@@ -10,6 +10,7 @@
 #include <string>
 
 #include "virga/base/error.h"
+#include "virga/cost/price_table.h"
 #include "virga/cost/usd.h"
 #include "virga/data/group_cache.h"
 #include "virga/driver/functions_report.h"
@@ -35,6 +36,7 @@ struct FunctionsPlace {
   enum class EngineKind : std::uint8_t { kProcess, kLocal, kVm };
   EngineKind engine = EngineKind::kProcess;
   std::string instance;  ///< vm: the type of the machines, find_instance()
+  PriceTable prices = builtin_price_table();
   /// Local: workers are invoked as Events, whose ends are found at the run's folder. Who dies is found out when no
   /// worker has given a sign of life for `silence`: a round must be shorter than that.
   bool as_events = false;
@@ -102,6 +104,9 @@ void check_functions_meet(const FunctionsPlace& place);
 /// What carries the messages, as the price table calls it, if it is to be paid for: not a folder, nor a virga-ps of
 /// one's own, nor the workers themselves.
 [[nodiscard]] std::optional<std::string> paid_channel(const FunctionsPlace& place);
+/// Throws Error(kUsage) for a service that the run pays for, the channel's or object storage, and whose price the table
+/// does not know: nothing is free because of that.
+void check_services_have_prices(const FunctionsPlace& place);
 /// Is something asked of a service that bills requests: by the channel, for data, or at the run's place?
 [[nodiscard]] bool bills_requests(const FunctionsPlace& place);
 

@@ -1,5 +1,6 @@
 #include "virga/driver/functions_run.h"
 
+#include <cmath>
 #include <csignal>
 #include <filesystem>
 
@@ -34,6 +35,7 @@ constexpr auto kShortLife = std::chrono::milliseconds(200);
 #endif
 
 using namespace std::chrono_literals;
+using testing::AllOf;
 using testing::HasSubstr;
 
 using FunctionsRunTest = FunctionsFixture;
@@ -284,6 +286,53 @@ TEST_F(FunctionsRunBudgetTest, CountsRequestsThatAreBilled) {
   const auto ledger = read_ledger(place_.ledger);
   const auto bill = price(ledger, builtin_price_table());
   EXPECT_GT(bill.of_service("object-store"), Usd());
+}
+
+TEST_F(FunctionsRunBudgetTest, GoesByThePricesOfTheRun) {
+  place_.prices = find_price_table("ibm-2021");
+  place_.budget = tight_;
+  EXPECT_EQ(on_processes(run_of(300, 2)).result.reason, EndReason::kBudget);
+  const auto ledger = read_ledger(place_.ledger);
+  const auto bill = price(ledger, place_.prices);
+  EXPECT_LE(bill.total(), tight_);
+  EXPECT_EQ(read_leased(*open_object_store(place_.folder.string())), bill.total());
+  ASSERT_FALSE(bill.charges().empty());
+  const double gb_seconds_of_unit = 1769.0 / 1024 * 0.1;
+  const auto units = bill.charges().front().amount / gb_seconds_of_unit;
+  EXPECT_NEAR(units, std::round(units), 1e-6) << "each is billed by 100 ms";
+}
+
+TEST_F(FunctionsRunBudgetTest, RefusesAServiceWithoutAPriceBeforeAnythingIsDone) {
+  place_.prices = find_price_table("ibm-2021");
+  place_.channel = FunctionsPlace::ChannelKind::kDataStore;
+  const auto refused = [&] {
+    try {
+      (void)on_processes(run_of(1, 2));
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+      EXPECT_THAT(error.remedy(), HasSubstr("--prices"));
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  place_.emulate = "aws-2021:s3";
+  EXPECT_THAT(refused(), AllOf(HasSubstr("the channel (exchange.channel) is paid for as 'object-store'"),
+                               HasSubstr("IBM Cloud Functions of 2021-12-06"), HasSubstr("rabbitmq, redis")));
+  place_.emulate.reset();
+  for (const auto& [store, service] : {std::pair{"dynamodb://table/x", "dynamodb"},
+                                       {"memcached://127.0.0.1:1", "memcached"},
+                                       {"s3://b/x", "object-store"}}) {
+    place_.store = store;
+    EXPECT_THAT(refused(), HasSubstr(service)) << store;
+  }
+  place_.store.clear();
+  place_.uri = "s3://bucket/run/functions";
+  EXPECT_THAT(refused(), HasSubstr("the place of the run (output.run)"));
+  place_.uri.clear();
+  place_.data = "s3://bucket/set";
+  EXPECT_THAT(refused(), HasSubstr("the data (data.train)"));
+  EXPECT_FALSE(std::filesystem::exists(place_.folder));
+  EXPECT_FALSE(std::filesystem::exists(place_.ledger));
 }
 
 TEST_F(FunctionsRunBudgetTest, CountsWhatADriverThatDiedHadLeased) {

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "virga/cost/bill.h"
-#include "virga/cost/price_table.h"
 
 namespace virga {
 namespace {
@@ -55,16 +54,15 @@ void StretchClock::lap(std::string what) {
   stretches_.push_back({.what = std::move(what), .start_seconds = begin, .seconds = now - begin});
 }
 
-VmFleet vm_fleet(const std::string& instance, std::uint32_t count) {
-  return {.instance = instance,
-          .count = count,
-          .startup_seconds = startup_seconds(builtin_price_table().startup.machines, count)};
+VmFleet vm_fleet(const PriceTable& prices, const std::string& instance, std::uint32_t count) {
+  return {.instance = instance, .count = count, .startup_seconds = startup_seconds(prices.startup.machines, count)};
 }
 
 InvocationMeter::InvocationMeter(Clock::time_point origin, const std::filesystem::path& ledger,
-                                 std::uint64_t memory_bytes, std::optional<VmFleet> fleet)
+                                 std::uint64_t memory_bytes, const PriceTable& prices, std::optional<VmFleet> fleet)
     : origin_(origin),
       memory_bytes_(memory_bytes),
+      prices_(prices),
       instance_(fleet ? fleet->instance : std::string()),
       fleet_(std::move(fleet)) {
   if (!ledger.empty()) writer_.emplace(ledger);
@@ -127,7 +125,7 @@ void InvocationMeter::give_back_machines() {
                           .startup_seconds = fleet.startup_seconds,
                           .seconds = seconds_of_machines()};
     if (writer_) writer_->add(record);
-    spent_ += price(record, builtin_price_table()).total();
+    spent_ += price(record, prices_).total();
     ledger_.vms.push_back(record);
   }
 }
@@ -145,27 +143,26 @@ void InvocationMeter::service(const std::string& name, Clock::time_point from, s
 }
 
 Usd InvocationMeter::spent() const {
-  const auto& prices = builtin_price_table().functions;
   auto sum = spent_;
   if (fleet_) {
-    const auto& instance = find_instance(builtin_price_table(), fleet_->instance);
+    const auto& instance = find_instance(prices_, fleet_->instance);
     const auto each = vm_price(instance, fleet_->startup_seconds, seconds_of_machines());
     for (std::uint32_t i = 0; i < fleet_->count; ++i) sum += each;
   }
   if (!instance_.empty()) return sum;
   for (const auto& [invocation, running] : running_) {
+    const auto& prices = prices_.functions;
     sum += invocation_price(prices, memory_bytes_, billed_time(prices, Clock::now() - running.since));
   }
   return sum;
 }
 
 Usd InvocationMeter::service_price(const std::string& name, Clock::time_point from) const {
-  return service_time_price(service_prices(builtin_price_table(), name),
-                            std::chrono::duration<double>(Clock::now() - from).count());
+  return service_time_price(service_prices(prices_, name), std::chrono::duration<double>(Clock::now() - from).count());
 }
 
 void InvocationMeter::add(InvocationRecord record) {
-  spent_ += price(record, builtin_price_table()).total();
+  spent_ += price(record, prices_).total();
   if (writer_) writer_->add(record);
   ledger_.invocations.push_back(std::move(record));
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "virga/cost/ledger.h"
+#include "virga/cost/price_table.h"
 #include "virga/cost/usd.h"
 #include "virga/cost/wall_account.h"
 #include "virga/engine/engine.h"
@@ -35,8 +36,8 @@ struct VmFleet {
   std::uint32_t count = 1;
   double startup_seconds = 0;  ///< until they run: reckoned, not waited for
 };
-/// With the start-up of builtin_price_table().
-[[nodiscard]] VmFleet vm_fleet(const std::string& instance, std::uint32_t count);
+/// With the start-up that the prices know.
+[[nodiscard]] VmFleet vm_fleet(const PriceTable& prices, const std::string& instance, std::uint32_t count);
 
 /// Meters a run's invocations from its driver: each is a record of the ledger as soon as it is over. For one thread.
 class InvocationMeter {
@@ -44,9 +45,9 @@ class InvocationMeter {
   using Clock = std::chrono::steady_clock;
 
   /// `origin`: when the run began; records tell times since. `ledger`: a file to append to; empty: none. `fleet`: where
-  /// invocations work, asked for now; none: they are functions. Throws Error(kIo, kConflict).
+  /// invocations work, asked for now; none: they are functions. `prices` are borrowed. Throws Error(kIo, kConflict).
   InvocationMeter(Clock::time_point origin, const std::filesystem::path& ledger, std::uint64_t memory_bytes,
-                  std::optional<VmFleet> fleet = {});
+                  const PriceTable& prices, std::optional<VmFleet> fleet = {});
 
   void began(Engine::Invocation invocation, const Payload& payload);
   /// `lost`: it was given up, and what it did does not count.
@@ -59,8 +60,7 @@ class InvocationMeter {
   void service(const std::string& name, Clock::time_point from, std::uint64_t writes, std::uint64_t reads,
                std::uint64_t bytes);
 
-  /// By builtin_price_table(), for invocations so far, those under way for the time until now; virtual machines
-  /// likewise.
+  /// For invocations so far, those under way for the time until now; virtual machines likewise.
   [[nodiscard]] Usd spent() const;
   [[nodiscard]] Usd service_price(const std::string& name, Clock::time_point from) const;
   [[nodiscard]] const Ledger& ledger() const noexcept { return ledger_; }
@@ -79,6 +79,7 @@ class InvocationMeter {
 
   const Clock::time_point origin_;
   const std::uint64_t memory_bytes_;
+  const PriceTable& prices_;
   const std::string instance_;  // where invocations work; empty: they are functions
   const Clock::time_point machines_since_ = Clock::now();
   std::optional<VmFleet> fleet_;  // until it is given back

@@ -45,9 +45,10 @@ class EmbeddedEngine final : public Engine {
 };
 
 /// What is asked for is what is paid for.
-std::uint32_t memory_size_mb(std::uint64_t bytes) {
-  const auto megabytes = billed_megabytes(builtin_price_table().functions, bytes);
-  return static_cast<std::uint32_t>(std::min<std::uint64_t>(megabytes, lambda::kMostMemoryMb));
+std::uint32_t memory_size_mb(const FunctionPrices& prices, std::uint64_t bytes) {
+  const auto megabytes = billed_megabytes(prices, bytes);
+  return static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(megabytes, lambda::kLeastMemoryMb, lambda::kMostMemoryMb));
 }
 
 /// Of the data; what is not a folder of this machine is found otherwise.
@@ -77,7 +78,7 @@ std::unique_ptr<Engine> open_local_engine(const FunctionsPlace& place,
   const auto timeout = std::chrono::ceil<std::chrono::seconds>(place.lifetime);
   LambdaEngine::Options function{.function_name = "virga-" + place.run_id,
                                  .zip = make_zip({&bootstrap, 1}, ZipMethod::kStored),
-                                 .memory_mb = memory_size_mb(place.memory_bytes),
+                                 .memory_mb = memory_size_mb(place.prices.functions, place.memory_bytes),
                                  .timeout = std::clamp(timeout, lambda::kLeastTimeout, lambda::kMostTimeout),
                                  .environment = environment};
   return std::make_unique<EmbeddedEngine>(std::move(local), std::move(function));

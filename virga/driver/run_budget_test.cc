@@ -195,6 +195,30 @@ TEST(RunBudgetTest, KeepsWhatMayHaveBeenSpent) {
   }
 }
 
+TEST(RunBudgetTest, LeasesByTheTableInForce) {
+  const auto ibm = find_price_table("ibm-2021");
+  auto two_gb = options(1);
+  two_gb.workers = 1;
+  two_gb.validates = false;
+  two_gb.memory_bytes = 2'048'000'000;
+  two_gb.lifetime = 10s;
+  two_gb.overrun = 11050ms;
+  two_gb.services = {};
+  RunBudget budget(two_gb, ibm, 0);
+  const auto before = budget.leased(0);
+  EXPECT_TRUE(budget.lease(Use::kWorker, 0));
+  // 21.05 s are billed as 211 times 100 ms, of 2 GB at 0.000017 dollars a second, and nothing for the request.
+  EXPECT_EQ(budget.leased(0) - before, Usd::of(0.0007174));
+
+  two_gb.services = {"redis"};
+  RunBudget with_redis(two_gb, ibm, 0);
+  const auto rent = with_redis.leased(0);
+  EXPECT_GE(rent, Usd::of(30 * 0.17 / 3600)) << "until the driver has closed";
+  EXPECT_LT(rent, Usd::of(60 * 0.17 / 3600)) << "no smallest time";
+  two_gb.services = {"dynamodb"};
+  EXPECT_THROW(RunBudget(two_gb, ibm, 0), Error);
+}
+
 /// For two machines.
 RunBudget::Options machines(double usd) {
   auto machines = options(usd);

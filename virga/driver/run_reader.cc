@@ -219,8 +219,8 @@ void copy_record(const ObjectStore& from, const std::filesystem::path& to) {
   for (auto& object : from.list()) {
     if (object.name.find('/') == std::string::npos) there.push_back(std::move(object.name));
   }
-  for (const std::string name : {"config.json", "history.jsonl", "ledger.jsonl", "functions.json", "test.json",
-                                 "validation.json", "status.json"}) {
+  for (const std::string name : {"config.json", "history.jsonl", "ledger.jsonl", "prices.json", "functions.json",
+                                 "test.json", "validation.json", "status.json"}) {
     const bool grows = name.ends_with(".jsonl");
     if (std::ranges::find(there, name) != there.end()) {
       const auto bytes = from.get(name, grows ? kMaxHistoryBytes : kMaxDocumentBytes);
@@ -369,6 +369,17 @@ nlohmann::json read_document(const Run& run, const std::string& file) {
 nlohmann::json read_run_test(const Run& run) { return read_document(run, "test.json"); }
 nlohmann::json read_run_validation(const Run& run) { return read_document(run, "validation.json"); }
 nlohmann::json read_run_functions(const Run& run) { return read_document(run, "functions.json"); }
+
+PriceTable read_run_prices(const Run& run) {
+  const auto path = run.folder / "prices.json";
+  if (!std::filesystem::exists(path)) return builtin_price_table();
+  try {
+    return load_price_table(path);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kUsage) throw;
+    throw Error(ErrorKind::kCorrupt, error.what(), "it is the run's copy of the prices that it was started with");
+  }
+}
 
 std::optional<ProcessIdentity> driver_of(const Run& run) {
   const auto status = read_document(run, "status.json");

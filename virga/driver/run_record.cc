@@ -24,6 +24,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int kSchemaVersion = 1;
+constexpr const char* kPricesFile = "prices.json";
 constexpr std::chrono::seconds kPutInterval{1};  // of files that grow, at the run's URI
 
 std::tm utc(std::chrono::system_clock::time_point time) {
@@ -195,10 +196,20 @@ void RunRecord::resolve(const nlohmann::json& inputs) {
 }
 
 void RunRecord::make_durable() {
-  if (!durable_) virga::make_durable(folder_ / "config.json");
+  if (!durable_) make_small_files_durable();
   durable_ = true;
   if (::fsync(history_) != 0) throw system_error("cannot write " + (folder_ / "history.jsonl").string(), errno);
   put_grown();
+}
+
+void RunRecord::keep_prices(const PriceTable& prices) {
+  write(kPricesFile, as_bytes(price_table_text(prices)), false);
+  durable_ = false;
+}
+
+void RunRecord::make_small_files_durable() const {
+  virga::make_durable(folder_ / "config.json");
+  if (std::filesystem::exists(folder_ / kPricesFile)) virga::make_durable(folder_ / kPricesFile);
 }
 
 void RunRecord::add(const HistoryEntry& entry) {
@@ -233,7 +244,7 @@ void RunRecord::finish(RunState state, std::string_view reason, int exit_code, s
   status["message"] = message;
   const auto text = to_text(status, 2) + "\n";
   // Here first, wherever else it cannot be said.
-  if (!durable_) virga::make_durable(folder_ / "config.json");
+  if (!durable_) make_small_files_durable();
   if (::fsync(history_) != 0) throw system_error("cannot write " + (folder_ / "history.jsonl").string(), errno);
   write_file_atomically(folder_ / "status.json", as_bytes(text));
   put_grown();

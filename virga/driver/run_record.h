@@ -13,6 +13,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "virga/base/bytes.h"
+#include "virga/cost/price_table.h"
 #include "virga/driver/process.h"
 #include "virga/job/settings.h"
 #include "virga/storage/object_store.h"
@@ -70,6 +71,8 @@ class RunRecord {
   /// Keeps inputs that the job left open ("model.kind", "optimizer.learning_rate", "data.train_checksum"), an object
   /// name -> value, before they are used.
   void resolve(const nlohmann::json& inputs);
+  /// Keeps the prices by which the run is reckoned, before anything is spent.
+  void keep_prices(const PriceTable& prices);
   void add(const HistoryEntry& entry);
   /// The best model so far, as a file's bytes.
   void keep_model(ByteView bytes);
@@ -92,6 +95,7 @@ class RunRecord {
  private:
   void write(const char* file, ByteView bytes, bool durable) const;
   void write_config() const;
+  void make_small_files_durable() const;
   void keep(const char* file, const nlohmann::json& members) const;
   void put_grown();
 
@@ -103,7 +107,7 @@ class RunRecord {
   std::chrono::steady_clock::time_point put_at_{};
   std::string config_;    // JSON text of config.json
   int history_ = -1;      // descriptor, append only
-  bool durable_ = false;  // config.json
+  bool durable_ = false;  // config.json, and prices.json if it is there
   bool finished_ = false;
 };
 
@@ -155,6 +159,10 @@ enum class RunChoice : std::uint8_t { kNewest, kOnly };
 [[nodiscard]] nlohmann::json read_run_validation(const Run& run);
 /// functions.json, likewise.
 [[nodiscard]] nlohmann::json read_run_functions(const Run& run);
+
+/// The prices by which a run is reckoned: its own copy, or, of one whose record has none, builtin_price_table(). Throws
+/// Error(kCorrupt, kIo).
+[[nodiscard]] PriceTable read_run_prices(const Run& run);
 
 /// The process that drives a run which says that it is running; nothing if it is over. Throws Error(kCorrupt, kIo).
 [[nodiscard]] std::optional<ProcessIdentity> driver_of(const Run& run);

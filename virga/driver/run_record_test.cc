@@ -80,7 +80,7 @@ TEST(FunctionsRecordTest, LeavesOutWhatIsNotAsItShouldBe) {
   const FunctionsReport report{.driver = {{"launch", 0.5, 0.25}, {"resumed", 4, 0}},
                                .training_start_seconds = 0.75,
                                .wall = {.wall_seconds = 9.5}};
-  const auto good = functions_json(report);
+  const auto good = functions_json(report, builtin_price_table());
   const auto record = parse_functions_record(good);
   ASSERT_EQ(record.driver.size(), 2U);
   EXPECT_EQ(record.driver[1].what, "resumed");
@@ -97,6 +97,29 @@ TEST(FunctionsRecordTest, LeavesOutWhatIsNotAsItShouldBe) {
     bad["wall"] = bad["driver"] = wrong;
     EXPECT_TRUE(parse_functions_record(bad).driver.empty()) << wrong;
     EXPECT_TRUE(parse_functions_record(wrong).driver.empty()) << wrong;
+  }
+}
+
+TEST_F(RunRecordTest, KeepsThePricesOfARun) {
+  auto mine = builtin_price_table();
+  mine.name = "Mine";
+  mine.functions.usd_per_request = 0.25;
+  {
+    RunRecord record(home_, settings("priced"), kStart);
+    const auto run = find_run(home_, "priced", RunChoice::kOnly);
+    EXPECT_EQ(read_run_prices(run), builtin_price_table()) << "as of records that are older than such copies";
+    record.keep_prices(mine);
+    record.finish(RunState::kFinished, "epochs", 0, "");
+  }
+  const auto run = find_run(home_, "priced", RunChoice::kOnly);
+  EXPECT_EQ(read_run_prices(run), mine);
+  write_file_atomically(run.folder / "prices.json", as_bytes(R"({"schema_version": 1})"));
+  try {
+    static_cast<void>(read_run_prices(run));
+    FAIL() << "read";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kCorrupt);
+    EXPECT_THAT(error.what(), HasSubstr("prices.json"));
   }
 }
 

@@ -12,6 +12,7 @@
 
 #include "virga/base/error.h"
 #include "virga/base/file.h"
+#include "virga/base/units.h"
 #include "virga/base/version.h"
 #include "virga/channel/direct_channel.h"
 #include "virga/channel/open_channel.h"
@@ -169,7 +170,7 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
                                bool validates, const TrainingPlan& plan, std::chrono::steady_clock::time_point began,
                                std::optional<double> training_start_seconds, const std::optional<WorkerJob>& going_on) {
   const auto& job = request.job;
-  auto place = place_of(job);
+  auto place = place_of(job, request.prices);
   place.run_id = record.id();
   place.folder = resume_folder(std::filesystem::absolute(record.folder()));
   place.uri = record.uri().empty() ? "" : absolute_uri(uri_within(record.uri(), "functions"));
@@ -205,7 +206,7 @@ FunctionsPlace functions_place(const TrainRequest& request, const JobData& data,
   }
   auto functions = job.functions;
   functions.workers = plan.workers;
-  place.memory_bytes = function_size(functions, request.cores).memory_bytes;
+  place.memory_bytes = function_size(functions, request.cores, request.prices).memory_bytes;
   place.cache_bytes = request.cache_bytes / plan.workers;
   const bool is_vm = place.engine == FunctionsPlace::EngineKind::kVm;
   try {
@@ -267,7 +268,7 @@ std::optional<Evaluation> evaluate_validation(const ModelFile& model, const JobD
 }  // namespace
 
 void check_channel(const TrainRequest& request) {
-  if (request.job.functions.engine != "single") check_functions_meet(place_of(request.job));
+  if (request.job.functions.engine != "single") check_functions_meet(place_of(request.job, request.prices));
   const auto store = own_store(request.job);
   if (request.job.functions.engine == "single" || store.empty()) return;
   try {
@@ -283,6 +284,53 @@ void check_channel(const TrainRequest& request) {
   }
 }
 
+namespace {
+
+/// For people: "the prices of AWS Lambda of 2025-08-01".
+std::string name_of(const PriceTable& prices) {
+  return fmt::format("the prices of {} of {}", prices.name, prices.date);
+}
+
+void check_instance(const Job::Functions& job, const PriceTable& prices) {
+  const auto& types = prices.instances.types;
+  if (types.contains(job.instance)) return;
+  if (types.empty()) {
+    throw Error(ErrorKind::kUsage, fmt::format("functions.engine \"vm\": {} have no virtual machines", name_of(prices)),
+                "let functions work (--engine local), or take a table that has machines (--prices NAME|FILE)");
+  }
+  std::vector<std::string> known;
+  for (const auto& [name, type] : types) known.push_back(name);
+  const auto near = nearest_word(job.instance, known);
+  throw Error(ErrorKind::kUsage,
+              fmt::format("functions.instance: '{}' is not one of {}, the types that {} have", job.instance,
+                          fmt::join(known, ", "), name_of(prices)),
+              near.empty() ? "take one of these, or add it to a price table of your own, under instances"
+                           : fmt::format("did you mean {}?", near));
+}
+
+void check_function_memory(std::uint64_t bytes, const PriceTable& prices) {
+  const auto most = prices.functions.largest_mb;
+  const auto wanted = billed_megabytes(prices.functions, bytes);
+  if (wanted <= most) return;
+  throw Error(ErrorKind::kUsage,
+              fmt::format("functions.memory: by {} no function has more than {}MB, and these have {}MB",
+                          name_of(prices), most, wanted),
+              fmt::format("give them less (--memory {}MB), or take another table (--prices NAME|FILE)", most));
+}
+
+}  // namespace
+
+void check_prices(const TrainRequest& request) {
+  const auto& functions = request.job.functions;
+  if (functions.engine == "single") return;
+  if (functions.engine == "vm") {
+    check_instance(functions, request.prices);
+  } else {
+    check_function_memory(function_size(functions, request.cores, request.prices).memory_bytes, request.prices);
+  }
+  check_services_have_prices(place_of(request.job, request.prices));
+}
+
 std::optional<FunctionMemory> evaluation_memory_of(const TrainingPlan& plan, const JobData& data,
                                                    std::uint64_t limit_bytes) {
   if (data.validation) return evaluation_memory(plan, data.validation->manifest, SplitName::kTrain, limit_bytes);
@@ -290,8 +338,9 @@ std::optional<FunctionMemory> evaluation_memory_of(const TrainingPlan& plan, con
   return evaluation_memory(plan, data.train.manifest, SplitName::kValidation, limit_bytes);
 }
 
-FunctionsPlace place_of(const Job& job) {
+FunctionsPlace place_of(const Job& job, const PriceTable& prices) {
   FunctionsPlace place;
+  place.prices = prices;
   if (job.functions.engine == "local") place.engine = FunctionsPlace::EngineKind::kLocal;
   if (job.functions.engine == "vm") {
     place.engine = FunctionsPlace::EngineKind::kVm;
@@ -343,7 +392,8 @@ TrainRequest resumed_request(const Run& found, std::vector<Setting> anew, const 
   settings.set(std::move(anew));
   std::vector<std::string> told_before;
   auto job = make_job(settings, told_before);
-  return {std::move(job), std::move(settings), home, cores, cache_bytes, run, function_program, channel_token};
+  return {std::move(job), std::move(settings), home, cores, cache_bytes, run, function_program,
+          channel_token,  read_run_prices(run)};
 }
 
 std::string_view word_for(EndReason reason) noexcept {
@@ -369,6 +419,7 @@ std::string_view word_for(EndReason reason) noexcept {
 TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainObserver& observer,
                    const std::stop_token& stop) {
   using SteadyClock = std::chrono::steady_clock;
+  if (!request.resume) check_prices(request);
   const auto earlier = request.resume ? earlier_drivers(*request.resume) : Earlier();
   const auto began = SteadyClock::now() -
                      std::chrono::duration_cast<SteadyClock::duration>(std::chrono::duration<double>(earlier.seconds));
@@ -389,6 +440,7 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
   const auto& job = request.job;
   const auto level = best_simd_level();
   try {
+    if (job.functions.engine != "single" && !request.resume) record.keep_prices(request.prices);
     // Rows that are seen once need not be kept: then the same memory serves for all.
     const auto keep = run.plan.epochs == 1 ? std::min(request.cache_bytes, kOnceBytes) : request.cache_bytes;
     GroupCache cache(*data.store, data.manifest, keep);
@@ -437,7 +489,7 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
       auto all = earlier.ledger.invocations;
       all.insert(all.end(), functions->ledger.invocations.begin(), functions->ledger.invocations.end());
       functions->wall = account_wall_time(all, functions->driver, wall);
-      record.keep_functions(functions_json(*functions));
+      record.keep_functions(functions_json(*functions, request.prices));
     }
     if (test) record.keep_test(evaluation_json(*test, classes));
     if (validated) record.keep_validation(evaluation_json(*validated, classes));

@@ -27,7 +27,12 @@ struct TrainRequest {
   std::optional<Run> resume = std::nullopt;     ///< the run to go on with, which left resume_folder()
   std::filesystem::path function_program = {};  ///< virga-function, for engines that start processes
   std::string channel_token = {};               ///< of the data store that the job names, if that wants one
+  PriceTable prices = builtin_price_table();    ///< what the job's name for them means, or the resumed run's own
 };
+
+/// Throws Error(kUsage) if the prices do not sell what the job works with: a service, a type of machine, functions of
+/// that size.
+void check_prices(const TrainRequest& request);
 
 /// Throws Error if the job names a data store (exchange.channel = "ps:ADDRESS" or "redis:...") that does not answer or
 /// refuses the token.
@@ -38,7 +43,7 @@ void check_channel(const TrainRequest& request);
                                                                  std::uint64_t limit_bytes);
 
 /// What a job says of where its functions work and what they may cost; all else is as FunctionsPlace has it.
-[[nodiscard]] FunctionsPlace place_of(const Job& job);
+[[nodiscard]] FunctionsPlace place_of(const Job& job, const PriceTable& prices);
 
 /// What a run on functions works in, and what a stopped or dead one leaves: all that is needed to go on.
 [[nodiscard]] std::filesystem::path resume_folder(const std::filesystem::path& run_folder);
@@ -51,8 +56,8 @@ void check_channel(const TrainRequest& request);
 /// What a run on functions took: docs/formats/ledger.md.
 [[nodiscard]] std::filesystem::path ledger_path(const std::filesystem::path& run_folder);
 
-/// The job of such a run, with settings that are given `anew`. Throws Error(kNotFound) if the run left nothing to go on
-/// with, kConflict while it runs.
+/// The job of such a run and its own prices, with settings that are given `anew`. Throws Error(kNotFound) if the run
+/// left nothing to go on with, kConflict while it runs.
 [[nodiscard]] TrainRequest resumed_request(const Run& run, std::vector<Setting> anew, const std::filesystem::path& home,
                                            unsigned cores, std::uint64_t cache_bytes,
                                            const std::filesystem::path& function_program,

@@ -71,6 +71,7 @@ struct Job {
     std::chrono::nanoseconds lifetime = std::chrono::minutes(15);
     std::optional<std::uint64_t> rounds_per_invocation;  ///< absent: as many as its lifetime allows
     std::string instance = "c5.large";                   ///< of engine vm: find_instance()
+    std::string prices = "aws-us-east-1";                ///< find_price_table()
     bool operator==(const Functions&) const = default;
   } functions;
   struct Exchange {

@@ -162,7 +162,7 @@ class JobFileReader {
   void take(const Option& option, const toml::node& node) {
     const auto origin = place(node.source());
     auto value = checked(option, node, origin);
-    if (auto* path = std::get_if<std::string>(&value); path != nullptr && option.type == OptionType::kPath) {
+    if (auto* path = std::get_if<std::string>(&value); path != nullptr && is_path(option, *path)) {
       if (!folder_.empty() && path->find("://") == std::string::npos && std::filesystem::path(*path).is_relative()) {
         *path = (folder_ / *path).lexically_normal().string();
       }

@@ -33,6 +33,18 @@ Error refusal(std::string_view text) {
   return {ErrorKind::kInternal, ""};
 }
 
+TEST(JobFileTest, TakesAFileOfPricesFromItsFolder) {
+  const auto prices = [](const char* value) {
+    Settings settings;
+    settings.set(
+        parse_job_text(std::string("[functions]\nprices = \"") + value + "\"\n", "job.toml", Source::kJobFile, "jobs"));
+    return std::get<std::string>(settings.get("functions", "prices").value);
+  };
+  EXPECT_EQ(prices("mine.json"), "jobs/mine.json");
+  EXPECT_EQ(prices("/mine.json"), "/mine.json");
+  EXPECT_EQ(prices("ibm-2021"), "ibm-2021");
+}
+
 TEST(JobFileTest, IsReadIntoATypedJob) {
   const auto job = job_of(R"(
 seed = 7

@@ -450,6 +450,27 @@ std::vector<Option> stop_options() {
   };
 }
 
+std::vector<Choice> price_tables() {
+  static const auto all = [] {
+    std::vector<std::pair<std::string, std::string>> tables;
+    for (const auto& builtin : builtin_prices()) {
+      const auto table = find_price_table(std::string(builtin.name));
+      const auto place = table.region.empty() ? std::string() : " in " + table.region;
+      tables.emplace_back(builtin.name, fmt::format("{}{}, prices of {}", table.name, place, table.date));
+    }
+    return tables;
+  }();
+  std::vector<Choice> choices;
+  for (const auto& [name, help] : all) choices.push_back({name, help});
+  choices.push_back(
+      {.word = "",
+       .help = "a table of one's own: a name that ends with .json or has a / (docs/formats/price-table.md)",
+       .rest = "FILE",
+       .check_rest = check_price_name,
+       .is_path = true});
+  return choices;
+}
+
 std::vector<Choice> instance_types() {
   static const auto all = [] {
     std::vector<std::pair<std::string, std::string>> types;
@@ -465,6 +486,10 @@ std::vector<Choice> instance_types() {
   }();
   std::vector<Choice> choices;
   for (const auto& [name, help] : all) choices.push_back({name, help});
+  choices.push_back({.word = "",
+                     .help = "one of the price table of one's own (`functions.prices`)",
+                     .rest = "TYPE",
+                     .check_rest = [](std::string_view) {}});
   return choices;
 }
 
@@ -544,9 +569,27 @@ std::vector<Option> function_options() {
        .choices = instance_types(),
        .help = "Type of the virtual machines of engine vm",
        .more =
-           "Those of the price table (docs/formats/price-table.md). A worker computes with one thread, whatever the "
-           "type. A job that needs more memory than the machine has is refused before it starts.",
+           "Those of the price table (docs/formats/price-table.md) that `functions.prices` names. A worker computes "
+           "with one thread, whatever the type. A job that needs more memory than the machine has is refused before it "
+           "starts.",
        .store = [](Job& job, const Value& v) { job.functions.instance = text(v); }},
+      {.section = "functions",
+       .key = "prices",
+       .type = OptionType::kChoice,
+       .fallback = "aws-us-east-1",
+       .placeholder = "NAME|FILE",
+       .choices = price_tables(),
+       .help = "By which prices dollars are reckoned and a budget is kept: a built-in table or a file of one's own",
+       .more =
+           "A copy of the table stays with the run: `virga show` and `virga resume` go by it, whatever becomes of the "
+           "file. A run that uses a service, a type of machine or a size of function that the table does not sell is "
+           "refused before it starts. `ibm-2021` has the figures that MLLess (Middleware 2021) reckons with. No "
+           "built-in "
+           "table was verified with its platform; to use your own, copy examples/prices/aws-us-east-1.json, change it, "
+           "and name the copy. How fast functions are "
+           "does not depend on it.",
+       .example = "\"my-region.json\"",
+       .store = [](Job& job, const Value& v) { job.functions.prices = text(v); }},
   };
 }
 
@@ -557,6 +600,8 @@ std::vector<Choice> emulated_services() {
        "the service that channel names, in its place, through a data store of the run (ps); with engine vm and channel "
        "direct the network between its machines"}};
   for (const auto& profile : service_profiles()) choices.push_back({profile.name, profile.help});
+  choices.push_back({"ibm-2021", "",
+                     "no latencies of IBM's services are published; --prices ibm-2021 reckons with the prices of IBM"});
   return choices;
 }
 
@@ -868,6 +913,15 @@ const Option* find_option(std::string_view section, std::string_view key) {
 }
 
 std::string choice_text(const Choice& choice) { return std::string(choice.word) + std::string(choice.rest); }
+
+bool is_path(const Option& option, std::string_view text) {
+  if (option.type == OptionType::kPath) return true;
+  for (const auto& choice : option.choices) {
+    if (choice.rest.empty() && choice.word == text) return false;
+    if (!choice.rest.empty() && text.starts_with(choice.word)) return choice.is_path;
+  }
+  return false;
+}
 
 std::string option_name(const Option& option) {
   return option.section.empty() ? std::string(option.key) : std::string(option.section) + "." + std::string(option.key);

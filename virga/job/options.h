@@ -38,6 +38,7 @@ struct Choice {
   /// Not empty: any text may follow `word` that `check_rest` takes; how help calls it.
   std::string_view rest = {};
   void (*check_rest)(std::string_view rest) = nullptr;  ///< throws Error(kUsage)
+  bool is_path = false;                                 ///< the rest is one, as of kPath; then `word` is empty
 };
 /// As help writes it: "ps", "ps:ADDRESS".
 [[nodiscard]] std::string choice_text(const Choice& choice);
@@ -79,6 +80,9 @@ struct Section {
 [[nodiscard]] std::span<const Option> job_options();
 /// Null if there is none.
 [[nodiscard]] const Option* find_option(std::string_view section, std::string_view key);
+
+/// Is `text`, as the option's value, a path or URI?
+[[nodiscard]] bool is_path(const Option& option, std::string_view text);
 
 [[nodiscard]] std::string option_name(const Option& option);  ///< "optimizer.learning_rate"
 [[nodiscard]] std::string option_flag(const Option& option);  ///< "--learning-rate"

@@ -166,6 +166,7 @@ void warn_of_idle(const Settings& settings, const Job& job, std::vector<std::str
       {"functions", "lifetime", engine != "single" && engine != "vm", "engine " + engine},
       {"functions", "rounds_per_invocation", engine != "single" && engine != "vm", "engine " + engine},
       {"functions", "instance", engine == "vm", "engine " + engine},
+      {"functions", "prices", engine != "single", "engine single"},
       {"stop", "usd", engine != "single", "engine single"},
       {"exchange", "staleness", job.exchange.protocol == "ssp", "protocol " + job.exchange.protocol},
       {"exchange", "pattern", engine != "single", "engine single"},
@@ -264,7 +265,7 @@ std::string settings_text(const Settings& settings, const std::filesystem::path&
   for (const auto& setting : settings.all()) {
     auto text = value_text(*setting.option, setting.value);
     const bool is_local = text.find("://") == std::string::npos;
-    if (setting.option->type == OptionType::kPath && !text.empty() && is_local) text = (folder / text).string();
+    if (is_path(*setting.option, text) && !text.empty() && is_local) text = (folder / text).string();
     list.push_back({{"section", setting.option->section},
                     {"key", setting.option->key},
                     {"text", text},

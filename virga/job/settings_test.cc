@@ -274,6 +274,31 @@ TEST(MakeJobTest, WarnsOfWhatHasNoEffect) {
   EXPECT_THAT(warnings, ElementsAre("--momentum: optimizer.momentum has no effect with optimizer adagrad"));
 }
 
+TEST(MakeJobTest, TakesPricesByNameOrAsAFile) {
+  EXPECT_EQ(job_of({}).functions.prices, "aws-us-east-1");
+  EXPECT_EQ(job_of({setting("functions", "prices", "ibm-2021")}).functions.prices, "ibm-2021");
+  EXPECT_EQ(job_of({setting("functions", "prices", "mine.json")}).functions.prices, "mine.json");
+  const auto unknown = refusal("functions", "prices", "ibm-2012");
+  EXPECT_EQ(unknown.kind(), ErrorKind::kUsage);
+  EXPECT_THAT(unknown.what(), HasSubstr("--prices: there is no price table 'ibm-2012' in this program, only aws"));
+  EXPECT_EQ(unknown.remedy(), "did you mean ibm-2021?");
+  const auto emulated = refusal("exchange", "emulate", "ibm-2021");
+  EXPECT_EQ(emulated.kind(), ErrorKind::kUnsupported);
+  EXPECT_THAT(emulated.remedy(), HasSubstr("--prices ibm-2021"));
+}
+
+TEST(MakeJobTest, OfPricesOnlyAFileIsTakenFromTheFolder) {
+  const auto kept = [](const char* text) {
+    Settings settings;
+    settings.set({setting("functions", "prices", text)});
+    const auto again = settings_from_text(settings_text(settings, "/here"));
+    return std::get<std::string>(again.get("functions", "prices").value);
+  };
+  EXPECT_EQ(kept("ibm-2021"), "ibm-2021");
+  EXPECT_EQ(kept("mine.json"), "/here/mine.json");
+  EXPECT_EQ(kept("/there/mine.json"), "/there/mine.json");
+}
+
 TEST(MakeJobTest, ConnectsVirtualMachinesWithEachOther) {
   const auto engine = setting("functions", "engine", "vm");
   EXPECT_EQ(job_of({engine}).exchange.channel, "direct");
@@ -298,7 +323,8 @@ TEST(MakeJobTest, RefusesOfVirtualMachinesWhatOnlyFunctionsHave) {
   EXPECT_THAT(error_with("lifetime", "60s").what(),
               HasSubstr("--lifetime: functions.lifetime: the workers of engine vm"));
   EXPECT_EQ(error_with("lifetime", "60s").kind(), ErrorKind::kUsage);
-  EXPECT_THAT(refusal("functions", "instance", "c5.huge").what(), HasSubstr("is not one of c5.large, t2.medium"));
+  EXPECT_EQ(job_of({setting("functions", "instance", "mine.large")}).functions.instance, "mine.large")
+      << "a price table may have it";
   // A config.toml may say it for other jobs.
   Settings settings;
   settings.set({setting("functions", "engine", "vm")});

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "virga/cost/price_table.h"
-
 namespace virga {
 namespace {
 
@@ -14,17 +12,15 @@ constexpr double kLeastMegabytes = 128;  // of a function on AWS Lambda
 constexpr double kShareOfMachine = 0.8;
 constexpr double kDefaultCpus = 0.4;  // of a function
 
-}  // namespace
+FunctionSize machine_size(const Job::Functions& job, unsigned cores, const Instance& instance) {
+  return {.workers = job.workers,
+          .memory_bytes = (instance.memory_mb << 20U) / 10 * 9,
+          .cpus = static_cast<double>(instance.vcpus),
+          .oversubscribed = job.workers > cores};  // a worker computes on one of them
+}
 
-FunctionSize function_size(const Job::Functions& job, unsigned cores) {
+FunctionSize size_of_functions(const Job::Functions& job, unsigned cores) {
   FunctionSize size{.workers = job.workers};
-  if (job.engine == "vm") {
-    const auto& instance = find_instance(builtin_price_table(), job.instance);
-    size.memory_bytes = (instance.memory_mb << 20U) / 10 * 9;
-    size.cpus = static_cast<double>(instance.vcpus);
-    size.oversubscribed = size.workers > cores;  // a worker computes on one of them
-    return size;
-  }
   const double share = kShareOfMachine * cores;
   double megabytes = kCpuMegabytes;
   if (job.memory_bytes) {
@@ -44,6 +40,17 @@ FunctionSize function_size(const Job::Functions& job, unsigned cores) {
   }
   size.oversubscribed = size.workers * size.cpus > cores * kRounding;
   return size;
+}
+
+}  // namespace
+
+FunctionSize function_size(const Job::Functions& job, unsigned cores, const PriceTable& prices) {
+  if (job.engine == "vm") return machine_size(job, cores, find_instance(prices, job.instance));
+  return size_of_functions(job, cores);
+}
+
+std::uint32_t function_count(const Job::Functions& job, unsigned cores) {
+  return job.engine == "vm" ? job.workers : size_of_functions(job, cores).workers;
 }
 
 }  // namespace virga

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "virga/cost/price_table.h"
 #include "virga/job/job.h"
 
 namespace virga {
@@ -18,6 +19,8 @@ struct FunctionSize {
 /// (engine "local"), their processor shares sum to at most 0.8 of them: on two cores 4 functions of 708 MB; what is
 /// left is for their engine, data store and driver. Of a virtual machine (engine "vm") a worker has nine tenths of the
 /// memory. A pure function; throws Error(kNotFound) for a type of machine that the price table does not have.
-[[nodiscard]] FunctionSize function_size(const Job::Functions& job, unsigned cores);
+[[nodiscard]] FunctionSize function_size(const Job::Functions& job, unsigned cores, const PriceTable& prices);
+/// FunctionSize::workers, which no price decides.
+[[nodiscard]] std::uint32_t function_count(const Job::Functions& job, unsigned cores);
 
 }  // namespace virga

@@ -437,7 +437,7 @@ TrainingPlan plan_training(const Job& job, const Manifest& manifest, unsigned co
   plan.batch_size = std::min(job.optimizer.batch_size.value_or(default_batch_size(train.rows)), train.rows);
   plan.threads = cores;
   if (has_clusters(plan.model.kind)) plan_clusters(job, train, plan);
-  const auto said = function_size(job.functions, cores).workers;
+  const auto said = function_count(job.functions, cores);
   plan.workers = said != 0 ? said : default_workers(plan, train, cores);
   plan.constant_loss = constant_loss(plan.model, train);
   plan.start_loss = start_loss(plan.model);
