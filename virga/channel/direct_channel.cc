@@ -50,6 +50,8 @@ constexpr auto kLook = 5ms;  // how often that thread looks whether anybody does
 constexpr std::chrono::nanoseconds kFirstPause = 1ms;
 constexpr std::chrono::nanoseconds kLongestPause = 50ms;
 constexpr auto kConnectTime = 1s;
+/// No file descriptors are left: a pause before the next try.
+constexpr auto kAcceptPause = 200ms;
 constexpr auto kRegisterTime = 10s;
 /// For a hello and its answer, and for who was refused to hear of it.
 constexpr auto kHandshakeTime = 10s;
@@ -670,12 +672,28 @@ class DirectChannel::Impl final : public DirectReceiver {
   }
 
   void accept() {
-    while (auto socket = listener_->accept()) {
+    for (;;) {
+      auto socket = listener_->accept();
+      if (!socket) {
+        if (errno == ECONNABORTED || errno == EINTR) continue;
+        if (errno != EAGAIN) pause_accepting();
+        return;
+      }
       const auto strangers = std::ranges::count_if(
           connections_, [](const auto& entry) { return entry.second->stage == Stage::kStranger; });
       if (strangers < static_cast<std::ptrdiff_t>(kMostStrangers))
         (void)add(std::move(socket), Stage::kStranger, nullptr);
     }
+  }
+  /// No descriptors are left: whoever knocks would wake the threads at once, again and again.
+  void pause_accepting() {
+    watch(EPOLL_CTL_MOD, listener_->descriptor(), 0, kListenerId);
+    accepts_again_ = Clock::now() + kAcceptPause;
+    keeper_event_.notify();
+  }
+  void accept_again() {
+    watch(EPOLL_CTL_MOD, listener_->descriptor(), EPOLLIN, kListenerId);
+    accepts_again_.reset();
   }
   Connection& add(Descriptor socket, Stage stage, Peer* peer) {
     const auto id = next_id_++;
@@ -1012,6 +1030,7 @@ class DirectChannel::Impl final : public DirectReceiver {
           lose(*connection, "it did not answer in time");
         }
       }
+      if (accepts_again_ && Clock::now() >= *accepts_again_) accept_again();
       find_others(lock, stop);
     }
   }
@@ -1020,7 +1039,7 @@ class DirectChannel::Impl final : public DirectReceiver {
     return peer.member.worker < options_.me.worker && peer.link == nullptr && !peer.is_connecting && !peer.refusal;
   }
   [[nodiscard]] Clock::time_point next_duty() const {
-    auto next = Clock::now() + 1h;
+    auto next = accepts_again_.value_or(Clock::now() + 1h);
     for (const auto& [number, peer] : peers_) {
       if (is_to_be_found(peer)) next = std::min(next, peer.next_look);
     }
@@ -1105,6 +1124,7 @@ class DirectChannel::Impl final : public DirectReceiver {
   std::multiset<MessageKey> wanted_;  // by calls of this end
   std::uint64_t memory_ = 0;
   std::uint64_t news_ = 0;  // counts what somebody may wait for
+  std::optional<Clock::time_point> accepts_again_;
   std::uint64_t quiet_turns_ = 0;
   std::uint64_t passes_ = 0;  // of the search for others
   bool is_driven_ = false;

@@ -9,7 +9,9 @@
 #include <thread>
 #include <vector>
 
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -303,6 +305,31 @@ TEST_F(RawDirectTest, SendsAgainWhatWasNotTakenBeforeAConnectionWasLost) {
   EXPECT_TRUE(third.wait_for(DirectKind::kPong));
   put(*first_, key_to(kWorker1, 2), "new");
   EXPECT_EQ(as_text(*third.wait_for(DirectKind::kMessage)), "new") << "what was taken is sent again";
+}
+
+TEST_F(RawDirectTest, AcceptsAgainWhenThereAreDescriptorsAgain) {
+  const auto where = address();
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const auto before = limit.rlim_cur;
+  limit.rlim_cur = std::min<rlim_t>(before, 256);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  std::vector<Descriptor> all;
+  for (;;) {
+    Descriptor one(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (!one) break;
+    all.push_back(std::move(one));
+  }
+  ASSERT_FALSE(all.empty());
+  all.pop_back();
+  RawWorker worker(where);  // with the last one: there is none for the other end
+  worker.hello(hello_);
+  std::this_thread::sleep_for(500ms);  // which is tried a few times
+  all.clear();
+  limit.rlim_cur = before;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  EXPECT_TRUE(worker.wait_for(DirectKind::kWelcome));
+  EXPECT_EQ(as_text(*worker.wait_for(DirectKind::kMessage)), "m");
 }
 
 TEST_F(RawDirectTest, SaysWhyItRefuses) {
