@@ -383,7 +383,6 @@ void UpdateRule::assign_whole(std::size_t table, std::size_t first, std::span<co
 
 void UpdateRule::apply_own(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,
                            std::span<const float> w, const RowStates& states, std::span<const float> gradient) {
-  caught_up_.reset();
   auto& rows = tables_[table].rows;
   const auto size = keys.size() * rows.width();
   check(layout_[table].sparse && gradient.size() == size && w.size() == size && fit(states, rows.states(), size),
@@ -414,7 +413,6 @@ void UpdateRule::copy_parameters(std::uint64_t step, Tables& out, unsigned threa
 
 void UpdateRule::apply(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,
                        std::span<const float> gradient) {
-  caught_up_.reset();
   const auto& rows = tables_[table].rows;
   check(layout_[table].sparse && gradient.size() == keys.size() * rows.width(),
         "UpdateRule::apply: the table is sparse, `gradient` is [keys x width]");

@@ -129,7 +129,9 @@ class UpdateRule {
   Layout layout_;
   UpdateRuleOptions options_;
   std::vector<Table> tables_;
-  std::optional<std::uint64_t> caught_up_;  // all rows stand before this step
+  /// Before which step all rows were brought last. Steps do not go back, so apply() need not forget it, which several
+  /// threads may call at once.
+  std::optional<std::uint64_t> caught_up_;
 };
 
 }  // namespace virga
