@@ -22,7 +22,7 @@ class GroupLimitsTest : public testing::Test {
   }
 
   const fs::path root_ = fs::path(testing::TempDir()) / ("virga_group_limits." + std::to_string(::getpid()));
-  const GroupLimits none_;
+  const GroupLimits none_{};
 };
 
 TEST_F(GroupLimitsTest, TakesTheLeastOfTheGroupsAboveInTheSecondVersion) {

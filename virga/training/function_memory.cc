@@ -126,7 +126,7 @@ std::uint64_t centre_bytes(const ModelSpec& model) {
   const auto padded = (features + kPadding - 1) / kPadding * kPadding;
   if (model.kind == ModelKind::kGaussianMixture) {
     if (!model.dense) return std::uint64_t{kPanelRows} * (model.clusters + kPadding) * sizeof(double);
-    const auto panels = kPanelRows * (4 * padded + 2 * model.clusters);
+    const auto panels = kPanelRows * (4 * padded + std::uint64_t{2} * model.clusters);
     const auto of_component = model.covariance == CovarianceKind::kFull
                                   ? 2 * padded + features * (features + 1) / 2 + features * padded
                                   : 4 * padded;
