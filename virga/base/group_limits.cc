@@ -34,19 +34,19 @@ void lower_by_first_version(const fs::path& group, GroupLimits& limits) {
   }
 }
 
-/// Calls visit(folder) for the group `path` of the hierarchy that is mounted at `mount`, and for those above it.
+/// Calls visit(folder) for the group `path` of the hierarchy that is mounted at `mount`, and for those above it but the
+/// root.
 template <typename Visit>
 void for_each_group(const fs::path& mount, std::string_view path, const Visit& visit) {
   auto group = fs::path("/" + std::string(path)).lexically_normal();
   for (; group.has_relative_path(); group = group.parent_path()) visit(mount / group.relative_path());
-  visit(mount);
 }
 
 }  // namespace
 
 GroupLimits group_limits(const fs::path& root, std::string_view groups) {
   GroupLimits limits;
-  // In a container that sees its own groups only, these are the roots, whatever the text says.
+  // The roots: in a container that sees its own groups only, what counts is there, whatever the text says.
   lower_by_second_version(root, limits);
   for (const auto* controller : {"cpu", "memory"}) lower_by_first_version(root / controller, limits);
   std::istringstream lines{std::string(groups)};

@@ -675,7 +675,6 @@ class DirectChannel::Impl final : public DirectReceiver {
     for (;;) {
       auto socket = listener_->accept();
       if (!socket) {
-        if (errno == ECONNABORTED || errno == EINTR) continue;
         if (errno != EAGAIN) pause_accepting();
         return;
       }

@@ -35,13 +35,6 @@ constexpr BuiltinPrices kBuiltin[] = {
 #include "virga/cost/price_files.inc"
 };
 
-/// For people: "aws-us-east-1, ibm-2021".
-std::string builtin_names() {
-  std::string names;
-  for (const auto& builtin : kBuiltin) names += fmt::format("{}{}", names.empty() ? "" : ", ", builtin.name);
-  return names;
-}
-
 bool is_date(std::string_view text) {
   const auto digits = [&](std::size_t from, std::size_t count) {
     return std::ranges::all_of(text.substr(from, count), [](char c) { return c >= '0' && c <= '9'; });
@@ -194,7 +187,7 @@ void check_price_name(std::string_view text) {
   for (const auto& builtin : kBuiltin) names.emplace_back(builtin.name);
   const auto near = nearest_word(text, names);
   throw Error(ErrorKind::kUsage,
-              fmt::format("there is no price table '{}' in this program, only {}", text, builtin_names()),
+              fmt::format("there is no price table '{}' in this program, only {}", text, fmt::join(names, ", ")),
               near.empty() ? fmt::format("of one of your own, name the file: ./{}.json", text)
                            : fmt::format("did you mean {}?", near));
 }
@@ -202,6 +195,7 @@ void check_price_name(std::string_view text) {
 PriceTable find_price_table(const std::string& name_or_file) {
   check_price_name(name_or_file);
   const auto* const found = std::ranges::find(kBuiltin, name_or_file, &BuiltinPrices::name);
+  if (found == kBuiltin) return builtin_price_table();
   if (found != std::end(kBuiltin)) return parse_price_table(found->text, fmt::format("prices {}", found->name));
   return load_price_table(name_or_file);
 }

@@ -34,15 +34,14 @@ bool make_blocking(int socket) noexcept {
 }  // namespace
 
 ClientSocket::Turn::Turn(ClientSocket& socket, const Wait& wait)
-    : socket_(socket), stop_(wait.stop), on_stop_(std::in_place, wait.stop, [&socket] { socket.give_up(); }) {
+    : socket_(socket), on_stop_(std::in_place, wait.stop, [&socket] { socket.give_up(); }) {
   socket.deadline_ = Deadline(wait.deadline.at() + kGrace);
   socket.stoppable_ = wait.stop.stop_possible();
 }
 
 ClientSocket::Turn::~Turn() {
   on_stop_.reset();  // first, or what is given up at this moment would stop the turn after this one
-  if (stop_.stop_requested()) socket_.stop_.clear();
-  socket_.given_up_ = false;
+  if (socket_.given_up_.exchange(false)) socket_.stop_.clear();
 }
 
 void ClientSocket::give_up() noexcept {

@@ -43,7 +43,6 @@ class ClientSocket {
 
    private:
     ClientSocket& socket_;
-    const std::stop_token stop_;
     std::optional<std::stop_callback<std::function<void()>>> on_stop_;
   };
 

@@ -194,7 +194,10 @@ void Listener::listen_on_tcp() {
 }
 
 Descriptor Listener::accept() const noexcept {
-  Descriptor socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  Descriptor socket;
+  do {
+    socket = Descriptor(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  } while (!socket && (errno == ECONNABORTED || errno == EINTR));
   if (socket) tune(socket.get(), address_.kind);
   return socket;
 }

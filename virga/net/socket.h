@@ -38,7 +38,8 @@ class Listener {
   [[nodiscard]] bool is_local() const noexcept { return is_local_; }
   [[nodiscard]] int descriptor() const noexcept { return socket_.get(); }
 
-  /// A connection, tuned and not blocking; none, and errno says why (EAGAIN: there is none at present).
+  /// A connection, tuned and not blocking; none, and errno says why (EAGAIN: there is none at present; else no
+  /// descriptors are left, as a rule). One that was given up while it waited is passed over.
   [[nodiscard]] Descriptor accept() const noexcept;
 
  private:

@@ -140,7 +140,6 @@ class PsServer::Loop {
       if (connections_.size() >= options_.max_connections + kRefusedConnections) return pause_accepting(std::nullopt);
       auto socket = listener.accept();
       if (!socket) {
-        if (errno == ECONNABORTED || errno == EINTR) continue;
         if (errno != EAGAIN) pause_accepting(Clock::now() + kAcceptPause);
         return;
       }
