@@ -15,8 +15,10 @@ namespace virga {
 /// Bulk-synchronous exchange among ranks that are threads of one process: one replica with one update rule. A round's
 /// contributions are summed over the balanced binary tree of adjacent ranks, divided once by their total weight and
 /// applied. Each rank does so for its own range of keys, cut at equal shares of the keys present, so the work is shared
-/// and the bits do not depend on who did what. A round whose total weight is 0 changes nothing and is no step of the
-/// rule.
+/// and the bits do not depend on who did what. It also reads that range, for all: so rows of the replica stay in the
+/// caches of one core. A round whose total weight is 0 changes nothing and is no step of the rule.
+///
+/// Ranks meet in read() and in write(): each must call both in every round.
 ///
 /// Memory: the replica with its state, a second copy of the parameters once parameters() is called, and for each rank a
 /// few times the largest contribution.
@@ -39,8 +41,8 @@ class MemoryExchange final : public SharedExchange {
   class Rank;
 
   UpdateRule rule_;
-  ThreadBarrier all_written_;                 // what abort() ends
-  ThreadBarrier all_applied_;                 // never aborted: all who passed the other come here
+  ThreadBarrier meeting_;                     // what abort() ends
+  ThreadBarrier all_applied_;                 // never aborted: all who passed the last meeting of a round come here
   std::vector<const Contribution*> written_;  // [ranks], of the round: set before the first meeting, read after it
   std::vector<std::unique_ptr<Rank>> views_;  // [ranks]
   const unsigned threads_;

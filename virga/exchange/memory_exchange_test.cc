@@ -239,8 +239,11 @@ INSTANTIATE_TEST_SUITE_P(Ranks, MemoryExchangeTest, testing::ValuesIn(all_cases(
 TEST(MemoryExchange, ShowsTheInitialParametersBeforeAnyWrite) {
   const auto start = initial_parameters(2);
   MemoryExchange exchange(2, start, {}, /*start=*/40);
-  const std::vector<std::uint32_t> keys = {0, 499};
-  const auto& seen = exchange.rank(1).read(40, keys);
+  CompactParameters seen;
+  run_threads(2, [&](unsigned rank) {
+    const auto& read = exchange.rank(rank).read(40, std::vector<std::uint32_t>{rank * 250, 499});
+    if (rank == 0) seen = read;
+  });
   EXPECT_THAT(seen.tables[0],
               testing::ElementsAre(start.values[0][0], start.values[0][1], start.values[0][998], start.values[0][999]));
   EXPECT_EQ(seen.tables[1], start.values[1]);

@@ -9,7 +9,7 @@
 namespace virga {
 namespace {
 
-constexpr int kSpins = 2000;  // some 20 to 50 us, what ranks with equal work differ by
+constexpr int kSpins = 8000;  // some 100 to 200 us, what ranks with equal work differ by
 constexpr int kYieldEvery =
     64;  // pauses: other programs may leave one core to all threads, where waiting needs it most
 constexpr std::uint32_t kAborted = 1;

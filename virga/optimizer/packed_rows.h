@@ -71,6 +71,20 @@ void for_each_part(std::size_t rows, std::size_t first, std::size_t last, const 
   }
 }
 
+/// The same, the last rows first: what was touched last is the likeliest to be in a cache still.
+template <typename Visit>
+void for_each_part_backwards(std::size_t rows, std::size_t width, const Visit& visit) {
+  const std::size_t columns = std::min(width, Chunk::kElements);
+  if (columns == 0) return;
+  const std::size_t step = Chunk::kElements / columns;
+  for (std::size_t end = (rows + step - 1) / step * step; end > 0; end -= step) {
+    const std::size_t row = end - step;
+    for (std::size_t column = 0; column < width; column += columns) {
+      visit(Part{row, std::min(step, rows - row), column, std::min(columns, width - column)});
+    }
+  }
+}
+
 /// A list of rows: those of `keys`, or `count` from `first` on.
 struct KeyedRows {
   std::span<const std::uint32_t> keys;

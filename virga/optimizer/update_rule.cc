@@ -158,7 +158,7 @@ struct Worker {
   void apply_own(PackedRows& rows, const List& list, std::uint32_t step, const float* w, const RowStates& states,
                  const float* gradient) const {
     Chunk chunk;
-    for_each_part(list.size(), 0, rows.width(), [&](const Part& part) {
+    for_each_part_backwards(list.size(), rows.width(), [&](const Part& part) {
       chunk.rows = part.rows;
       chunk.columns = part.columns;
       const auto at = part.first * rows.width() + part.first_column;

@@ -243,8 +243,7 @@ AlgorithmPlan algorithm_of(const Job& job, ModelKind model) {
 }
 
 /// As many ranks as cores (for sparse rows half of them: the other half prepares mini-batches, whose keys are to be
-/// merged, and rows of parameters wander less between cores), as long as a rank's share of a step outweighs what it
-/// costs to meet the others.
+/// merged), as long as a rank's share of a step outweighs what it costs to meet the others.
 unsigned default_workers(const TrainingPlan& plan, const Split& train, unsigned cores) {
   double outputs = outputs_of(plan.model);
   if (plan.model.kind == ModelKind::kGaussianMixture && plan.model.covariance == CovarianceKind::kFull) {
