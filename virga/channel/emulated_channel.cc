@@ -19,58 +19,6 @@ namespace virga {
 
 using namespace std::chrono_literals;
 
-std::span<const ServiceProfile> service_profiles() {
-  constexpr double kMegabyte = 1e6;
-  static constexpr ServiceProfile kProfiles[] = {
-      {"aws-2021:s3", "S3: 80 ms a request, 65 MB/s, asked again and again", 80ms, 65 * kMegabyte, true,
-       "object-store"},
-      {"aws-2021:cache.t3.medium", "ElastiCache on a cache.t3.medium: 10 ms, 630 MB/s", 10ms, 630 * kMegabyte, false,
-       "redis"},
-      {"aws-2021:cache.m5.large", "ElastiCache on a cache.m5.large: 10 ms, 1260 MB/s", 10ms, 1260 * kMegabyte, false,
-       "redis"},
-      {"aws-2021:t2.medium",
-       "between virtual machines of type t2.medium: 0.5 ms, 120 MB/s",
-       500us,
-       120 * kMegabyte,
-       false,
-       {},
-       true},
-      {"aws-2021:c5.large",
-       "between virtual machines of type c5.large: 0.15 ms, 225 MB/s",
-       150us,
-       225 * kMegabyte,
-       false,
-       {},
-       true},
-  };
-  return kProfiles;
-}
-
-const ServiceProfile& find_service_profile(std::string_view name) {
-  const auto profiles = service_profiles();
-  const auto found = std::ranges::find(profiles, name, &ServiceProfile::name);
-  if (found != profiles.end()) return *found;
-  std::string all;
-  for (const auto& profile : profiles) all += fmt::format("{}{}", all.empty() ? "" : ", ", profile.name);
-  throw Error(ErrorKind::kUsage, fmt::format("there is no profile \"{}\" of a service", name), "there are " + all);
-}
-
-bool is_profile_set(std::string_view name) noexcept {
-  return std::ranges::any_of(service_profiles(), [name](const ServiceProfile& profile) {
-    return profile.name.substr(0, profile.name.find(':')) == name;
-  });
-}
-
-const ServiceProfile* profile_in_set(std::string_view set, std::string_view service) noexcept {
-  // Both caches ran on the same machines.
-  const std::string_view found = service == "redis" || service == "memcached" ? "cache.t3.medium" : service;
-  for (const auto& profile : service_profiles()) {
-    const auto colon = profile.name.find(':');
-    if (profile.name.substr(0, colon) == set && profile.name.substr(colon + 1) == found) return &profile;
-  }
-  return nullptr;
-}
-
 /// Waits for messages on a thread of its own, and notes when each came.
 class EmulatedChannel::Arrivals {
  public:

@@ -2,38 +2,16 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <span>
 #include <string>
-#include <string_view>
 
 #include "virga/channel/channel.h"
+#include "virga/channel/service_profile.h"
 
 namespace virga {
 
-/// What a service takes, as a published measurement says. None of these was verified against the service itself.
-struct ServiceProfile {
-  std::string_view name;  ///< "aws-2021:s3"
-  std::string_view help;
-  std::chrono::nanoseconds latency{0};  ///< of a request
-  double bytes_per_second = 0;          ///< of a function, in each direction
-  bool polled = false;                  ///< whoever waits asks again and again, else the service tells him
-  std::string_view paid_as = {};        ///< PriceTable::services; empty: nobody is paid
-  bool straight = false;                ///< a network between readers and writers: what is sent is received meanwhile
-};
-
-/// LambdaML's constants (Jiang et al., "Towards Demystifying Serverless Machine Learning Training", SIGMOD 2021). They
-/// live as long as the program.
-[[nodiscard]] std::span<const ServiceProfile> service_profiles();
-/// Throws Error(kUsage) with all that there are.
-[[nodiscard]] const ServiceProfile& find_service_profile(std::string_view name);
-
-/// A set of profiles, by the part of their names before the ':', says how slow each service is.
-[[nodiscard]] bool is_profile_set(std::string_view name) noexcept;
-/// That of "s3", "redis", "memcached" or "dynamodb" in a set; null if the set has no figures of it.
-[[nodiscard]] const ServiceProfile* profile_in_set(std::string_view set, std::string_view service) noexcept;
 /// The time that requests to a service take: a latency each, and for their bytes a line in each direction, which they
 /// pass one after the other. Several threads may call any member at once.
 class EmulatedService {

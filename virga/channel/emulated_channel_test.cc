@@ -161,15 +161,6 @@ TEST(EmulatedChannel, EndsWithWhatItsReceiverThrows) {
             ErrorKind::kCorrupt);
 }
 
-TEST(ServiceProfiles, AreFoundByName) {
-  for (const auto& profile : service_profiles()) {
-    EXPECT_EQ(&find_service_profile(profile.name), &profile);
-    EXPECT_GT(profile.latency, 0ns);
-    EXPECT_GT(profile.bytes_per_second, 0);
-  }
-  EXPECT_EQ(kind_of_error([] { (void)find_service_profile("aws-2021:s4"); }), ErrorKind::kUsage);
-}
-
 TEST(EmulatedRegister, TakesTheTimeOfTheServiceAndDoesWhatTheOtherOneDoes) {
   MemoryRegister memory;
   EmulatedRegister registers(memory, kTellingService);

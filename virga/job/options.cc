@@ -599,9 +599,16 @@ std::vector<Choice> emulated_services() {
       {"aws-2021",
        "the service that channel names, in its place, through a data store of the run (ps); with engine vm and channel "
        "direct the network between its machines"}};
+  choices.push_back({"ibm-2021", "the same with MLLess's machines, of which Redis alone has figures"});
   for (const auto& profile : service_profiles()) choices.push_back({profile.name, profile.help});
-  choices.push_back({"ibm-2021", "",
-                     "no latencies of IBM's services are published; --prices ibm-2021 reckons with the prices of IBM"});
+  choices.push_back(
+      {.word = "latency=",
+       .help = "a service of your own: what a request takes, how much a second; ,polled: who waits asks again and "
+               "again; ,network: straight between workers",
+       .rest = "TIME,bandwidth=BYTES",
+       .check_rest = [](std::string_view rest) {
+         static_cast<void>(find_service_profile("latency=" + std::string(rest)));
+       }});
   return choices;
 }
 
@@ -766,9 +773,9 @@ std::vector<Option> exchange_options() {
        .placeholder = "SERVICE",
        .choices = emulated_services(),
        .help = "Make the channel as slow as a service was measured to be",
-       .more = "What the channel takes itself comes on top, so it should be a fast one, such as `ps`. The figures are "
-               "those "
-               "of LambdaML (SIGMOD 2021), not verified against AWS. Dollars are those of the service.",
+       .more = "What the channel takes itself comes on top, so it should be a fast one, such as `ps`. The figures of "
+               "aws-2021 are those of LambdaML (SIGMOD 2021), not verified against AWS; MLLess published none of "
+               "ibm-2021, which are assumed. Dollars are those of the service; of one of your own, of the channel.",
        .example = "\"aws-2021:s3\"",
        .store =
            [](Job& job, const Value& v) {

@@ -106,9 +106,9 @@ void resolve_service(const Settings& settings, Job& job, std::vector<std::string
   const auto* named = std::ranges::find(services, exchange.channel, &Service::name);
   if (named == std::end(services)) {
     if (!set) return;
-    warnings.push_back(
-        fmt::format("{}: exchange.emulate {} has no effect with channel {}: it stands for s3, redis and memcached",
-                    settings.get("exchange", "emulate").origin, *set, exchange.channel));
+    warnings.push_back(fmt::format(
+        "{}: exchange.emulate {} has no effect with channel {}: it stands for services that are only named, as redis",
+        settings.get("exchange", "emulate").origin, *set, exchange.channel));
     return;
   }
   const std::string name(named->name);

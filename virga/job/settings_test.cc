@@ -282,9 +282,23 @@ TEST(MakeJobTest, TakesPricesByNameOrAsAFile) {
   EXPECT_EQ(unknown.kind(), ErrorKind::kUsage);
   EXPECT_THAT(unknown.what(), HasSubstr("--prices: there is no price table 'ibm-2012' in this program, only aws"));
   EXPECT_EQ(unknown.remedy(), "did you mean ibm-2021?");
-  const auto emulated = refusal("exchange", "emulate", "ibm-2021");
-  EXPECT_EQ(emulated.kind(), ErrorKind::kUnsupported);
-  EXPECT_THAT(emulated.remedy(), HasSubstr("--prices ibm-2021"));
+}
+
+TEST(MakeJobTest, EmulatesAServiceByNameBySetOrByFiguresOfOnesOwn) {
+  const auto emulated = [](std::vector<Setting> settings) {
+    settings.push_back(setting("functions", "engine", "process"));
+    return job_of(std::move(settings)).exchange;
+  };
+  EXPECT_EQ(emulated({setting("exchange", "emulate", "ibm-2021:redis")}).emulate, "ibm-2021:redis");
+  const auto named = emulated({setting("exchange", "emulate", "ibm-2021"), setting("exchange", "channel", "redis")});
+  EXPECT_EQ(named.emulate, "ibm-2021:redis");
+  EXPECT_EQ(named.channel, "ps");
+  EXPECT_EQ(emulated({setting("exchange", "emulate", "latency=25ms,bandwidth=40MB")}).emulate,
+            "latency=25ms,bandwidth=40MB");
+  const auto unknown = refusal("exchange", "emulate", "latency=25ms");
+  EXPECT_EQ(unknown.kind(), ErrorKind::kUsage);
+  EXPECT_THAT(unknown.what(), HasSubstr("--emulate: \"latency=25ms\" is no service: its bandwidth is missing"));
+  EXPECT_THAT(unknown.remedy(), HasSubstr("latency=25ms,bandwidth=40MB"));
 }
 
 TEST(MakeJobTest, OfPricesOnlyAFileIsTakenFromTheFolder) {
