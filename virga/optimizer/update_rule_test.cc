@@ -517,10 +517,10 @@ TEST(UpdateRuleTest, RefusesTheStateOfAnotherModelOrRule) {
 }
 
 TEST(UpdateRuleTest, CatchesUpOnSeveralThreads) {
-  constexpr std::uint32_t kRows = 200'000;  // of which a thread takes a part
-  const Layout layout = {{.name = "weights", .rows = kRows, .width = 2, .regularised = true, .sparse = true}};
+  constexpr std::uint32_t kManyRows = 200'000;  // of which a thread takes a part
+  const Layout layout = {{.name = "weights", .rows = kManyRows, .width = 2, .regularised = true, .sparse = true}};
   std::vector<std::uint32_t> keys;
-  for (std::uint32_t key = 0; key < kRows; key += 1 + key % 7) keys.push_back(key);
+  for (std::uint32_t key = 0; key < kManyRows; key += 1 + key % 7) keys.push_back(key);
   std::vector<float> gradient(keys.size() * layout[0].width);
   for (std::size_t i = 0; i < gradient.size(); ++i) gradient[i] = static_cast<float>(i % 11) - 5;
   const UpdateRuleOptions options{.kind = RuleKind::kAdagrad, .learning_rate = 0.5, .l1 = 1e-4, .l2 = 1e-3};
