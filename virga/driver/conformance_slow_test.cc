@@ -30,7 +30,9 @@ constexpr std::size_t kStores = 6;  // that take turns: all but the last two
 struct ModelCase {
   const char* kind;
   PlantedLabels labels;
-  const char* optimizer;  // each with another one
+  const char* optimizer;        // each with another one
+  const char* covariance = "";  // a full one is of dense rows
+  [[nodiscard]] bool dense() const { return std::string_view(covariance) == "full"; }
 };
 std::ostream& operator<<(std::ostream& out, const ModelCase& model) { return out << model.kind; }
 
@@ -41,7 +43,8 @@ constexpr ModelCase kModels[] = {{"logistic", PlantedLabels::kBinary, "adagrad"}
                                  {"least-squares", PlantedLabels::kValues, "nesterov"}};
 
 constexpr ModelCase kClusterings[] = {{"kmeans", PlantedLabels::kBinary, "none"},
-                                      {"gaussian-mixture", PlantedLabels::kBinary, "none"}};
+                                      {"gaussian-mixture", PlantedLabels::kBinary, "none", "diagonal"},
+                                      {"gaussian-mixture", PlantedLabels::kBinary, "none", "full"}};
 
 std::string name_of(StoreKind store) {
   constexpr const char* kNames[] = {"directory", "ps", "redis", "memcached", "dynamodb", "s3", "direct", "vm"};
@@ -81,6 +84,7 @@ class Conformance : public FunctionsFixture, public testing::WithParamInterface<
     dynamo_ = std::make_unique<DynamoService>();
     make_planted_set(folder() / "classes", PlantedLabels::kClasses);
     make_planted_set(folder() / "values", PlantedLabels::kValues);
+    make_blobs(folder());
   }
   static void TearDownTestSuite() {
     dynamo_.reset();
@@ -93,6 +97,7 @@ class Conformance : public FunctionsFixture, public testing::WithParamInterface<
     const auto& [model, pattern, store, algorithm] = GetParam();
     if (model.labels == PlantedLabels::kClasses) set_ = open_data_set((folder() / "classes" / "set").string());
     if (model.labels == PlantedLabels::kValues) set_ = open_data_set((folder() / "values" / "set").string());
+    if (model.dense()) set_ = open_data_set((folder() / "blobs").string());
     place_.data = set_.uri;
     place_.pattern = pattern;
     if (store == StoreKind::kDirectory) place_.channel = FunctionsPlace::ChannelKind::kDirectory;
@@ -131,6 +136,7 @@ class Conformance : public FunctionsFixture, public testing::WithParamInterface<
     if (std::string_view(model.optimizer) == "none") {
       job.optimizer = {.batch_size = 100};
       job.model.clusters = 5;
+      if (model.covariance[0] != '\0') job.model.covariance = model.covariance;
       job.stop.improvement = 0;
       job.stop.epochs = 20;  // of few rounds: there is to be time to be killed in
       run_.plan = plan_training(job, set_.manifest, 1);
@@ -312,7 +318,7 @@ TEST_P(AtS3Conformance, GivesTheSameBitsWhenItsDriverIsKilled) {
 
 std::string name_of_cell(const testing::TestParamInfo<Cell>& test) {
   const auto& [model, pattern, store, algorithm] = test.param;
-  auto name = std::string(model.kind) + "_" + name_of(pattern) + "_" + name_of(store);
+  auto name = std::string(model.kind) + (model.dense() ? "_full_" : "_") + name_of(pattern) + "_" + name_of(store);
   for (auto& letter : name) letter = letter == '-' ? '_' : letter;
   return name;
 }
@@ -329,7 +335,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Cell(kModels[2], Pattern::kAllToAll, StoreKind::kDirect,
                          AlgorithmPlan{.kind = AlgorithmKind::kAdmm, .passes = 2, .rho = 1e-2}),
                     Cell(kClusterings[0], Pattern::kScatterReduce, StoreKind::kDirect, AlgorithmPlan()),
-                    Cell(kClusterings[1], Pattern::kAllToAll, StoreKind::kDirect, AlgorithmPlan())),
+                    Cell(kClusterings[1], Pattern::kAllToAll, StoreKind::kDirect, AlgorithmPlan()),
+                    Cell(kClusterings[2], Pattern::kAllToAll, StoreKind::kDirect, AlgorithmPlan())),
     name_of_cell);
 
 // Virtual machines, which are connected with each other (engine vm).

@@ -54,4 +54,31 @@ inline std::string make_planted_set(const std::filesystem::path& folder,
   return options.to;
 }
 
+constexpr std::uint32_t kBlobs = 6;
+
+/// Six round heaps of dense rows, far from 0, as a CSV file and a set of it, `folder`/blobs, whose URI it returns. The
+/// label says which heap.
+inline std::string make_blobs(const std::filesystem::path& folder) {
+  std::filesystem::create_directories(folder);
+  std::ofstream text(folder / "blobs.csv");
+  text << "label,a,b,c,d\n";
+  const Random random(5, Purpose::kTest);
+  for (std::uint32_t row = 0; row < 2000; ++row) {
+    const auto blob = random.below(kBlobs, 0, row);
+    text << "heap" << blob;
+    for (std::uint32_t f = 0; f < 4; ++f) {
+      text << ','
+           << 1000 + 40 * random.uniform(1, blob, f) + 3 * (random.uniform(2, row, f) + random.uniform(3, row, f));
+    }
+    text << '\n';
+  }
+  text.close();
+  ImportOptions options;
+  options.train = {(folder / "blobs.csv").string()};
+  options.to = (folder / "blobs").string();
+  options.rows_per_group = 100;
+  import_set(options);
+  return options.to;
+}
+
 }  // namespace virga
