@@ -254,17 +254,6 @@ void write_model(const ModelFile& model, RunRecord& record, const std::string& o
   }
 }
 
-/// Of a run without test data, if it has others that it did not train on.
-std::optional<Evaluation> evaluate_validation(const ModelFile& model, const JobData& data,
-                                              const TrainRequest& request) {
-  const auto& set = data.validation ? *data.validation : data.train;
-  const auto split = data.validation ? SplitName::kTrain : SplitName::kValidation;
-  if (split_of(set.manifest, split).rows == 0) return std::nullopt;
-  const auto manifest = manifest_for(model, set.manifest, set.uri);
-  GroupCache cache(*set.store, manifest, request.cache_bytes / 4);
-  return evaluate(model, cache, split, request.cores);
-}
-
 }  // namespace
 
 void check_channel(const TrainRequest& request) {
@@ -479,8 +468,10 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
     const bool stopped = result.reason == EndReason::kStopped;
     std::optional<Evaluation> test;
     if (!stopped) test = evaluate_test(model, job_data, request, stop);
-    std::optional<Evaluation> validated;
-    if (!stopped && !test) validated = evaluate_validation(model, job_data, request);
+    std::optional<Evaluation> validated;  // of a run without test data, if it has others that it did not train on
+    if (!stopped && !test && validation_cache != nullptr) {
+      validated = evaluate(model, *validation_cache, split, request.cores);
+    }
     written.get();
     const auto& classes = data.manifest.encoding.classes;
     if (functions) {
