@@ -110,7 +110,8 @@ void prefetch(const PackedRows& rows, const List& list, const Part& part) noexce
 /// Copies a part of `list` into `chunk`; `step` is where its rows are to be brought.
 template <std::size_t kStates, bool kLazy, typename List>
 void gather(const PackedRows& rows, const List& list, const Part& part, std::uint32_t step, Chunk& chunk) noexcept {
-  constexpr std::size_t kAhead = 32;  // rows come from the third-level cache or memory: asked for early
+  // Rows come from the third-level cache or memory, after what the processor asks for their pages: early.
+  constexpr std::size_t kAhead = 96;
   chunk.rows = part.rows;
   chunk.columns = part.columns;
   const std::size_t last = part.first + part.rows;
