@@ -54,12 +54,12 @@ class MemoryExchange::Rank final : public Exchange {
   CompactParameters compact_;
 
   // What the other ranks look at between meetings:
-  std::vector<std::uint32_t> keys_;        // that compact_ was read for
-  std::optional<Round> read_;              // in this round
-  bool writes_keys_ = false;               // the contribution's keys are those, in all sparse tables
-  KeyUnion own_;                           // of the keys of all ranks in this rank's range
-  std::vector<std::size_t> first_, last_;  // [ranks] that range among the rank's keys
-  std::vector<OwnRows> own_rows_;          // [tables] rows own_.keys(); of a lone rank keys_, without values
+  std::vector<std::uint32_t> keys_;  // that compact_ was read for
+  std::optional<Round> read_;        // in this round
+  bool writes_keys_ = false;         // the contribution's keys are those, in all sparse tables
+  KeyUnion own_;                     // of the keys of all ranks in this rank's range
+  std::vector<std::size_t> first_;   // [ranks] where that range begins among the rank's keys
+  std::vector<OwnRows> own_rows_;    // [tables] rows own_.keys(); of a lone rank keys_, without values
 
   // Scratch:
   TableSum sum_;
@@ -121,13 +121,12 @@ void MemoryExchange::Rank::read_own_range() {
   const auto keys_of = [&](unsigned r) { return std::span<const std::uint32_t>(shared_.views_[r]->keys_); };
   const auto cut = cuts(keys_of, std::numeric_limits<std::uint64_t>::max());
   first_.resize(ranks_);
-  last_.resize(ranks_);
   key_parts_.clear();
   for (unsigned r = 0; r < ranks_; ++r) {
     const auto keys = keys_of(r);
     first_[r] = static_cast<std::size_t>(std::ranges::lower_bound(keys, cut[rank_]) - keys.begin());
-    last_[r] = static_cast<std::size_t>(std::ranges::lower_bound(keys, cut[rank_ + 1]) - keys.begin());
-    key_parts_.push_back(keys.subspan(first_[r], last_[r] - first_[r]));
+    const auto last = static_cast<std::size_t>(std::ranges::lower_bound(keys, cut[rank_ + 1]) - keys.begin());
+    key_parts_.push_back(keys.subspan(first_[r], last - first_[r]));
   }
   own_.merge(key_parts_);
   const auto& layout = shared_.rule_.layout();
