@@ -33,16 +33,25 @@ constexpr std::string_view kSizeField = "n";
 /// puts in between loses nothing, as no other command runs meanwhile.
 constexpr std::string_view kRemoveScript = R"(
 local members = redis.call('ZRANGEBYLEX', KEYS[1], ARGV[2], ARGV[3], 'LIMIT', 0, 1000)
+local dead = {}
+local function unlink(name)
+  dead[#dead + 1] = ARGV[1] .. name
+  if #dead == 1000 then
+    redis.call('UNLINK', unpack(dead))
+    dead = {}
+  end
+end
 for _, member in ipairs(members) do
-  local name, size = string.match(member, '^(.*):(%d+)$')
-  redis.call('UNLINK', ARGV[1] .. name)
+  local name, size = string.match(member, '^([^:]*):(%d+)$')
+  unlink(name)
   size = tonumber(size)
   if size > tonumber(ARGV[4]) then
     for piece = 0, math.ceil(size / tonumber(ARGV[5])) - 1 do
-      redis.call('UNLINK', ARGV[1] .. name .. ':' .. string.format('%d', piece))
+      unlink(name .. ':' .. string.format('%d', piece))
     end
   end
 end
+if #dead > 0 then redis.call('UNLINK', unpack(dead)) end
 if #members > 0 then redis.call('ZREM', KEYS[1], unpack(members)) end
 return #members
 )";
@@ -108,16 +117,19 @@ std::optional<Entry> parse_entry(RespValue& entries) {
 class RedisChannel::Putting {
  public:
   Putting(const RedisChannel& channel, std::span<const Outgoing> messages)
-      : channel_(channel), messages_(messages), doubted_(messages.size(), false) {}
+      : channel_(channel), messages_(messages), doubted_(messages.size(), false) {
+    names_.reserve(messages.size());
+    for (const auto& message : messages) names_.push_back(redis_name(message.key));
+  }
 
   /// Puts the pieces of long messages, if there are any: a message appears when all of them are there.
   void put_pieces(RedisConnection& connection) {
+    if (std::ranges::all_of(messages_, [](const Outgoing& one) { return pieces_of(one.bytes()) == 0; })) return;
     RespRequest request;
     add_index(request);
     for (const auto& message : messages_) {
       for (std::size_t piece = 0; piece < pieces_of(message.bytes()); ++piece) add_piece(request, message, piece);
     }
-    if (request.commands() == 1) return;
     connection.send(request);
     receive_index(connection);
     for (std::size_t i = 0; i < messages_.size(); ++i) {
@@ -136,8 +148,9 @@ class RedisChannel::Putting {
   /// Adds the messages themselves.
   void add_to(RespRequest& request) const {
     add_index(request);
-    for (const auto& message : messages_) {
-      request.command(5).add("XADD").add(channel_.keys_.message(message.key)).add(kOnlyId);
+    for (std::size_t i = 0; i < messages_.size(); ++i) {
+      const auto& message = messages_[i];
+      request.command(5).add("XADD").add(channel_.keys_.messages() + names_[i]).add(kOnlyId);
       const auto bytes = message.bytes();
       if (pieces_of(bytes) == 0) {
         request.add(kBytesField).add(message.parts);
@@ -178,7 +191,9 @@ class RedisChannel::Putting {
 
   void add_index(RespRequest& request) const {
     request.command(2 + 2 * messages_.size()).add("ZADD").add(channel_.keys_.index());
-    for (const auto& message : messages_) request.add("0").add(redis_index_member(message.key, message.bytes()));
+    for (std::size_t i = 0; i < messages_.size(); ++i) {
+      request.add("0").add(redis_index_member(names_[i], messages_[i].bytes()));
+    }
   }
   void add_piece(RespRequest& request, const Outgoing& message, std::size_t piece) const {
     request.command(4).add("SET").add(channel_.keys_.piece(message.key, piece));
@@ -215,6 +230,7 @@ class RedisChannel::Putting {
 
   const RedisChannel& channel_;
   const std::span<const Outgoing> messages_;
+  std::vector<std::string> names_;  // of messages_
   std::vector<bool> doubted_;
   std::optional<Error> error_;  // the first
 };
@@ -407,7 +423,7 @@ void RedisChannel::compare(const Outgoing& message, const Wait& wait) {
   if (same) return;
   if (there->size() != message.bytes()) {
     RespRequest request;
-    request.command({"ZREM", keys_.index(), redis_index_member(message.key, message.bytes())});
+    request.command({"ZREM", keys_.index(), redis_index_member(redis_name(message.key), message.bytes())});
     static_cast<void>(client_->ask(request, "the index of messages", wait));
   }
   throw Error(ErrorKind::kConflict,

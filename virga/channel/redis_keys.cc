@@ -40,8 +40,11 @@ std::string redis_name(const MessageKey& key) {
   return hex_name(key.view, key.group, key.source, key.round, key.phase, key.destination, key.part);
 }
 
-std::string redis_index_member(const MessageKey& key, std::size_t bytes) {
-  return fmt::format("{}:{}", redis_name(key), bytes);
+std::string redis_index_member(std::string_view name, std::size_t bytes) {
+  const fmt::format_int digits(bytes);
+  std::string member;
+  member.reserve(name.size() + 1 + digits.size());
+  return member.append(name).append(1, ':').append(digits.data(), digits.size());
 }
 
 std::uint64_t redis_indexed_bytes(std::string_view member) noexcept {

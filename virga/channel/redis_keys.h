@@ -31,8 +31,8 @@ class RedisKeys {
 /// The members of the key in their order, as hexadecimal numbers of fixed length: names sort as keys do.
 [[nodiscard]] std::string redis_name(const MessageKey& key);
 
-/// A message in the index: its name and its bytes.
-[[nodiscard]] std::string redis_index_member(const MessageKey& key, std::size_t bytes);
+/// A message in the index: its name (redis_name) and its bytes.
+[[nodiscard]] std::string redis_index_member(std::string_view name, std::size_t bytes);
 /// The bytes of a member of the index; 0 for what is none.
 [[nodiscard]] std::uint64_t redis_indexed_bytes(std::string_view member) noexcept;
 

@@ -138,6 +138,8 @@ void RespReader::end_value(RespValue value) {
 }
 
 RespRequest& RespRequest::command(std::size_t arguments) {
+  constexpr std::size_t kUsualBytes = 512;
+  if (text_.empty()) text_.reserve(kUsualBytes);
   add_size('*', arguments);
   ++commands_;
   return *this;
