@@ -61,9 +61,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (auto item = read_one(text)) take_item(*item);
   });
   check(read_dynamo_refusal(text).message.size() <= 500, "a refusal is too long");
+  if (text.find('\0') != std::string_view::npos) return 0;  // which the other reader takes for the end
   compare_string(text);
-  // What another reader takes, this one takes; but to that one a zero byte is the end.
-  const bool is_json = text.find('\0') == std::string_view::npos && nlohmann::json::accept(text);
+  // What another reader takes, this one takes.
+  const bool is_json = nlohmann::json::accept(text);
   const bool is_skipped = is_read([&] {
     JsonScanner json(text, "fuzz");
     json.skip();
