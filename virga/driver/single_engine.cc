@@ -11,6 +11,7 @@
 #include "virga/data/loader.h"
 #include "virga/exchange/em_threads.h"
 #include "virga/exchange/memory_exchange.h"
+#include "virga/exchange/relay_exchange.h"
 #include "virga/training/defaults.h"
 #include "virga/training/make_exchange.h"
 #include "virga/training/split_loss.h"
@@ -22,6 +23,10 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr auto kReportInterval = std::chrono::milliseconds(100);
+
+/// Threads that take the rounds of a lone rank by turns: while one computes, the other prepares its own next round.
+/// More would wait for their turn.
+constexpr unsigned kRunners = 2;
 
 /// How long the best model may exist in memory alone.
 constexpr auto kCheckpointInterval = std::chrono::seconds(10);
@@ -38,6 +43,8 @@ class Training {
         kernels_(kernels),
         observer_(observer),
         stop_(stop),
+        by_turns_(goes_by_turns(run.plan)),
+        threads_(by_turns_ ? kRunners : run.plan.workers),
         schedule_(make_schedule(run.plan, train.manifest(), run.seed)) {}
 
   TrainingResult run();
@@ -46,11 +53,12 @@ class Training {
   class RoundReporter;
   class BestModelCheckpoint;
 
+  [[nodiscard]] static bool goes_by_turns(const TrainingPlan& plan);
   [[nodiscard]] double rate_of(std::uint32_t epoch) const;
   [[nodiscard]] Tables start_parameters() const;
-  [[nodiscard]] std::unique_ptr<SharedExchange> make_shared_exchange() const;
+  [[nodiscard]] std::unique_ptr<SharedExchange> make_shared_exchange();
   void open_sources();
-  void run_rank(unsigned rank);
+  void run_thread(unsigned thread);
   std::optional<EndReason> between_epochs(Round completed, std::optional<EndReason> end);
   EpochReport evaluate(Round completed);
   [[nodiscard]] std::optional<EndReason> decide(const EpochReport& report);
@@ -64,15 +72,17 @@ class Training {
   const Kernels& kernels_;
   TrainingObserver& observer_;
   const std::stop_token& stop_;
+  const bool by_turns_;     // the threads take the rounds of one rank by turns; else each is a rank
+  const unsigned threads_;  // that train
   const Schedule schedule_;
 
   double learning_rate_ = 0;
-  std::vector<std::unique_ptr<BatchSource>> sources_;  // [ranks]
+  std::vector<std::unique_ptr<BatchSource>> sources_;  // [threads]
   std::unique_ptr<SharedExchange> exchange_;
   std::unique_ptr<EpochControl> control_;
   Clock::time_point started_;
 
-  // Of the epoch so far; by rank 0, read between epochs.
+  // Of the epoch so far; by rank 0 or whose turn it is, read between epochs.
   double loss_ = 0;
   double weight_ = 0;
   std::uint64_t examples_ = 0;
@@ -84,12 +94,13 @@ class Training {
   bool unkept_best_ = false;  // by the rank that evaluates while all wait, then by rank 0
 };
 
-/// Rank 0 reports for all: the totals of a round are the same for every rank.
+/// Rank 0 reports for all: the totals of a round are the same for every rank. Threads that go by turns tell the
+/// exchange whom to report to.
 class Training::RoundReporter final : public Reporter {
  public:
   RoundReporter(Training& training, unsigned rank) : training_(training), rank_(rank) {}
   void round(Round round) override {
-    if (rank_ == 0) training_.completed_round(round);
+    if (rank_ == 0 && !training_.by_turns_) training_.completed_round(round);
   }
 
  private:
@@ -114,6 +125,12 @@ class Training::BestModelCheckpoint final : public Checkpoint {
   Clock::time_point kept_ = Clock::now();
 };
 
+/// A lone rank on sparse rows, whose mini-batches take as long to prepare as to compute on.
+bool Training::goes_by_turns(const TrainingPlan& plan) {
+  return plan.workers == 1 && plan.threads >= kRunners && !plan.model.dense &&
+         plan.algorithm.kind == AlgorithmKind::kGradientAveraging;
+}
+
 double Training::rate_of(std::uint32_t epoch) const {
   return learning_rate_ * schedule_factor(plan_.schedule, epoch, plan_.epochs) * plan_.label_scale;
 }
@@ -124,12 +141,15 @@ TrainingResult Training::run() {
   open_sources();  // they prepare the first mini-batches while the tables are made
   exchange_ = make_shared_exchange();
   started_ = reported_ = Clock::now();
-  EpochControl::Options options{
-      .ranks = plan_.workers, .rounds_per_epoch = schedule_.rounds_per_epoch(), .epochs = plan_.epochs, .stop = stop_};
+  EpochControl::Options options{.ranks = threads_,
+                                .by_turns = by_turns_,
+                                .rounds_per_epoch = schedule_.rounds_per_epoch(),
+                                .epochs = plan_.epochs,
+                                .stop = stop_};
   if (run_.time_limit) options.deadline = started_ + *run_.time_limit;
   control_ = std::make_unique<EpochControl>(
       options, [this](Round completed, std::optional<EndReason> end) { return between_epochs(completed, end); });
-  run_threads(plan_.workers, [this](unsigned rank) { run_rank(rank); });
+  run_threads(threads_, [this](unsigned thread) { run_thread(thread); });
   result_.reason = control_->reason();
   return std::move(result_);
 }
@@ -139,33 +159,40 @@ Tables Training::start_parameters() const {
   return initial_parameters(plan_.model, plan_.label_mean);
 }
 
-std::unique_ptr<SharedExchange> Training::make_shared_exchange() const {
+std::unique_ptr<SharedExchange> Training::make_shared_exchange() {
   if (plan_.algorithm.kind == AlgorithmKind::kExpectationMaximisation) {
     return std::make_unique<EmThreads>(plan_.workers, start_parameters(), em_options(plan_),
                                        schedule_.rounds_per_epoch());
   }
   auto rule = plan_.rule;
   rule.learning_rate = rate_of(0);
+  if (by_turns_) {
+    return std::make_unique<RelayExchange>(
+        start_parameters(), rule,
+        RelayExchange::Options{
+            .runners = threads_, .threads = plan_.threads, .completed = [this](Round r) { completed_round(r); }});
+  }
   return std::make_unique<MemoryExchange>(plan_.workers, start_parameters(), rule, 0, plan_.threads);
 }
 
 void Training::open_sources() {
-  for (std::uint32_t rank = 0; rank < plan_.workers; ++rank) {
-    BatchSource::Options options{.rank = rank, .world_size = plan_.workers};
-    if (plan_.workers >= plan_.threads) options.prefetch = 0;  // no core is free to prepare anything
+  for (unsigned thread = 0; thread < threads_; ++thread) {
+    BatchSource::Options options{.rank = by_turns_ ? 0 : thread, .world_size = plan_.workers};
+    if (by_turns_ || plan_.workers >= plan_.threads) options.prefetch = 0;  // no core is free to prepare anything
     sources_.push_back(std::make_unique<BatchSource>(train_, schedule_, options));
     sources_.back()->prepare_from(0);
   }
 }
 
-void Training::run_rank(unsigned rank) {
+void Training::run_thread(unsigned thread) {
   try {
-    const auto data = std::move(sources_[rank]);  // ends with its rank
+    const auto data = std::move(sources_[thread]);  // ends with its thread
     const auto algorithm = make_algorithm(plan_, kernels_);
-    RankControl control(*control_, rank);
-    RoundReporter reporter(*this, rank);
-    BestModelCheckpoint checkpoint(*this, rank);
-    run_worker(0, *data, exchange_->rank(rank), *algorithm, control, reporter, checkpoint);
+    RankControl control(*control_, thread);
+    RoundReporter reporter(*this, thread);
+    BestModelCheckpoint checkpoint(*this, thread);
+    run_worker(by_turns_ ? thread : 0, *data, exchange_->rank(thread), *algorithm, control, reporter, checkpoint,
+               by_turns_ ? threads_ : 1);
   } catch (...) {
     exchange_->abort(std::current_exception());
     control_->abort(std::current_exception());

@@ -64,4 +64,9 @@ void check_finite(const Contribution& contribution, const Layout& layout, Round 
   }
 }
 
+void throw_mean_diverged(Round round) {
+  throw Error(ErrorKind::kDiverged, fmt::format("round {}: the mean gradient of all ranks is not finite", round),
+              kDivergedRemedy);
+}
+
 }  // namespace virga

@@ -20,4 +20,7 @@ void check_shape(const Contribution& contribution, const Layout& layout, Round r
 void check_finite(const Contribution& contribution, const Layout& layout, Round round, unsigned rank,
                   std::string_view remedy = kDivergedRemedy);
 
+/// Throws Error(kDiverged): all contributions to `round` are finite, but not their mean.
+[[noreturn]] void throw_mean_diverged(Round round);
+
 }  // namespace virga

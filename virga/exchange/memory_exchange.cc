@@ -4,8 +4,6 @@
 #include <limits>
 #include <utility>
 
-#include <fmt/format.h>
-
 #include "virga/base/error.h"
 #include "virga/batch/key_union.h"
 #include "virga/collective/table_sum.h"
@@ -274,8 +272,7 @@ std::span<const float> MemoryExchange::Rank::mean_of(std::span<const float> sum)
   const auto mean = std::span(mean_).first(sum.size());
   if (!divide_finite(sum, weight, mean)) {
     if (ranks_ == 1) check_finite(*shared_.written_[0], shared_.rule_.layout(), next_, rank_);
-    throw Error(ErrorKind::kDiverged, fmt::format("round {}: the mean gradient of all ranks is not finite", next_),
-                kDivergedRemedy);
+    throw_mean_diverged(next_);
   }
   return mean;
 }

@@ -1,22 +1,18 @@
 #include "virga/exchange/thread_barrier.h"
 
-#include <thread>
 #include <utility>
 
 #include "virga/base/error.h"
-#include "virga/base/threads.h"
+#include "virga/exchange/spin.h"
 
 namespace virga {
 namespace {
 
-constexpr int kSpins = 8000;  // some 100 to 200 us, what ranks with equal work differ by
-constexpr int kYieldEvery =
-    64;  // pauses: other programs may leave one core to all threads, where waiting needs it most
 constexpr std::uint32_t kAborted = 1;
 
 }  // namespace
 
-ThreadBarrier::ThreadBarrier(unsigned threads) : threads_(threads), spins_(threads <= usable_cores() ? kSpins : 0) {
+ThreadBarrier::ThreadBarrier(unsigned threads) : threads_(threads), spins_(spins_of(threads)) {
   check(threads > 0, "a barrier has threads that meet");
 }
 
@@ -30,13 +26,7 @@ void ThreadBarrier::arrive_and_wait() {
     phase_.notify_all();
     return;
   }
-  for (int spin = 1; spin <= spins_ && phase_.load(std::memory_order_acquire) == phase; ++spin) {
-    if (spin % kYieldEvery == 0) {
-      std::this_thread::yield();
-    } else {
-      __builtin_ia32_pause();
-    }
-  }
+  spin(spins_, [&] { return phase_.load(std::memory_order_acquire) != phase; });
   phase_.wait(phase, std::memory_order_acquire);
   // If the others met and only then somebody gave up, the next meeting tells.
   if (phase_.load(std::memory_order_acquire) == (phase | kAborted)) throw_error();

@@ -171,6 +171,22 @@ struct Worker {
     });
   }
 
+  /// One step of rows that lie at `w` and in `states`, [size].
+  void step_own(std::size_t size, float* w, RowStates& states, const float* gradient) const {
+    Chunk chunk;
+    chunk.columns = 1;
+    for (std::size_t at = 0; at < size; at += chunk.rows) {
+      chunk.rows = std::min(Chunk::kElements, size - at);
+      std::copy_n(w + at, chunk.rows, chunk.w.data());
+      if constexpr (Rule::kStates > 0) std::copy_n(states.s1.data() + at, chunk.rows, chunk.s1.data());
+      if constexpr (Rule::kStates > 1) std::copy_n(states.s2.data() + at, chunk.rows, chunk.s2.data());
+      kernels.step(rule, chunk, gradient + at);
+      std::copy_n(chunk.w.data(), chunk.rows, w + at);
+      if constexpr (Rule::kStates > 0) std::copy_n(chunk.s1.data(), chunk.rows, states.s1.data() + at);
+      if constexpr (Rule::kStates > 1) std::copy_n(chunk.s2.data(), chunk.rows, states.s2.data() + at);
+    }
+  }
+
   /// Columns [first, last) of `list`; `gradient` is compact.
   template <bool kLazy, typename List>
   void apply(PackedRows& rows, const List& list, std::size_t first, std::size_t last, std::uint32_t step,
@@ -192,6 +208,7 @@ struct Worker {
     for_each_part(list.size(), first, last, [&](const Part& part) {
       chunk.rows = part.rows;
       chunk.columns = part.columns;
+      prefetch(rows, list, part);
       const auto at = part.first * (last - first) + (part.first_column - first);
       std::copy_n(w + at, chunk.size(), chunk.w.data());
       if constexpr (Rule::kStates > 0) std::copy_n(states.s1.data() + at, chunk.size(), chunk.s1.data());
@@ -392,6 +409,24 @@ void UpdateRule::apply_own(std::uint64_t step, std::size_t table, std::span<cons
   Access::visit_lazy(options_, step, tables_[table], [&](const auto& worker, auto lazy) {
     worker.template apply_own<lazy()>(rows, KeyedRows{keys}, number, w.data(), states, gradient.data());
   });
+}
+
+void UpdateRule::step_own(std::uint64_t step, std::size_t table, std::span<float> w, RowStates& states,
+                          std::span<const float> gradient) const {
+  check(layout_[table].sparse && w.size() == gradient.size() && fit(states, tables_[table].rows.states(), w.size()),
+        "UpdateRule::step_own: the table is sparse, all is of one size");
+  static_cast<void>(step_number(step));
+  Access::visit(options_, step, tables_[table],
+                [&](const auto& worker) { worker.step_own(w.size(), w.data(), states, gradient.data()); });
+}
+
+void UpdateRule::return_own(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,
+                            std::span<const float> w, const RowStates& states) {
+  const auto& rows = tables_[table].rows;
+  check(layout_[table].sparse && w.size() == keys.size() * rows.width() && fit(states, rows.states(), w.size()),
+        "UpdateRule::return_own: the table is sparse, all is [keys x width]");
+  check(keys.empty() || keys.back() < rows.rows(), "UpdateRule::return_own: keys are below the table's rows");
+  Access::assign(options_, step, tables_[table], KeyedRows{keys}, 0, rows.width(), w.data(), states);
 }
 
 void UpdateRule::read_whole(std::size_t table, std::span<float> out) const {

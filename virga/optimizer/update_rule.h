@@ -56,7 +56,8 @@ struct RuleState {
 /// thread does which rows, nor on the machine's vectors.
 ///
 /// Threads: several may call const members; several may apply, if their keys (or elements, or tables) are disjoint; not
-/// both at once, and everything else is for one thread alone.
+/// both at once, but for read_own(), step_own(), apply_own() and return_own(), which go together if keys are disjoint.
+/// Everything else is for one thread alone.
 class UpdateRule {
  public:
   /// Starts from `parameters` before `step`, with fresh state. Throws Error(kUsage) for options out of range,
@@ -82,6 +83,13 @@ class UpdateRule {
   /// apply() for rows as read_own() gave them: `w` its out, `states` its states.
   void apply_own(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys, std::span<const float> w,
                  const RowStates& states, std::span<const float> gradient);
+  /// apply_own() that leaves the rows with the caller: `w` and `states` are of `step` before it and of `step` + 1
+  /// after.
+  void step_own(std::uint64_t step, std::size_t table, std::span<float> w, RowStates& states,
+                std::span<const float> gradient) const;
+  /// Takes rows back that read_own() gave, as they stand before `step`.
+  void return_own(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys, std::span<const float> w,
+                  const RowStates& states);
   /// Step `step` for the elements [first, first + gradient.size()) of a table that is not sparse.
   void apply_whole(std::uint64_t step, std::size_t table, std::size_t first, std::span<const float> gradient);
 

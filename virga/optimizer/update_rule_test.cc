@@ -319,6 +319,27 @@ TEST_P(UpdateRuleTest, GoesOnFromRowsThatItsReaderKept) {
   EXPECT_EQ(shared.state(100), own.state(100));
 }
 
+/// Its reader keeps rows for two steps and then gives them back.
+TEST_P(UpdateRuleTest, TakesBackRowsThatItsReaderStepped) {
+  UpdateRule shared(start, options), own(start, options);
+  RowStates states;
+  for (std::uint64_t step = 0; step < 100; step += 2) {
+    const auto keys = touched_rows(step, width);
+    std::vector<float> rows(keys.size() * width);
+    own.read_own(step, 0, keys, rows, states);
+    for (std::uint64_t s = step; s < step + 2; ++s) {
+      const auto gradient = gradient_of(s, keys, width);
+      shared.apply(s, 0, keys, gradient);
+      own.step_own(s, 0, rows, states, gradient);
+      std::vector<float> read(rows.size());
+      shared.read(s + 1, 0, keys, read);
+      ASSERT_EQ(read, rows);
+    }
+    own.return_own(step + 2, 0, keys, rows, states);
+  }
+  EXPECT_EQ(shared.save(), own.save());
+}
+
 TEST_P(UpdateRuleTest, TakesOverTheRowsOfAnother) {
   UpdateRule leader(start, options), follower(start, options);
   RowStates states;

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <optional>
 #include <stop_token>
+#include <vector>
 
 #include "virga/control/control.h"
 
@@ -20,14 +21,16 @@ enum class EndReason : std::uint8_t { kEpochs, kTargetLoss, kPatience, kConverge
 [[nodiscard]] constexpr bool leaves_work(EndReason reason) noexcept { return reason >= EndReason::kSeconds; }
 
 /// Control for ranks that are threads of one process: lets them run epoch after epoch; between epochs all ranks wait
-/// while one of them runs the hook (validation, learning rate, ...), which decides whether to go on.
+/// while one of them runs the hook (validation, learning rate, ...), which decides whether to go on. Ranks may also be
+/// threads that take the rounds of one rank by turns.
 ///
 /// A request to stop (stop token, time limit) is noticed by rank 0 before round r and takes effect for all ranks at
-/// round r + 1, where the hook runs once more; so every rank ends after the same round.
+/// its next round, where the hook runs once more; so all end after the same round.
 class EpochControl {
  public:
   struct Options {
     unsigned ranks = 1;
+    bool by_turns = false;  ///< rank i runs rounds i, i + ranks, ... instead of all
     Round rounds_per_epoch = 1;
     std::uint32_t epochs = 1;
     std::optional<std::chrono::steady_clock::time_point> deadline;
@@ -51,10 +54,12 @@ class EpochControl {
  private:
   void request_stop_if_due(Round round);
   [[nodiscard]] std::optional<EndReason> due(Round round) const;
-  void meet(Round round);
+  [[nodiscard]] Round next_meeting(unsigned rank) const;
+  [[nodiscard]] bool meet(Round round);
 
   const Options options_;
   const Hook hook_;
+  std::vector<Round> epochs_met_;             // [ranks] after how many epochs it has met the others; its own
   std::atomic<Round> stop_round_{~Round{0}};  // written by rank 0 before it runs the round before
   std::atomic<EndReason> stop_reason_{EndReason::kStopped};
 

@@ -119,5 +119,70 @@ TEST(EpochControl, ReleasesRanksThatWaitForOneThatFailed) {
                std::runtime_error);
 }
 
+/// Runs `ranks` threads that take rounds by turns; the rounds in the order in which they were run.
+std::vector<Round> run_by_turns(EpochControl& control, unsigned ranks, const std::function<void(Round)>& body) {
+  std::vector<Round> order;
+  std::mutex mutex;
+  std::condition_variable turn;
+  run_threads(ranks, [&](unsigned rank) {
+    for (Round round = rank; control.may_run(rank, round); round += ranks) {
+      std::unique_lock lock(mutex);
+      turn.wait(lock, [&] { return order.size() == round; });
+      order.push_back(round);
+      body(round);
+      turn.notify_all();
+    }
+  });
+  return order;
+}
+
+TEST(EpochControl, RunsTheHookBetweenEpochsOfRanksThatTakeTurns) {
+  for (const Round rounds_per_epoch : {1U, 2U, 4U, 5U}) {  // also fewer than there are ranks, and no multiple of them
+    std::vector<Round> hooks;
+    Round done = 0;
+    EpochControl control({.ranks = 3, .by_turns = true, .rounds_per_epoch = rounds_per_epoch, .epochs = 4},
+                         [&](Round completed, std::optional<EndReason> end) -> std::optional<EndReason> {
+                           EXPECT_EQ(completed, done);
+                           EXPECT_EQ(end.has_value(), completed == 4 * rounds_per_epoch);
+                           hooks.push_back(completed);
+                           return std::nullopt;
+                         });
+    const auto order = run_by_turns(control, 3, [&](Round) { ++done; });
+    EXPECT_EQ(order.size(), 4 * rounds_per_epoch);
+    EXPECT_THAT(hooks, ElementsAre(rounds_per_epoch, 2 * rounds_per_epoch, 3 * rounds_per_epoch, 4 * rounds_per_epoch));
+    EXPECT_EQ(control.reason(), EndReason::kEpochs);
+  }
+}
+
+TEST(EpochControl, EndsRanksThatTakeTurnsWhenTheHookSaysSo) {
+  EpochControl control({.ranks = 2, .by_turns = true, .rounds_per_epoch = 3, .epochs = 10},
+                       [](Round completed, std::optional<EndReason>) -> std::optional<EndReason> {
+                         if (completed == 6) return EndReason::kTargetLoss;
+                         return std::nullopt;
+                       });
+  EXPECT_EQ(run_by_turns(control, 2, [](Round) {}).size(), 6U);
+  EXPECT_EQ(control.reason(), EndReason::kTargetLoss);
+}
+
+TEST(EpochControl, StopsRanksThatTakeTurnsAfterTheSameRound) {
+  for (const Round asked_in : {16U, 17U, 29U}) {
+    std::stop_source stop;
+    std::vector<Round> hooks;
+    EpochControl control({.ranks = 2, .by_turns = true, .rounds_per_epoch = 30, .epochs = 10, .stop = stop.get_token()},
+                         [&](Round completed, std::optional<EndReason> end) {
+                           hooks.push_back(completed);
+                           return end;
+                         });
+    const auto order = run_by_turns(control, 2, [&](Round round) {
+      if (round == asked_in) stop.request_stop();
+    });
+    // Rank 0 sees it before its next round at the latest, and the run ends before the one after that.
+    EXPECT_GT(order.size(), asked_in);
+    EXPECT_LE(order.size(), asked_in + 5);
+    EXPECT_EQ(hooks.back(), order.size());
+    EXPECT_EQ(control.reason(), EndReason::kStopped);
+  }
+}
+
 }  // namespace
 }  // namespace virga
