@@ -37,8 +37,12 @@ namespace {
 
 using nlohmann::json;
 
-constexpr auto kStoreTime = std::chrono::seconds(10);          // for a data store to answer
-constexpr std::uint64_t kOnceBytes = std::uint64_t{16} << 20;  // a few blocks, whose groups are read in random order
+constexpr auto kStoreTime = std::chrono::seconds(10);  // for a data store to answer
+
+/// For rows that are seen once. Reads of a store far away are large; of a folder they need not be, and what is used
+/// again at once stays in the processor's caches.
+constexpr std::uint64_t kOnceBytes = std::uint64_t{16} << 20;
+constexpr std::uint64_t kOnceBytesOfFolder = std::uint64_t{4} << 20;
 
 HistoryEntry history_entry(const EpochReport& report) {
   return {.epoch = report.epoch,
@@ -431,7 +435,8 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
   try {
     if (job.functions.engine != "single" && !request.resume) record.keep_prices(request.prices);
     // Rows that are seen once need not be kept: then the same memory serves for all.
-    const auto keep = run.plan.epochs == 1 ? std::min(request.cache_bytes, kOnceBytes) : request.cache_bytes;
+    const auto once = store_directory(data.uri) ? kOnceBytesOfFolder : kOnceBytes;
+    const auto keep = run.plan.epochs == 1 ? std::min(request.cache_bytes, once) : request.cache_bytes;
     GroupCache cache(*data.store, data.manifest, keep);
     find_first_centres(run, seeding_of(job), cache, stop);
     record.resolve({{"data.train_checksum", fmt::format("{:08x}", manifest_checksum(data.manifest))},
