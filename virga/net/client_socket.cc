@@ -31,6 +31,24 @@ bool make_blocking(int socket) noexcept {
   return flags >= 0 && ::fcntl(socket, F_SETFL, flags & ~O_NONBLOCK) == 0;
 }
 
+// One buffer goes to the system without a list of buffers, which it would copy.
+ssize_t send_some(int socket, std::span<iovec> vectors) noexcept {
+  constexpr int kFlags = MSG_NOSIGNAL | MSG_DONTWAIT;
+  if (vectors.size() == 1) return ::send(socket, vectors[0].iov_base, vectors[0].iov_len, kFlags);
+  msghdr message{};
+  message.msg_iov = vectors.data();
+  message.msg_iovlen = vectors.size();
+  return ::sendmsg(socket, &message, kFlags);
+}
+ssize_t receive_some(int socket, std::span<std::byte> first, std::span<std::byte> second, int flags) noexcept {
+  if (first.empty()) return ::recv(socket, second.data(), second.size(), flags);
+  std::array<iovec, 2> vectors = {{{first.data(), first.size()}, {second.data(), second.size()}}};
+  msghdr message{};
+  message.msg_iov = vectors.data();
+  message.msg_iovlen = vectors.size();
+  return ::recvmsg(socket, &message, flags);
+}
+
 }  // namespace
 
 ClientSocket::Turn::Turn(ClientSocket& socket, const Wait& wait)
@@ -119,10 +137,7 @@ void ClientSocket::send(std::span<const ByteView> parts) {
     if (!part.empty()) vectors_.push_back({const_cast<std::byte*>(part.data()), part.size()});
   }
   for (std::span<iovec> left = vectors_; !left.empty();) {
-    msghdr message{};
-    message.msg_iov = left.data();
-    message.msg_iovlen = std::min(left.size(), kMaxVectors);
-    const auto result = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const auto result = send_some(socket_.get(), left.first(std::min(left.size(), kMaxVectors)));
     if (result < 0 && errno == EAGAIN) {
       wait_for(POLLOUT);
       continue;
@@ -141,11 +156,7 @@ std::size_t ClientSocket::receive(std::span<std::byte> first, std::span<std::byt
   const bool blocks = !more_is_there_ && blocking_ >= 0 && deadline_.remaining() > kTick;
   if (!blocks && !more_is_there_) wait_for(POLLIN);
   if (blocks && given_up_) fail_given_up();
-  std::array<iovec, 2> vectors = {{{first.data(), first.size()}, {second.data(), second.size()}}};
-  msghdr message{};
-  message.msg_iov = vectors.data();
-  message.msg_iovlen = vectors.size();
-  const auto result = ::recvmsg(socket_.get(), &message, blocks ? 0 : MSG_DONTWAIT);
+  const auto result = receive_some(socket_.get(), first, second, blocks ? 0 : MSG_DONTWAIT);
   more_is_there_ = false;
   if (result < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
   if (result <= 0) fail_lost(result < 0 ? errno : 0);

@@ -28,6 +28,8 @@ struct SigningScope {
 /// How the path goes into the canonical request: S3 takes it as it is on the wire, all others encode it once more.
 enum class SigV4Path : std::uint8_t { kEncodedAgain, kAsSent };
 
+inline constexpr std::string_view kUnsignedPayload = "UNSIGNED-PAYLOAD";
+
 /// Adds X-Amz-Date, X-Amz-Content-Sha256 (of the body, for S3), X-Amz-Security-Token (if there is one) and
 /// Authorization to `request`, which has its Host header; those that are there are replaced, so that a request can be
 /// signed anew. An X-Amz-Content-Sha256 of UNSIGNED-PAYLOAD stays: the body is not signed then, which S3 alone takes.

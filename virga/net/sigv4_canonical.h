@@ -16,7 +16,6 @@ namespace virga {
 // The steps of Signature Version 4 that signing and verifying share.
 
 inline constexpr std::string_view kSigV4Algorithm = "AWS4-HMAC-SHA256";
-inline constexpr std::string_view kUnsignedPayload = "UNSIGNED-PAYLOAD";
 
 using Sha256 = std::array<unsigned char, 32>;
 [[nodiscard]] Sha256 sha256(std::string_view bytes);

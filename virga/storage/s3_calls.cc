@@ -116,8 +116,8 @@ class S3Calls::Impl {
     // These two are the caller's, and gone once the batch is done.
     const S3Request& request;
     S3Answer& answer;
-    std::string body_sha256;
-    std::string body_crc32c;
+    std::string body_sha256;  // empty: the signature is not over the body
+    std::string body_crc32c;  // of a whole object
     std::uint64_t body_bytes = 0;
     std::uint64_t number = 0;  // for the jitter
     boost::asio::steady_timer timer;
@@ -173,9 +173,10 @@ class S3Calls::Impl {
       auto task = std::make_shared<Task>(context_, batch, requests[i], answers[i]);
       task->number = next_number_++;
       // Here, so that several threads do it at once.
-      task->body_sha256 = sha256_hex(requests[i].body);
+      const bool is_whole_object = requests[i].method == "PUT" && requests[i].query.empty();
+      if (is_whole_object) task->body_crc32c = crc32c_base64(requests[i].body);
+      if (!is_whole_object || !options.place.endpoint.address.tls) task->body_sha256 = sha256_hex(requests[i].body);
       task->body_bytes = bytes_of(requests[i]);
-      if (requests[i].method == "PUT" && requests[i].query.empty()) task->body_crc32c = crc32c_base64(requests[i].body);
       batch->tasks.push_back(std::move(task));
     }
     batch->left = batch->tasks.size();
@@ -224,6 +225,10 @@ class S3Calls::Impl {
     request.headers.push_back({.name = "Host", .value = options.place.endpoint.host});
     if (!task.body_crc32c.empty()) {
       request.headers.push_back({.name = "x-amz-checksum-crc32c", .value = task.body_crc32c});
+    }
+    // Nobody can change a body within TLS, and that it arrives whole its checksum says, which is signed.
+    if (task.body_sha256.empty()) {
+      request.headers.push_back({.name = "X-Amz-Content-Sha256", .value = std::string(kUnsignedPayload)});
     }
     sign(request, task.body_sha256, task.batch->credentials, {.region = options.place.region, .service = "s3"},
          options.now() + clock_offset_.load(), SigV4Path::kAsSent);

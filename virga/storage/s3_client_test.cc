@@ -275,10 +275,13 @@ class ScriptedS3 {
 
   [[nodiscard]] int requests() const { return requests_; }
   [[nodiscard]] std::size_t connections() { return server_.server().connections(); }
+  [[nodiscard]] Address address() const { return server_.address(); }
   [[nodiscard]] S3Client::Options options() const {
+    return options(fmt::format("http://127.0.0.1:{}", server_.address().port));
+  }
+  [[nodiscard]] static S3Client::Options options(const std::string& endpoint) {
     const auto environment = Swift::environment_of({{"AWS_ACCESS_KEY_ID", "id"}, {"AWS_SECRET_ACCESS_KEY", "SECRET"}});
-    return {.place = parse_s3_uri(fmt::format("s3://bucket?endpoint=http://127.0.0.1:{}", server_.address().port),
-                                  environment),
+    return {.place = parse_s3_uri("s3://bucket?endpoint=" + endpoint, environment),
             .credentials = credentials_from(environment),
             .first_pause = 1ms,
             .longest_pause = 10ms};
@@ -521,6 +524,34 @@ TEST(S3Client, SpeaksTls) {
   EXPECT_EQ(error->kind(), ErrorKind::kUnauthorized) << error->what();
   EXPECT_THAT(error->what(), HasSubstr("its certificate is signed by nobody whom"));
   EXPECT_THAT(error->what(), Not(HasSubstr("attempts"))) << "what stays as it is is not tried again";
+}
+
+TEST(S3Client, SignsABodyUnlessItGoesThroughTlsWithItsChecksum) {
+  struct Seen {
+    std::string method, body_hash, signed_headers;
+    bool operator==(const Seen&) const = default;
+  };
+  std::vector<Seen> seen;
+  ScriptedS3 s3([&](const HttpRequest& request, int) {
+    const auto& authorization = *find_header(request.headers, "Authorization");
+    const auto from = authorization.find("SignedHeaders=") + 14;
+    seen.push_back({request.method, *find_header(request.headers, "X-Amz-Content-Sha256"),
+                    authorization.substr(from, authorization.find(',', from) - from)});
+    return HttpResponse{.body = request.method == "GET" ? "text" : ""};
+  });
+  const TlsFront front(s3.address());
+  const std::string text = "text";
+  const S3Client::Put object{.key = "key", .parts = {as_bytes(text)}};
+  for (const auto& options :
+       {s3.options(), s3.options(front.url() + "&ca=" + TestCertificates::shared().authority())}) {
+    S3Client client(options);
+    client.put({&object, 1}, soon());
+    EXPECT_EQ(get(client, "key"), text);
+  }
+  const std::string of_get = "host;x-amz-checksum-mode;x-amz-content-sha256;x-amz-date";
+  const std::string of_put = "host;x-amz-checksum-crc32c;x-amz-content-sha256;x-amz-date";
+  EXPECT_THAT(seen, testing::ElementsAre(Seen{"PUT", sha256_hex(text), of_put}, Seen{"GET", sha256_hex(""), of_get},
+                                         Seen{"PUT", "UNSIGNED-PAYLOAD", of_put}, Seen{"GET", sha256_hex(""), of_get}));
 }
 
 }  // namespace
