@@ -38,14 +38,18 @@ const RedisServer& redis_server() {
   return server;
 }
 
-/// Of this thread.
-double cpu_seconds() {
-  rusage usage{};
-  ::getrusage(RUSAGE_THREAD, &usage);
+double cpu_seconds(const rusage& usage) {
   const auto seconds = [](const timeval& time) {
     return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
   };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+/// Of this thread.
+double cpu_seconds() {
+  rusage usage{};
+  ::getrusage(RUSAGE_THREAD, &usage);
+  return cpu_seconds(usage);
 }
 
 void report(benchmark::State& state, double cpu) {
@@ -96,31 +100,43 @@ void BM_RedisGet(benchmark::State& state) {
   channel.sweep(kEverybody, soon());
 }
 
-/// redis-benchmark, by what it says itself. `line`: of its output; it sets a value of that size before it gets it.
-void its_own_client(benchmark::State& state, int line) {
-  const int requests = state.range(0) > 100'000 ? 100 : 30'000;
-  const auto command = fmt::format("redis-benchmark -p {} -c 1 -n {} -d {} -t set,get --csv",
-                                   redis_server().place().address.port, requests, state.range(0));
-  for (auto _ : state) {
-    const std::unique_ptr<FILE, int (*)(FILE*)> output(::popen(command.c_str(), "r"), &::pclose);
-    std::array<char, 1000> text{};
-    for (int i = 0; i <= line; ++i) {
-      check(std::fgets(text.data(), text.size(), output.get()) != nullptr, "redis-benchmark says how fast it was");
-    }
-    while (std::fgetc(output.get()) != EOF) {
-    }
-    const std::string_view fields = text.data();  // "SET","12345.67",...
-    const auto comma = fields.find(",\"");
-    check(comma != std::string_view::npos, "redis-benchmark says how fast it was");
-    const double per_second = std::strtod(text.data() + comma + 2, nullptr);
-    check(per_second > 0, "redis-benchmark says how fast it was");
-    state.SetIterationTime(1 / per_second);
+/// Requests a second, by what redis-benchmark says itself.
+double run_its_own(std::string_view test, int requests, std::int64_t size) {
+  const auto command = fmt::format("redis-benchmark -p {} -c 1 -n {} -d {} -t {} --csv",
+                                   redis_server().place().address.port, requests, size, test);
+  const std::unique_ptr<FILE, int (*)(FILE*)> output(::popen(command.c_str(), "r"), &::pclose);
+  std::array<char, 1000> text{};
+  for (int line = 0; line < 2; ++line) {  // "test","rps",... and "SET","12345.67",...
+    check(std::fgets(text.data(), text.size(), output.get()) != nullptr, "redis-benchmark says how fast it was");
   }
+  const std::string_view fields = text.data();
+  const auto comma = fields.find(",\"");
+  check(comma != std::string_view::npos, "redis-benchmark says how fast it was");
+  const double per_second = std::strtod(text.data() + comma + 2, nullptr);
+  check(per_second > 0, "redis-benchmark says how fast it was");
+  while (std::fgetc(output.get()) != EOF) {
+  }
+  return per_second;
+}
+
+/// Of redis-benchmark, with its processor time.
+void its_own_client(benchmark::State& state, std::string_view test) {
+  const int requests = state.range(0) > 100'000 ? 100 : 30'000;
+  if (test == "get") run_its_own("set", 1, state.range(0));
+  const auto children = [] {
+    rusage usage{};
+    ::getrusage(RUSAGE_CHILDREN, &usage);
+    return cpu_seconds(usage);
+  };
+  const double before = children();
+  for (auto _ : state) state.SetIterationTime(1 / run_its_own(test, requests, state.range(0)));
+  const auto moved = static_cast<double>(state.iterations() * requests * state.range(0));
+  state.counters["cpu_s_per_GB"] = (children() - before) / (moved / 1e9);
   state.counters["per_second"] =
       benchmark::Counter(static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
 }
-void BM_ItsOwnSet(benchmark::State& state) { its_own_client(state, 1); }
-void BM_ItsOwnGet(benchmark::State& state) { its_own_client(state, 2); }
+void BM_ItsOwnSet(benchmark::State& state) { its_own_client(state, "set"); }
+void BM_ItsOwnGet(benchmark::State& state) { its_own_client(state, "get"); }
 
 bool receive_all(int socket, std::span<std::byte> to) {
   while (!to.empty()) {

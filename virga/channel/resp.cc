@@ -138,7 +138,7 @@ void RespReader::end_value(RespValue value) {
 }
 
 RespRequest& RespRequest::command(std::size_t arguments) {
-  constexpr std::size_t kUsualBytes = 512;
+  constexpr std::size_t kUsualBytes = 2048;
   if (text_.empty()) text_.reserve(kUsualBytes);
   add_size('*', arguments);
   ++commands_;
@@ -163,10 +163,16 @@ RespRequest& RespRequest::add(std::int64_t argument) {
 }
 
 RespRequest& RespRequest::add(std::span<const ByteView> parts) {
+  constexpr std::size_t kCopiedBytes = 1500;
   std::size_t size = 0;
   for (const auto& part : parts) size += part.size();
   add_size('$', size);
-  for (const auto& part : parts) pieces_.push_back({text_.size(), part});
+  // Copying a little costs less than handing the system one more piece.
+  if (size <= kCopiedBytes) {
+    for (const auto& part : parts) text_ += as_text(part);
+  } else {
+    for (const auto& part : parts) pieces_.push_back({text_.size(), part});
+  }
   text_ += "\r\n";
   return *this;
 }

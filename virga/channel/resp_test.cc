@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include "virga/channel/channel_testing.h"
@@ -74,17 +75,22 @@ TEST(Resp, PutsAStringWhereItIsWantedIfItFits) {
 }
 
 TEST(Resp, WritesCommandsWithoutCopyingTheirLongArguments) {
-  const std::string body = "body";
-  const std::vector<ByteView> parts = {as_bytes(body), {}, as_bytes("!")};
-  RespRequest request;
-  request.command({"GET", "a"}).command(3).add("SET").add(std::int64_t{-5}).add(parts);
-  std::string text;
-  const auto sent = request.parts();
-  for (const auto& part : sent) text += as_text(part);
-  EXPECT_EQ(text, "*2\r\n$3\r\nGET\r\n$1\r\na\r\n*3\r\n$3\r\nSET\r\n$2\r\n-5\r\n$5\r\nbody!\r\n");
-  EXPECT_EQ(request.commands(), 2U);
-  EXPECT_EQ(sent.size(), 4U);
-  EXPECT_EQ(as_text(sent[1]).data(), body.data());
+  for (const bool is_long : {false, true}) {
+    const std::string body(is_long ? 9'999 : 999, 'x');
+    const std::vector<ByteView> parts = {as_bytes(body), {}, as_bytes("!")};
+    RespRequest request;
+    request.command({"GET", "a"}).command(3).add("SET").add(std::int64_t{-5}).add(parts);
+    std::string text;
+    const auto sent = request.parts();
+    for (const auto& part : sent) text += as_text(part);
+    EXPECT_EQ(text, fmt::format("*2\r\n$3\r\nGET\r\n$1\r\na\r\n*3\r\n$3\r\nSET\r\n$2\r\n-5\r\n${}\r\n{}!\r\n",
+                                body.size() + 1, body));
+    EXPECT_EQ(request.commands(), 2U);
+    ASSERT_EQ(sent.size(), is_long ? 4U : 1U);
+    if (is_long) {
+      EXPECT_EQ(as_text(sent[1]).data(), body.data());
+    }
+  }
 }
 
 }  // namespace
