@@ -6,7 +6,9 @@ Measures, `--repeats` times each, in turns (median and range are printed), on on
              got lies in memory
   curl       the same number of objects in one run of curl, which keeps its connection: with the signature over the
              SHA-256 as well (given to it, so it computes none), and what is got thrown away
-and the ratio of Virga's speed to curl's in the same turn, of puts also with the time of that SHA-256 added to curl's. Swift's own work is in both.
+  bare put   puts of both with a signature that is not over what they carry (bodies=unsigned; UNSIGNED-PAYLOAD)
+and the ratio of Virga's speed to curl's in the same turn, of puts also with the time of that SHA-256 added to curl's.
+Swift's own work is in both.
 
 Example: bench/s3_speed.py --bin build/release/bin
 """
@@ -62,10 +64,10 @@ def curl_seconds(endpoint, method, size, count, folder):
     """Of one object; the first of the run, which connects, is left out."""
     data = folder / "data"
     data.write_bytes(b"x" * size)
-    sha = hashlib.sha256(data.read_bytes()).hexdigest() if method == "put" else EMPTY
+    sha = {"put": hashlib.sha256(data.read_bytes()).hexdigest(), "bare put": "UNSIGNED-PAYLOAD", "get": EMPTY}[method]
     one = [f'url = "{endpoint}/bench/curl-{size}"', 'aws-sigv4 = "aws:amz:us-east-1:s3"', f'header = "x-amz-content-sha256: {sha}"', 'output = "/dev/null"', "fail", "silent", "show-error",
            'write-out = "%{stderr}%{time_total}\\n"']
-    if method == "put":
+    if method != "get":
         one.append(f'upload-file = "{data}"')
     config = folder / "curl.conf"
     config.write_text("\nnext\n".join("\n".join(one) for _ in range(count + 1)) + "\n")
@@ -77,7 +79,9 @@ def curl_seconds(endpoint, method, size, count, folder):
 
 
 def virga_seconds(program, method, size, count, env):
-    command = [program, f"--benchmark_filter=BM_S3{method.capitalize()}/{size}/", "--benchmark_format=json",
+    if method == "bare put":
+        env = {**env, "VIRGA_BENCH_S3": env["VIRGA_BENCH_S3"] + "?bodies=unsigned"}
+    command = [program, f"--benchmark_filter=BM_S3{method.split()[-1].capitalize()}/{size}/", "--benchmark_format=json",
                f"--benchmark_min_time={count * (0.003 if size < 100_000 else 0.03)}"]
     said = json.loads(subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout)["benchmarks"][0]
     if said.get("error_occurred"):
@@ -117,13 +121,13 @@ def main():
             subprocess.run(["curl", "-sSf", "-X", "PUT", "--aws-sigv4", "aws:amz:us-east-1:s3",
                             "-H", f"x-amz-content-sha256: {EMPTY}", f"{swift.for_curl}/bench"], check=True)
             for size, count in SIZES.items():
-                for method in ("put", "get"):
+                for method in ("put", "bare put", "get"):
                     ours, theirs = [], []
                     for _ in range(a.repeats):
                         theirs.append(curl_seconds(swift.for_curl, method, size, count, folder))
                         ours.append(virga_seconds(a.bin / "s3_bench", method, size, count, env))
                     ratios = [t / o for t, o in zip(theirs, ours)]
-                    print(f"{method} {size:>9,} bytes: virga {spread(ours, lambda s: f'{s * 1e3:.2f}')} ms, "
+                    print(f"{method:8} {size:>9,} bytes: virga {spread(ours, lambda s: f'{s * 1e3:.2f}')} ms, "
                           f"curl {spread(theirs, lambda s: f'{s * 1e3:.2f}')} ms, "
                           f"speed {spread(ratios, lambda r: f'{r * 100:.0f} %')} of curl's", flush=True)
                     if method == "put":

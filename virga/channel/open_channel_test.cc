@@ -62,14 +62,14 @@ TEST(OpenChannel, NamesTheAddressThatFunctionsAreToReach) {
   EXPECT_THAT(moved, HasSubstr("dynamodb://table/a%20prefix?region=eu-west-1&"));
   const std::string bucket = "s3://bucket/a?region=eu-west-1&style=virtual&endpoint=http://127.0.0.1:8000";
   EXPECT_EQ(channel_at(bucket, parse_address("tcp:10.0.0.1:7")),
-            "s3://bucket/a?endpoint=http://10.0.0.1%3A7&region=eu-west-1&style=path");
+            "s3://bucket/a?endpoint=http://10.0.0.1%3A7&region=eu-west-1&style=path&bodies=signed");
   const std::string secure = "s3://bucket/a?region=eu-west-1&style=virtual&endpoint=https://store:8000&ca=/a.pem";
   auto number = tcp_address_of_channel(secure).value();
   EXPECT_EQ(number.host, "bucket.store");
   number.host = "10.0.0.1";
   number.tls->authorities = "/copy.pem";
   EXPECT_EQ(channel_at(secure, number),
-            "s3://bucket/a?endpoint=https://store%3A8000&region=eu-west-1&style=virtual&ca=/copy.pem&via=10.0.0.1");
+            "s3://bucket/a?endpoint=https://store%3A8000&region=eu-west-1&style=virtual&bodies=unsigned&ca=/copy.pem&via=10.0.0.1");
   EXPECT_EQ(tcp_address_of_channel(channel_at(secure, number)), number);
   const std::string secure_table = "dynamodb://table?region=eu-west-1&endpoint=https://host:8000&ca=/a.pem";
   number = tcp_address_of_channel(secure_table).value();

@@ -175,7 +175,7 @@ class S3Calls::Impl {
       // Here, so that several threads do it at once.
       const bool is_whole_object = requests[i].method == "PUT" && requests[i].query.empty();
       if (is_whole_object) task->body_crc32c = crc32c_base64(requests[i].body);
-      if (!is_whole_object || !options.place.endpoint.address.tls) task->body_sha256 = sha256_hex(requests[i].body);
+      if (!is_whole_object || options.place.signs_bodies) task->body_sha256 = sha256_hex(requests[i].body);
       task->body_bytes = bytes_of(requests[i]);
       batch->tasks.push_back(std::move(task));
     }
@@ -226,7 +226,7 @@ class S3Calls::Impl {
     if (!task.body_crc32c.empty()) {
       request.headers.push_back({.name = "x-amz-checksum-crc32c", .value = task.body_crc32c});
     }
-    // Nobody can change a body within TLS, and that it arrives whole its checksum says, which is signed.
+    // That it arrives whole its checksum says, which is signed; nobody can change it on purpose within TLS.
     if (task.body_sha256.empty()) {
       request.headers.push_back({.name = "X-Amz-Content-Sha256", .value = std::string(kUnsignedPayload)});
     }

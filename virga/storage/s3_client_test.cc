@@ -463,12 +463,16 @@ TEST(S3Uri, SaysWhereAPlaceIs) {
   EXPECT_EQ(given.prefix, "");
   EXPECT_EQ(given.endpoint.address.host, "::1");
   EXPECT_EQ(given.region, "us-west-2");
-  for (const auto& one : {place, given, parse_s3_uri("s3://my-bucket/a?style=virtual", environment)}) {
+  EXPECT_TRUE(given.signs_bodies);
+  EXPECT_FALSE(parse_s3_uri("s3://my-bucket?endpoint=https://host", environment).signs_bodies);
+  for (const auto& one : {place, given, parse_s3_uri("s3://my-bucket/a?style=virtual&bodies=unsigned", environment),
+                          parse_s3_uri("s3://my-bucket/a?endpoint=https://host&bodies=signed", environment)}) {
     const auto again = parse_s3_uri(full_s3_uri(one), Swift::environment_of({}));
     EXPECT_EQ(again.endpoint, one.endpoint);
     EXPECT_EQ(again.region, one.region);
     EXPECT_EQ(again.prefix, one.prefix);
     EXPECT_EQ(again.path_style, one.path_style);
+    EXPECT_EQ(again.signs_bodies, one.signs_bodies);
   }
 }
 
@@ -477,7 +481,7 @@ TEST(S3Uri, IsRefusedWithoutRepeatingWhatMayBeSecret) {
   for (const auto* uri :
        {"s3://", "s3://ab", "s3://Bucket", "s3://bucket-", "s3://a..b", "s3://key:SECRET@bucket/a", "s3://bucket/../a",
         "s3://bucket//a", "s3://bucket?secret=SECRET", "s3://bucket?endpoint=http://user:SECRET@host",
-        "s3://bucket?style=SECRET", "s3://bucket?region=a&region=b",
+        "s3://bucket?style=SECRET", "s3://bucket?bodies=SECRET", "s3://bucket?region=a&region=b",
         "s3://bucket?endpoint=", "s3://bucket?endpoint=%zz", "s3://bucket?endpoint=http://host&region=a/b"}) {
     const auto error = error_when([&] { std::ignore = parse_s3_uri(uri, environment); });
     ASSERT_TRUE(error) << uri;
@@ -496,8 +500,10 @@ TEST(S3Uri, IsThatOfAwsOverTlsUnlessAnEndpointIsNamed) {
   EXPECT_EQ(place.endpoint.address.host, place.endpoint.host);
   EXPECT_EQ(place.endpoint.address.port, 443);
   EXPECT_EQ(place.endpoint.address.tls, (TlsPeer{.name = place.endpoint.host, .authorities = "/roots.pem"}));
-  EXPECT_EQ(full_s3_uri(place),
-            "s3://bucket/a?endpoint=https://s3.eu-west-1.amazonaws.com&region=eu-west-1&style=virtual&ca=/roots.pem");
+  EXPECT_EQ(
+      full_s3_uri(place),
+      "s3://bucket/a?endpoint=https://s3.eu-west-1.amazonaws.com&region=eu-west-1&style=virtual&bodies=unsigned&ca="
+      "/roots.pem");
   EXPECT_EQ(parse_s3_uri(full_s3_uri(place), Swift::environment_of({})).endpoint, place.endpoint);
   EXPECT_EQ(parse_s3_uri("s3://my.bucket", environment).endpoint.host, "s3.eu-west-1.amazonaws.com")
       << "a certificate for *.s3... is for no name with another dot";
@@ -526,7 +532,7 @@ TEST(S3Client, SpeaksTls) {
   EXPECT_THAT(error->what(), Not(HasSubstr("attempts"))) << "what stays as it is is not tried again";
 }
 
-TEST(S3Client, SignsABodyUnlessItGoesThroughTlsWithItsChecksum) {
+TEST(S3Client, SignsABodyUnlessItGoesThroughTlsOrIsNotToBeSigned) {
   struct Seen {
     std::string method, body_hash, signed_headers;
     bool operator==(const Seen&) const = default;
@@ -542,8 +548,8 @@ TEST(S3Client, SignsABodyUnlessItGoesThroughTlsWithItsChecksum) {
   const TlsFront front(s3.address());
   const std::string text = "text";
   const S3Client::Put object{.key = "key", .parts = {as_bytes(text)}};
-  for (const auto& options :
-       {s3.options(), s3.options(front.url() + "&ca=" + TestCertificates::shared().authority())}) {
+  for (const auto& options : {s3.options(), s3.options(front.url() + "&ca=" + TestCertificates::shared().authority()),
+                              s3.options(fmt::format("http://127.0.0.1:{}&bodies=unsigned", s3.address().port))}) {
     S3Client client(options);
     client.put({&object, 1}, soon());
     EXPECT_EQ(get(client, "key"), text);
@@ -551,6 +557,7 @@ TEST(S3Client, SignsABodyUnlessItGoesThroughTlsWithItsChecksum) {
   const std::string of_get = "host;x-amz-checksum-mode;x-amz-content-sha256;x-amz-date";
   const std::string of_put = "host;x-amz-checksum-crc32c;x-amz-content-sha256;x-amz-date";
   EXPECT_THAT(seen, testing::ElementsAre(Seen{"PUT", sha256_hex(text), of_put}, Seen{"GET", sha256_hex(""), of_get},
+                                         Seen{"PUT", "UNSIGNED-PAYLOAD", of_put}, Seen{"GET", sha256_hex(""), of_get},
                                          Seen{"PUT", "UNSIGNED-PAYLOAD", of_put}, Seen{"GET", sha256_hex(""), of_get}));
 }
 

@@ -18,7 +18,8 @@ constexpr std::size_t kLongestPrefix = 100;  // a key has at most 1,024 bytes, a
 Error wrong_uri(std::string_view uri, std::string_view why) {
   // What follows the question mark is not repeated: somebody may have put a secret there.
   return {ErrorKind::kUsage, fmt::format("{}: {}", uri.substr(0, std::min<std::size_t>(uri.find('?'), 300)), why),
-          "write s3://bucket/prefix, perhaps with ?endpoint=https://host:port&region=us-east-1&style=path&ca=FILE"};
+          "write s3://bucket/prefix, perhaps with "
+          "?endpoint=https://host:port&region=us-east-1&style=path&bodies=signed&ca=FILE"};
 }
 
 bool is_lower_or_digit(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
@@ -37,7 +38,7 @@ bool is_region(std::string_view name) noexcept {
 }
 
 struct Parameters {
-  std::string endpoint, region, style;
+  std::string endpoint, region, style, bodies;
   TlsParameters tls;
 };
 
@@ -47,6 +48,7 @@ Parameters parameters_of(std::string_view uri) {
     std::string* to = name == "endpoint" ? &given.endpoint
                       : name == "region" ? &given.region
                       : name == "style"  ? &given.style
+                      : name == "bodies" ? &given.bodies
                       : name == "ca"     ? &given.tls.ca
                       : name == "via"    ? &given.tls.via
                                          : nullptr;
@@ -108,6 +110,9 @@ S3Place parse_s3_uri(std::string_view uri, const Environment& environment) {
   if (!given.style.empty() && given.style != "path" && given.style != "virtual") {
     throw wrong_uri(uri, "style is path or virtual");
   }
+  if (!given.bodies.empty() && given.bodies != "signed" && given.bodies != "unsigned") {
+    throw wrong_uri(uri, "bodies are signed or unsigned");
+  }
   const bool is_aws = given.endpoint.empty();
   if (is_aws) given.endpoint = aws_url("s3", result.region);
   result.endpoint = parse_aws_endpoint(given.endpoint, environment);
@@ -115,6 +120,7 @@ S3Place parse_s3_uri(std::string_view uri, const Environment& environment) {
   const bool is_virtual_by_itself = is_aws && result.bucket.find('.') == std::string::npos;
   result.path_style = given.style.empty() ? !is_virtual_by_itself : given.style == "path";
   auto& address = result.endpoint.address;
+  result.signs_bodies = given.bodies.empty() ? !address.tls : given.bodies == "signed";
   if (!result.path_style) {
     result.endpoint.host = result.bucket + "." + result.endpoint.host;
     address.host = result.bucket + "." + address.host;
@@ -127,9 +133,10 @@ S3Place parse_s3_uri(std::string_view uri, const Environment& environment) {
 std::string full_s3_uri(const S3Place& place) {
   auto host = place.endpoint.host;
   if (!place.path_style) host.erase(0, place.bucket.size() + 1);
-  return fmt::format("{}?endpoint={}://{}&region={}&style={}{}", place.uri,
+  return fmt::format("{}?endpoint={}://{}&region={}&style={}&bodies={}{}", place.uri,
                      place.endpoint.address.tls ? "https" : "http", percent_encode(host), place.region,
-                     place.path_style ? "path" : "virtual", tls_parameters_of(place.endpoint.address, '&'));
+                     place.path_style ? "path" : "virtual", place.signs_bodies ? "signed" : "unsigned",
+                     tls_parameters_of(place.endpoint.address, '&'));
 }
 
 }  // namespace virga
