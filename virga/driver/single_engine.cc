@@ -4,6 +4,7 @@
 #include <exception>
 #include <limits>
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -87,7 +88,9 @@ class Training {
   double weight_ = 0;
   std::uint64_t examples_ = 0;
   Clock::time_point reported_;
+  std::mutex observing_;  // where threads that take turns both tell observer_ something
 
+  Tables current_;  // where the last evaluation found them, or older ones
   TrainingResult result_;
   double best_loss_ = std::numeric_limits<double>::infinity();
   std::uint32_t since_best_ = 0;
@@ -114,7 +117,10 @@ class Training::BestModelCheckpoint final : public Checkpoint {
   BestModelCheckpoint(Training& training, unsigned rank) : training_(training), rank_(rank) {}
   void if_due(Round) override {
     if (rank_ != 0 || !training_.unkept_best_ || Clock::now() - kept_ < kCheckpointInterval) return;
-    training_.observer_.keep(training_.result_);
+    {
+      const std::lock_guard lock(training_.observing_);
+      training_.observer_.keep(training_.result_);
+    }
     training_.unkept_best_ = false;
     kept_ = Clock::now();
   }
@@ -208,6 +214,7 @@ void Training::completed_round(Round round) {
   const auto now = Clock::now();
   if (now - reported_ < kReportInterval) return;
   reported_ = now;
+  const std::lock_guard lock(observing_);
   observer_.progressed({.epoch = schedule_.epoch_of(round),
                         .examples = examples_,
                         .total = schedule_.rows_per_epoch() * plan_.epochs,
@@ -215,7 +222,7 @@ void Training::completed_round(Round round) {
 }
 
 EpochReport Training::evaluate(Round completed) {
-  const auto& parameters = exchange_->parameters(completed);
+  exchange_->copy_parameters(completed, current_);
   const auto epoch = schedule_.epoch_of(completed - 1);
   EpochReport report{.epoch = epoch + 1,
                      .round = completed,
@@ -224,7 +231,7 @@ EpochReport Training::evaluate(Round completed) {
                      .train_loss = weight_ > 0 ? loss_ / weight_ : 0};
   if (validation_ != nullptr) {
     report.validation_loss =
-        split_loss(*validation_, validation_split_, plan_.model, parameters, kernels_, plan_.threads);
+        split_loss(*validation_, validation_split_, plan_.model, current_, kernels_, plan_.threads);
   }
   report.elapsed = Clock::now() - started_;
   return report;
@@ -250,7 +257,7 @@ std::optional<EndReason> Training::between_epochs(Round completed, std::optional
   report.best = !report.validation_loss || *report.validation_loss < best_loss_;
   if (report.best) {
     best_loss_ = report.validation_loss.value_or(best_loss_);
-    result_.parameters = exchange_->parameters(completed);
+    std::swap(result_.parameters, current_);
     result_.best = report;
   }
   result_.last = report;

@@ -44,6 +44,13 @@ class SingleEngineTest : public testing::Test {
     run.time_limit = job.stop.seconds;
     return run;
   }
+  /// Of one rank, whose rounds two threads take by turns.
+  [[nodiscard]] TrainingRun by_turns(Job job) const {
+    job.functions.workers = 1;
+    auto run = run_of(job);
+    run.plan.threads = 2;
+    return run;
+  }
   TrainingResult train(const TrainingRun& run, std::uint64_t cache_bytes = 1U << 24, const std::stop_token& stop = {}) {
     GroupCache cache(*set_.store, set_.manifest, cache_bytes);
     return train_on_threads(run, cache, &cache, SplitName::kValidation, kernels(best_simd_level()), observer_, stop);
@@ -133,6 +140,31 @@ TEST_F(SingleEngineTest, GivesTheSameBitsEachTimeHoweverSmallTheCacheIs) {
   }
 }
 
+TEST_F(SingleEngineTest, GivesTheSameBitsWhereTwoThreadsTakeTurns) {
+  for (const std::string optimizer : {"adagrad", "momentum", "adam", "sgd"}) {
+    // The last: epochs of one round.
+    for (const std::uint64_t batch : {std::uint64_t{7}, std::uint64_t{100}, set_.manifest.train.rows}) {
+      auto job = job_of(5, 1);
+      job.optimizer.name = optimizer;
+      job.optimizer.learning_rate = 0.1;
+      job.optimizer.batch_size = batch;
+      job.model.l2 = 1e-3;
+      const auto alone = train(run_of(job));
+      const auto reports = std::exchange(observer_.reports, {});
+      const auto together = train(by_turns(job));
+      EXPECT_EQ(together.parameters, alone.parameters) << optimizer << ", " << batch;
+      ASSERT_EQ(observer_.reports.size(), reports.size());
+      for (std::size_t i = 0; i < reports.size(); ++i) {
+        EXPECT_EQ(observer_.reports[i].round, reports[i].round);
+        EXPECT_EQ(observer_.reports[i].examples, reports[i].examples);
+        EXPECT_EQ(observer_.reports[i].train_loss, reports[i].train_loss);
+        EXPECT_EQ(observer_.reports[i].validation_loss, reports[i].validation_loss);
+      }
+      observer_.reports.clear();
+    }
+  }
+}
+
 TEST_F(SingleEngineTest, ReachesTheSameLossWithAnyNumberOfWorkers) {
   auto job = job_of(5, 1);
   const auto alone = train(run_of(job)).last;
@@ -183,9 +215,11 @@ TEST_F(SingleEngineTest, RunsOutOfPatience) {
   auto job = job_of(400, 1);
   job.optimizer.schedule = "constant";
   job.stop.patience = 2;
-  const auto result = train(run_of(job));
-  EXPECT_EQ(result.reason, EndReason::kPatience);
-  EXPECT_EQ(result.last.epoch, result.best.epoch + 2);
+  for (const auto& run : {run_of(job), by_turns(job)}) {
+    const auto result = train(run);
+    EXPECT_EQ(result.reason, EndReason::kPatience);
+    EXPECT_EQ(result.last.epoch, result.best.epoch + 2);
+  }
 }
 
 TEST_F(SingleEngineTest, KeepsWhatItHasWhenItIsStopped) {
@@ -197,16 +231,28 @@ TEST_F(SingleEngineTest, KeepsWhatItHasWhenItIsStopped) {
   EXPECT_LE(observer_.reports[1].round, observer_.reports[0].round + 2);
 }
 
+TEST_F(SingleEngineTest, KeepsWhatItHasWhenThreadsThatTakeTurnsAreStopped) {
+  std::stop_source stop;
+  observer_.on_evaluated = [&] { stop.request_stop(); };
+  const auto result = train(by_turns(job_of(1000, 1)), 1U << 24, stop.get_token());
+  EXPECT_EQ(result.reason, EndReason::kStopped);
+  ASSERT_EQ(observer_.reports.size(), 2U);
+  EXPECT_LE(observer_.reports[1].round, observer_.reports[0].round + 5) << "two turns of the thread that sees it";
+  EXPECT_EQ(result.last.examples, observer_.reports[1].examples);
+}
+
 TEST_F(SingleEngineTest, SaysWhatToTryWhenTheLossIsHopeless) {
   auto job = job_of(5, 2);
   job.optimizer.name = "sgd";
   job.optimizer.learning_rate = 1e4;
-  try {
-    static_cast<void>(train(run_of(job)));
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::kDiverged);
-    EXPECT_THAT(error.remedy(), HasSubstr("learning-rate"));
+  for (const auto& run : {run_of(job), by_turns(job)}) {
+    try {
+      static_cast<void>(train(run));
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kDiverged);
+      EXPECT_THAT(error.remedy(), HasSubstr("learning-rate"));
+    }
   }
 }
 

@@ -57,10 +57,10 @@ HistoryEntry history_entry(const EpochReport& report) {
 }
 
 ModelFile make_model_file(const TrainRequest& request, const DataSet& data, const TrainingPlan& plan,
-                          const TrainingResult& result) {
+                          const TrainingResult& result, Tables parameters) {
   ModelFile file;
   file.spec = plan.model;
-  file.parameters = result.parameters;
+  file.parameters = std::move(parameters);
   file.encoding = data.manifest.encoding;
   file.training = {.seed = request.job.seed,
                    .epochs = result.last.epoch,
@@ -454,7 +454,7 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
                       validation_cache != nullptr});
 
     Recorder recorder(record, observer, [&](const TrainingResult& so_far) {
-      record.keep_model(encode_model(make_model_file(request, data, run.plan, so_far)));
+      record.keep_model(encode_model(make_model_file(request, data, run.plan, so_far, so_far.parameters)));
     });
     std::optional<FunctionsReport> functions;
     if (job.functions.engine != "single") functions.emplace();
@@ -468,7 +468,7 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
                                                        began, earlier.record.training_start_seconds, going_on),
                                        cache, kernels(level), recorder, stop, &*functions)
                   : train_on_threads(run, cache, validation_cache, split, kernels(level), recorder, stop);
-    const auto model = make_model_file(request, data, run.plan, result);
+    auto model = make_model_file(request, data, run.plan, result, std::move(result.parameters));
     auto written = std::async(std::launch::async, [&] { write_model(model, record, job.output.model); });
     const bool stopped = result.reason == EndReason::kStopped;
     std::optional<Evaluation> test;
@@ -492,6 +492,7 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
     record.finish(stopped ? RunState::kStopped : RunState::kFinished, word_for(result.reason), stopped ? 130 : 0, "");
     const auto exchanges = exchanges_after(run.plan, result.last.round,
                                            make_schedule(run.plan, data.manifest, run.seed).rounds_per_epoch());
+    result.parameters = std::move(model.parameters);
     return {record.id(), job.output.model, run.plan, std::move(result), classes, std::move(test), functions, exchanges};
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::kConflict) record.let_go();  // another driver may have taken over

@@ -36,7 +36,7 @@ class EmThreads::Rank final : public Exchange {
 };
 
 EmThreads::EmThreads(unsigned ranks, const Tables& parameters, const EmOptions& em, std::uint64_t rounds_per_epoch)
-    : snapshot_(parameters.layout) {
+    : layout_(parameters.layout) {
   for (unsigned r = 0; r < ranks; ++r) {
     ReplicaExchange::Options options;
     options.group = {.view = 1, .id = 0, .rank = r, .size = ranks, .generation = 0};
@@ -71,10 +71,10 @@ const RoundTotals& EmThreads::totals() const noexcept {
   return exchanges_[0]->synchronised() ? exchanges_[0]->totals() : kNothing;
 }
 
-const Tables& EmThreads::parameters(Round round) {
+void EmThreads::copy_parameters(Round round, Tables& out) {
   check(round == exchanges_[0]->position().round, "parameters are those before the next round");
-  exchanges_[0]->copy_parameters(snapshot_);
-  return snapshot_;
+  if (out.layout != layout_) out = Tables(layout_);
+  exchanges_[0]->copy_parameters(out);
 }
 
 }  // namespace virga

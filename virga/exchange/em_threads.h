@@ -24,7 +24,7 @@ class EmThreads final : public SharedExchange {
   void abort(std::exception_ptr error) override;
   [[nodiscard]] const RoundTotals& totals() const noexcept override;
   [[nodiscard]] bool converged() const noexcept override { return exchanges_[0]->converged(); }
-  [[nodiscard]] const Tables& parameters(Round round) override;
+  void copy_parameters(Round round, Tables& out) override;
   void set_learning_rate(double /*rate*/) override {}
   void scale_accumulators(double /*factor*/) override {}
 
@@ -38,7 +38,7 @@ class EmThreads final : public SharedExchange {
   std::exception_ptr error_;
   std::vector<std::unique_ptr<EmExchange>> exchanges_;  // [ranks]
   std::vector<std::unique_ptr<Rank>> ranks_;            // [ranks]
-  Tables snapshot_;
+  const Layout layout_;
 };
 
 }  // namespace virga

@@ -291,14 +291,10 @@ void MemoryExchange::abort(std::exception_ptr error) { meeting_.abort(std::move(
 
 const RoundTotals& MemoryExchange::totals() const noexcept { return views_[0]->totals(); }
 
-const Tables& MemoryExchange::parameters(Round round) {
+void MemoryExchange::copy_parameters(Round round, Tables& out) {
   check(round == views_[0]->next(), "parameters are those before the next round");
-  const auto step = views_[0]->step();
-  if (snapshot_ && snapshot_step_ == step) return *snapshot_;
-  if (!snapshot_) snapshot_.emplace(rule_.layout());
-  rule_.copy_parameters(step, *snapshot_, threads_);
-  snapshot_step_ = step;
-  return *snapshot_;
+  if (out.layout != rule_.layout()) out = Tables(rule_.layout());
+  rule_.copy_parameters(views_[0]->step(), out, threads_);
 }
 
 void MemoryExchange::set_learning_rate(double rate) { rule_.set_learning_rate(views_[0]->step(), rate); }

@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "virga/exchange/shared_exchange.h"
@@ -20,11 +19,11 @@ namespace virga {
 ///
 /// Ranks meet in read() and in write(): each must call both in every round.
 ///
-/// Memory: the replica with its state, a second copy of the parameters once parameters() is called, and for each rank a
-/// few times the largest contribution.
+/// Memory: the replica with its state, and for each rank a few times the largest contribution.
 class MemoryExchange final : public SharedExchange {
  public:
-  /// Starts before round `start`; `threads`: that parameters() may use. Throws what UpdateRule's constructor throws.
+  /// Starts before round `start`; `threads`: that copy_parameters() may use. Throws what UpdateRule's constructor
+  /// throws.
   MemoryExchange(unsigned ranks, const Tables& parameters, const UpdateRuleOptions& rule, Round start = 0,
                  unsigned threads = 1);
   ~MemoryExchange() override;
@@ -33,7 +32,7 @@ class MemoryExchange final : public SharedExchange {
   void abort(std::exception_ptr error) override;
   /// Of the last round that all ranks have written; for a rank between its write() and its next one.
   [[nodiscard]] const RoundTotals& totals() const noexcept override;
-  [[nodiscard]] const Tables& parameters(Round round) override;
+  void copy_parameters(Round round, Tables& out) override;
   void set_learning_rate(double rate) override;
   void scale_accumulators(double factor) override;
 
@@ -46,8 +45,6 @@ class MemoryExchange final : public SharedExchange {
   std::vector<const Contribution*> written_;  // [ranks], of the round: set before the first meeting, read after it
   std::vector<std::unique_ptr<Rank>> views_;  // [ranks]
   const unsigned threads_;
-  std::optional<Tables> snapshot_;
-  std::uint64_t snapshot_step_ = 0;
 };
 
 }  // namespace virga

@@ -307,14 +307,11 @@ void RelayExchange::collect() {
   base_step_ = step_;
 }
 
-const Tables& RelayExchange::parameters(Round round) {
+void RelayExchange::copy_parameters(Round round, Tables& out) {
   check(round == next_, "parameters are those before the next round");
-  if (snapshot_ && snapshot_step_ == step_) return *snapshot_;
   collect();
-  if (!snapshot_) snapshot_.emplace(rule_.layout());
-  rule_.copy_parameters(step_, *snapshot_, options_.threads);
-  snapshot_step_ = step_;
-  return *snapshot_;
+  if (out.layout != rule_.layout()) out = Tables(rule_.layout());
+  rule_.copy_parameters(step_, out, options_.threads);
 }
 
 void RelayExchange::set_learning_rate(double rate) {

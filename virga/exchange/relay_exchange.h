@@ -6,7 +6,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <vector>
 
 #include "virga/exchange/shared_exchange.h"
@@ -24,14 +23,13 @@ namespace virga {
 /// rank(i) is runner i. It calls read(r) and write(r) for its own rounds; the contribution to a round has the keys that
 /// were read, or no weight. read() returns when the round before is written.
 ///
-/// Memory: the replica with its state, a second copy of the parameters once parameters() is called, and for each runner
-/// a few times the largest contribution.
+/// Memory: the replica with its state, and for each runner a few times the largest contribution.
 class RelayExchange final : public SharedExchange {
  public:
   struct Options {
     unsigned runners = 2;  ///< at least 2
     Round start = 0;
-    unsigned threads = 1;  ///< that parameters() may use
+    unsigned threads = 1;  ///< that copy_parameters() may use
     /// Told of each round once it is written, by its runner and before the next one goes on: totals() are its own.
     std::function<void(Round)> completed;
   };
@@ -44,7 +42,7 @@ class RelayExchange final : public SharedExchange {
   void abort(std::exception_ptr error) override;
   /// Of the last round that was written; for Options::completed, and between epochs.
   [[nodiscard]] const RoundTotals& totals() const noexcept override { return totals_; }
-  [[nodiscard]] const Tables& parameters(Round round) override;
+  void copy_parameters(Round round, Tables& out) override;
   void set_learning_rate(double rate) override;
   void scale_accumulators(double factor) override;
 
@@ -69,8 +67,6 @@ class RelayExchange final : public SharedExchange {
   Round next_;          // that nobody has written yet
   Round base_;          // before which all rows were in the replica
   std::uint64_t base_step_;
-  std::optional<Tables> snapshot_;
-  std::uint64_t snapshot_step_ = 0;
 };
 
 }  // namespace virga

@@ -1,5 +1,7 @@
 #include "virga/exchange/relay_exchange.h"
 
+#include <algorithm>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -19,6 +21,13 @@ namespace {
 
 constexpr Round kRounds = 48;
 
+/// Also of the signs of zeros.
+bool same_bits(const std::vector<std::vector<float>>& a, const std::vector<std::vector<float>>& b) {
+  return std::ranges::equal(a, b, [](const auto& x, const auto& y) {
+    return x.size() == y.size() && std::memcmp(x.data(), y.data(), x.size() * sizeof(float)) == 0;
+  });
+}
+
 struct Case {
   unsigned runners;
   std::uint32_t width;
@@ -32,10 +41,15 @@ class RelayExchangeTest : public testing::TestWithParam<Case> {
     run_threads(runners, [&](unsigned runner) {
       for (Round round = first_of(runner, from); round < to; round += runners) {
         const auto contribution = contribution_of(layout, round, GetParam().series);
-        seen[round] = relay.rank(runner).read(round, contribution.tables[0].keys);
+        seen[round] = relay.rank(runner).read(round, keys_of(round, contribution));
         relay.rank(runner).write(round, contribution);
       }
     });
+  }
+  /// Rows without weight have features, too.
+  [[nodiscard]] std::vector<std::uint32_t> keys_of(Round round, const Contribution& contribution) const {
+    if (contribution.weight > 0) return contribution.tables[0].keys;
+    return contribution_of(layout, 100 + round, 0).tables[0].keys;
   }
   [[nodiscard]] Round first_of(unsigned runner, Round from) const {
     return from + (runner + runners - from % runners) % runners;
@@ -44,7 +58,7 @@ class RelayExchangeTest : public testing::TestWithParam<Case> {
   void run_rounds(MemoryExchange& alone, Round from, Round to) {
     for (Round round = from; round < to; ++round) {
       const auto contribution = contribution_of(layout, round, GetParam().series);
-      expected[round] = alone.rank(0).read(round, contribution.tables[0].keys);
+      expected[round] = alone.rank(0).read(round, keys_of(round, contribution));
       alone.rank(0).write(round, contribution);
       expected_totals.push_back(alone.totals());
     }
@@ -78,11 +92,11 @@ TEST_P(RelayExchangeTest, HasTheBitsOfOneRankAlone) {
   run_rounds(*relay, 0, kRounds);
   run_rounds(alone, 0, kRounds);
   for (Round round = 0; round < kRounds; ++round) {
-    ASSERT_EQ(seen[round].tables, expected[round].tables) << "round " << round;
+    ASSERT_TRUE(same_bits(seen[round].tables, expected[round].tables)) << "round " << round;
     ASSERT_EQ(completed[round], round);
   }
   EXPECT_EQ(totals, expected_totals);
-  EXPECT_EQ(relay->parameters(kRounds), alone.parameters(kRounds));
+  EXPECT_TRUE(same_bits(relay->parameters(kRounds).values, alone.parameters(kRounds).values));
 }
 
 TEST_P(RelayExchangeTest, DoesNotChangeWhenItsParametersAreLookedAt) {
@@ -106,10 +120,12 @@ TEST_P(RelayExchangeTest, ChangesRateAndAccumulatorsBetweenEpochs) {
     run_rounds(alone, round, round + 6);
     const double rate = 0.1 / static_cast<double>(round + 2);
     for (SharedExchange* exchange : {static_cast<SharedExchange*>(relay.get()), static_cast<SharedExchange*>(&alone)}) {
-      exchange->scale_accumulators(0.125);
+      if (round % 12 == 0) exchange->scale_accumulators(0.125);
       exchange->set_learning_rate(rate);
+      if (round % 12 != 0) exchange->scale_accumulators(0.125);
     }
-    ASSERT_EQ(relay->parameters(round + 6), alone.parameters(round + 6)) << "after round " << round + 5;
+    ASSERT_TRUE(same_bits(relay->parameters(round + 6).values, alone.parameters(round + 6).values))
+        << "after round " << round + 5;
   }
 }
 
@@ -145,9 +161,8 @@ std::vector<std::string> errors_of(const std::function<void(RelayExchange&, Roun
         static_cast<void>(relay.rank(runner).read(round, contribution.tables[0].keys));
         relay.rank(runner).write(round, contribution);
       }
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       relay.abort(std::current_exception());
-      EXPECT_NE(error.remedy(), "");
       errors[runner] = error.what();
     }
   });

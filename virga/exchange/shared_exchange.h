@@ -14,7 +14,8 @@ class SharedExchange {
   SharedExchange& operator=(const SharedExchange&) = delete;
   virtual ~SharedExchange() = default;
 
-  /// The exchange as `rank` sees it. When one of its members throws, the run is over for all ranks.
+  /// The exchange as `rank` sees it. When one of its members throws, the run is over for all ranks, and whoever called
+  /// it calls abort() with the error.
   [[nodiscard]] virtual Exchange& rank(unsigned rank) = 0;
   /// Ends every wait, now and later, with `error`. Any thread may call it.
   virtual void abort(std::exception_ptr error) = 0;
@@ -28,9 +29,14 @@ class SharedExchange {
 
   // For one thread, while no rank is in a round and none may begin one (between epochs):
 
-  /// All rows as they stand before `round`, which is the next one. Valid until the next call. Looking changes nothing:
-  /// the bits of a run do not depend on how often it is evaluated.
-  [[nodiscard]] virtual const Tables& parameters(Round round) = 0;
+  /// Copies all rows as they stand before `round`, which is the next one, to `out`, whatever that was. Looking changes
+  /// nothing: the bits of a run do not depend on how often it is evaluated.
+  virtual void copy_parameters(Round round, Tables& out) = 0;
+  [[nodiscard]] Tables parameters(Round round) {
+    Tables out;
+    copy_parameters(round, out);
+    return out;
+  }
   /// The rate from the next round on.
   virtual void set_learning_rate(double rate) = 0;
   /// See UpdateRule::scale_accumulators.

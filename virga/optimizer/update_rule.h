@@ -56,8 +56,8 @@ struct RuleState {
 /// thread does which rows, nor on the machine's vectors.
 ///
 /// Threads: several may call const members; several may apply, if their keys (or elements, or tables) are disjoint; not
-/// both at once, but for read_own(), step_own(), apply_own() and return_own(), which go together if keys are disjoint.
-/// Everything else is for one thread alone.
+/// both at once, but for read_own(), step_own(), apply_own() and return_own(), which go together if keys (or tables,
+/// also with apply_whole()) are disjoint. Everything else is for one thread alone.
 class UpdateRule {
  public:
   /// Starts from `parameters` before `step`, with fresh state. Throws Error(kUsage) for options out of range,
