@@ -69,7 +69,8 @@ TEST(OpenChannel, NamesTheAddressThatFunctionsAreToReach) {
   number.host = "10.0.0.1";
   number.tls->authorities = "/copy.pem";
   EXPECT_EQ(channel_at(secure, number),
-            "s3://bucket/a?endpoint=https://store%3A8000&region=eu-west-1&style=virtual&bodies=unsigned&ca=/copy.pem&via=10.0.0.1");
+            "s3://bucket/a?endpoint=https://store%3A8000&region=eu-west-1&style=virtual&bodies=unsigned&ca=/"
+            "copy.pem&via=10.0.0.1");
   EXPECT_EQ(tcp_address_of_channel(channel_at(secure, number)), number);
   const std::string secure_table = "dynamodb://table?region=eu-west-1&endpoint=https://host:8000&ca=/a.pem";
   number = tcp_address_of_channel(secure_table).value();
