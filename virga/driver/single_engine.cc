@@ -26,7 +26,7 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kReportInterval = std::chrono::milliseconds(100);
 
 /// Threads that take the rounds of a lone rank by turns: while one computes, the other prepares its own next round.
-/// More would wait for their turn.
+/// Not tried with more.
 constexpr unsigned kRunners = 2;
 
 /// How long the best model may exist in memory alone.

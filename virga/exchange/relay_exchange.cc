@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include <fmt/format.h>
-
 #include "virga/base/error.h"
 #include "virga/batch/key_overlap.h"
 #include "virga/exchange/check_contribution.h"
@@ -233,8 +231,9 @@ void RelayExchange::Runner::write(Round round, const Contribution& contribution)
   step_after_ = shared_.step_;
   // A row that is brought to a step and then not touched has other bits than one that was left alone: without a step,
   // what came from the replica stays as it is there; what came from the round before goes there.
-  if (void_ && round > shared_.base_ && !shared_.runner_of(round - 1).void_)
+  if (void_ && round > shared_.base_ && !shared_.runner_of(round - 1).void_) {
     put_back(*this, overlap_.kept_after(), overlap_.kept_keys());
+  }
   shared_.totals_ = {contribution.weight, contribution.loss, contribution.examples};
   shared_.next_ = round + 1;
   if (shared_.options_.completed) shared_.options_.completed(round);

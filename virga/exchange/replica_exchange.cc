@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include <fmt/format.h>
-
 #include "virga/base/error.h"
 #include "virga/exchange/check_contribution.h"
 #include "virga/exchange/mean.h"
@@ -42,10 +40,7 @@ void ReplicaExchange::agree(const SumScalars& sums) noexcept {
 std::span<const float> ReplicaExchange::mean_of(std::span<const float> sum, double weight, Round round) {
   if (mean_.size() < sum.size()) mean_.resize(sum.size());
   const auto mean = std::span(mean_).first(sum.size());
-  if (!divide_finite(sum, static_cast<float>(weight), mean)) {
-    throw Error(ErrorKind::kDiverged, fmt::format("round {}: the mean gradient of all ranks is not finite", round),
-                kDivergedRemedy);
-  }
+  if (!divide_finite(sum, static_cast<float>(weight), mean)) throw_mean_diverged(round);
   return mean;
 }
 

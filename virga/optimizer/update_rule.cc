@@ -147,9 +147,7 @@ struct Worker {
       gather<Rule::kStates, kLazy>(rows, list, part, step, chunk);
       if constexpr (kLazy) catch_up(chunk);
       const auto at = part.first * rows.width() + part.first_column;
-      std::copy_n(chunk.w.data(), chunk.size(), out + at);
-      if constexpr (Rule::kStates > 0) std::copy_n(chunk.s1.data(), chunk.size(), states.s1.data() + at);
-      if constexpr (Rule::kStates > 1) std::copy_n(chunk.s2.data(), chunk.size(), states.s2.data() + at);
+      give(chunk, at, out, states);
     });
   }
 
@@ -162,9 +160,7 @@ struct Worker {
       chunk.rows = part.rows;
       chunk.columns = part.columns;
       const auto at = part.first * rows.width() + part.first_column;
-      std::copy_n(w + at, chunk.size(), chunk.w.data());
-      if constexpr (Rule::kStates > 0) std::copy_n(states.s1.data() + at, chunk.size(), chunk.s1.data());
-      if constexpr (Rule::kStates > 1) std::copy_n(states.s2.data() + at, chunk.size(), chunk.s2.data());
+      take(w, states, at, chunk);
       prefetch(rows, list, part);
       kernels.step(rule, chunk, gradient + at);
       scatter<Rule::kStates, kLazy>(rows, list, part, step + 1, chunk);
@@ -177,13 +173,9 @@ struct Worker {
     chunk.columns = 1;
     for (std::size_t at = 0; at < size; at += chunk.rows) {
       chunk.rows = std::min(Chunk::kElements, size - at);
-      std::copy_n(w + at, chunk.rows, chunk.w.data());
-      if constexpr (Rule::kStates > 0) std::copy_n(states.s1.data() + at, chunk.rows, chunk.s1.data());
-      if constexpr (Rule::kStates > 1) std::copy_n(states.s2.data() + at, chunk.rows, chunk.s2.data());
+      take(w, states, at, chunk);
       kernels.step(rule, chunk, gradient + at);
-      std::copy_n(chunk.w.data(), chunk.rows, w + at);
-      if constexpr (Rule::kStates > 0) std::copy_n(chunk.s1.data(), chunk.rows, states.s1.data() + at);
-      if constexpr (Rule::kStates > 1) std::copy_n(chunk.s2.data(), chunk.rows, states.s2.data() + at);
+      give(chunk, at, w, states);
     }
   }
 
@@ -210,9 +202,7 @@ struct Worker {
       chunk.columns = part.columns;
       prefetch(rows, list, part);
       const auto at = part.first * (last - first) + (part.first_column - first);
-      std::copy_n(w + at, chunk.size(), chunk.w.data());
-      if constexpr (Rule::kStates > 0) std::copy_n(states.s1.data() + at, chunk.size(), chunk.s1.data());
-      if constexpr (Rule::kStates > 1) std::copy_n(states.s2.data() + at, chunk.size(), chunk.s2.data());
+      take(w, states, at, chunk);
       scatter<Rule::kStates, kLazy>(rows, list, part, step, chunk);
     });
   }
@@ -229,6 +219,18 @@ struct Worker {
       }
       scatter<Rule::kStates, kLazy>(rows, list, part, step, chunk);
     });
+  }
+
+  /// Elements `at` ... of `w` and `states` into the chunk, whose size is set; and back.
+  static void take(const float* w, const RowStates& states, std::size_t at, Chunk& chunk) {
+    std::copy_n(w + at, chunk.size(), chunk.w.data());
+    if constexpr (Rule::kStates > 0) std::copy_n(states.s1.data() + at, chunk.size(), chunk.s1.data());
+    if constexpr (Rule::kStates > 1) std::copy_n(states.s2.data() + at, chunk.size(), chunk.s2.data());
+  }
+  static void give(const Chunk& chunk, std::size_t at, float* w, RowStates& states) {
+    std::copy_n(chunk.w.data(), chunk.size(), w + at);
+    if constexpr (Rule::kStates > 0) std::copy_n(chunk.s1.data(), chunk.size(), states.s1.data() + at);
+    if constexpr (Rule::kStates > 1) std::copy_n(chunk.s2.data(), chunk.size(), states.s2.data() + at);
   }
 
   void catch_up(Chunk& chunk) const {
@@ -384,11 +386,7 @@ void UpdateRule::read_whole_own(std::size_t table, std::span<float> out, RowStat
 void UpdateRule::assign(std::uint64_t step, std::size_t table, std::span<const std::uint32_t> keys,
                         std::span<const float> w, const RowStates& states) {
   caught_up_.reset();
-  const auto& rows = tables_[table].rows;
-  check(layout_[table].sparse && w.size() == keys.size() * rows.width() && fit(states, rows.states(), w.size()),
-        "UpdateRule::assign: the table is sparse, all is [keys x width]");
-  check(keys.empty() || keys.back() < rows.rows(), "UpdateRule::assign: keys are below the table's rows");
-  Access::assign(options_, step, tables_[table], KeyedRows{keys}, 0, rows.width(), w.data(), states);
+  return_own(step, table, keys, w, states);
 }
 
 void UpdateRule::assign_whole(std::size_t table, std::size_t first, std::span<const float> w, const RowStates& states) {
