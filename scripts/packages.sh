@@ -1,6 +1,6 @@
 # Sourced by quickstart and run-tests: the Debian packages that Virga needs, and how to install what is missing.
 
-packages_build="g++ cmake ninja-build libfmt-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev zlib1g-dev libzstd-dev libboost-dev libssl-dev libarchive-dev"
+packages_build="g++ cmake ninja-build libfmt-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev zlib1g-dev libzstd-dev libboost-dev libssl-dev libarchive-dev nettle-dev liblzma-dev libbz2-dev"
 packages_data="dataset-fashion-mnist"
 packages_test="libgtest-dev libgmock-dev libbenchmark-dev clang-format python3 python3-numpy python3-scipy python3-sklearn liblinear-tools zstd curl procps openssl python3-boto3 redis-server memcached swift-proxy swift-account swift-container swift-object"
 packages_full="clang clang-tidy libclang-rt-14-dev"

@@ -414,7 +414,7 @@ void add_compare_command(Program& program) {
   add_count(app, "--tune-epochs", state->tune_epochs, "Epochs of each of these (default 5)");
   add_count(app, "--repeats", state->repeats, "Runs of each, with seeds one after the other (default 1)");
   app.add_option("--html", state->html, "Write a self-contained page to this file")->type_name("FILE");
-  state->flags.declare(app);
+  program.declare_when_needed(app, [state, &app] { state->flags.declare(app); });
 }
 
 }  // namespace virga

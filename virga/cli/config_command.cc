@@ -55,7 +55,7 @@ void add_config_commands(Program& program) {
                     {"virga config show job.toml --epochs 5 --json", "the same for programs"}}},
       [state](Session& session) { return show(*state, session); });
   app.add_option("JOB", state->job, "Job file");
-  state->flags.declare(app);
+  program.declare_when_needed(app, [state, &app] { state->flags.declare(app); });
   program.add("",
               {.name = "config docs",
                .summary = "Prints the manual of the job file (Markdown)",

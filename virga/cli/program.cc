@@ -114,6 +114,19 @@ CLI::App& Program::add(std::string group, CommandText text, Action action) {
   return *app;
 }
 
+void Program::declare_when_needed(CLI::App& command, std::function<void()> declare) {
+  undeclared_.emplace_back(&command, std::move(declare));
+}
+
+void Program::declare(const std::function<bool(const CLI::App&)>& needed) {
+  std::erase_if(undeclared_, [&](const auto& entry) {
+    const auto& [command, declare] = entry;
+    if (!needed(*command)) return false;
+    declare();
+    return true;
+  });
+}
+
 const Program::Command* Program::chosen() const {
   const Command* deepest = nullptr;  // commands come after the group that holds them
   for (const auto& command : commands_) {
@@ -142,6 +155,7 @@ void Program::refuse_extras(const CLI::App& app) const {
 }
 
 int Program::parse_and_run(std::vector<std::string> arguments, const Variables& environment) {
+  declare([&](const CLI::App& command) { return std::ranges::find(arguments, command.get_name()) != arguments.end(); });
   std::ranges::reverse(arguments);  // CLI11 takes them from the back
   std::string complaint;
   try {

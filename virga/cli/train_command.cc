@@ -208,7 +208,7 @@ void add_train_command(Program& program) {
       [state](Session& session) { return train(*state, session); });
   app.add_option("JOB|DATA", state->what, "Job file (*.toml), imported set or raw file")->required();
   app.add_flag("--dry-run", state->dry_run, "Print plan, memory and cost, and do nothing");
-  state->flags.declare(app);
+  program.declare_when_needed(app, [state, &app] { state->flags.declare(app); });
 }
 
 void add_resume_command(Program& program) {
