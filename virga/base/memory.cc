@@ -5,8 +5,10 @@
 #include <string>
 
 #include <malloc.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 
 #include "virga/base/group_limits.h"
 
@@ -39,6 +41,17 @@ void keep_freed_memory() noexcept {
   ::mallopt(M_TOP_PAD, 4 << 20);
   ::mallopt(M_ARENA_MAX, 1);  // arenas of other threads give back what is free, whatever the options say
   // NOLINTEND(concurrency-mt-unsafe)
+}
+
+void populate(void* memory, std::size_t bytes) noexcept {
+#ifdef MADV_POPULATE_WRITE
+  constexpr std::size_t kWorthIt = std::size_t{1} << 18;
+  if (bytes < kWorthIt) return;
+  static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto skipped = (page - reinterpret_cast<std::uintptr_t>(memory) % page) % page;
+  static_cast<void>(
+      ::madvise(static_cast<std::byte*>(memory) + skipped, (bytes - skipped) / page * page, MADV_POPULATE_WRITE));
+#endif
 }
 
 ProcessUsage process_usage() noexcept {

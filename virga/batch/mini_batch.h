@@ -19,9 +19,9 @@ struct BatchSlice {
   /// All of the group's dictionary occurs in these rows; then `used` is empty.
   bool all_used = false;
   /// Otherwise: the local indices that occur in these rows, ascending; none for rows without entries.
-  std::vector<std::uint32_t> used;
+  Array<std::uint32_t> used;
   /// positions[i] = index in MiniBatch::keys of the i-th used local index; empty: i itself.
-  std::vector<std::uint32_t> positions;
+  Array<std::uint32_t> positions;
 
   [[nodiscard]] std::uint32_t rows() const noexcept { return last_row - first_row; }
 };
@@ -30,7 +30,7 @@ struct BatchSlice {
 /// keys.
 struct MiniBatch {
   std::vector<BatchSlice> slices;
-  std::vector<std::uint32_t> keys;  ///< exactly the features that occur, ascending and unique
+  Array<std::uint32_t> keys;  ///< exactly the features that occur, ascending and unique
   std::uint64_t rows = 0;
 };
 

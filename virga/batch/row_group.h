@@ -5,6 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "virga/base/array.h"
+
 namespace virga {
 
 /// A decoded group of rows (1,000 by default): what blocks consist of and what mini-batches are cut from. Immutable
@@ -18,15 +20,15 @@ struct RowGroup {
   bool dense = false;
 
   // Sparse rows.
-  std::vector<std::uint32_t> keys;       ///< [dictionary]
+  Array<std::uint32_t> keys;             ///< [dictionary]
   std::vector<std::uint32_t> row_begin;  ///< [rows + 1] into indices and values
-  std::vector<std::uint16_t> indices16;  ///< [non-zeros] if keys.size() <= 65536, else empty
-  std::vector<std::uint32_t> indices32;  ///< [non-zeros] otherwise
-  std::vector<float> values;             ///< [non-zeros]; empty: all values are 1
+  Array<std::uint16_t> indices16;        ///< [non-zeros] if keys.size() <= 65536, else empty
+  Array<std::uint32_t> indices32;        ///< [non-zeros] otherwise
+  Array<float> values;                   ///< [non-zeros]; empty: all values are 1
 
   // Dense rows.
   std::uint32_t columns = 0;
-  std::vector<float> matrix;  ///< [rows x columns]
+  Array<float> matrix;  ///< [rows x columns]
 
   std::vector<float> labels;   ///< [rows]; class number 0, 1, ... or the regression target
   std::vector<float> weights;  ///< [rows]; empty: all weights are 1

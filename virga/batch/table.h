@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "virga/base/memory.h"
+
 namespace virga {
 
 /// One named table of parameters: `rows` keys of `width` floats each. Sparse logistic regression has "weights"
@@ -28,7 +30,7 @@ using Layout = std::vector<TableSpec>;
 /// [layout[t].rows x layout[t].width], row-major.
 struct Tables {
   explicit Tables(const Layout& layout_of_all = {}) : layout(layout_of_all) {
-    for (const auto& table : layout) values.emplace_back(table.size());
+    for (const auto& table : layout) values.push_back(zeros<float>(table.size()));
   }
   Layout layout;
   std::vector<std::vector<float>> values;

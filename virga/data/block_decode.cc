@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <zstd.h>
 
+#include "virga/base/finite.h"
 #include "virga/base/hash.h"
 #include "virga/data/block.h"
 #include "virga/data/block_layout.h"
@@ -65,8 +66,9 @@ Bytes unpack(ByteView stored, std::size_t body_bytes, std::string_view what) {
 }
 
 /// Little-endian elements of type Stored, widened to T.
-template <typename Stored, typename T>
-void read_as(ByteReader& in, std::vector<T>& out, std::size_t count) {
+template <typename Stored, typename Values>
+void read_as(ByteReader& in, Values& out, std::size_t count) {
+  using T = typename Values::value_type;
   const auto bytes = in.take(count * sizeof(Stored));
   out.resize(count);
   if constexpr (std::is_same_v<Stored, T>) {
@@ -81,16 +83,8 @@ void read_as(ByteReader& in, std::vector<T>& out, std::size_t count) {
   }
 }
 
-bool all_finite(const std::vector<float>& values) {
-  // An exponent of all ones is infinity or not a number. No branch, so that it becomes vector code.
-  std::uint32_t found = 0;
-  for (const float value : values) {
-    found |= static_cast<std::uint32_t>((std::bit_cast<std::uint32_t>(value) & 0x7F800000U) == 0x7F800000U);
-  }
-  return found == 0;
-}
-
-void read_floats(ByteReader& in, std::vector<float>& out, std::size_t count, std::uint8_t bytes_each) {
+template <typename Values>
+void read_floats(ByteReader& in, Values& out, std::size_t count, std::uint8_t bytes_each) {
   if (bytes_each == 1) read_as<std::uint8_t>(in, out, count);
   if (bytes_each == 4) {
     read_as<float>(in, out, count);
@@ -99,7 +93,7 @@ void read_floats(ByteReader& in, std::vector<float>& out, std::size_t count, std
 }
 
 template <typename Stored>
-void read_keys(ByteReader& in, std::vector<std::uint32_t>& keys, std::size_t count) {
+void read_keys(ByteReader& in, Array<std::uint32_t>& keys, std::size_t count) {
   const auto* deltas = in.take(count * sizeof(Stored)).data();
   keys.resize(count);
   std::uint64_t next = 0;
@@ -147,7 +141,7 @@ void read_row_begin(ByteReader& in, std::vector<std::uint32_t>& row_begin, const
 /// How often an index is not larger than the one before it. Counted in short pieces, so that the count has the width
 /// of an index and the loop becomes plain vector code.
 template <typename Index>
-std::size_t count_descents(const std::vector<Index>& indices) {
+std::size_t count_descents(const Array<Index>& indices) {
   constexpr std::size_t kPiece = 32768;
   std::size_t descents = 0;
   for (std::size_t begin = 1; begin < indices.size(); begin += kPiece) {
@@ -162,8 +156,7 @@ std::size_t count_descents(const std::vector<Index>& indices) {
 /// Do the indices of each row ascend strictly and lie below `dictionary`? They do if indices descend nowhere but
 /// between rows, and the last of each row is small enough: one pass over all, one look at each row.
 template <typename Index>
-bool valid_indices(const std::vector<Index>& indices, const std::vector<std::uint32_t>& row_begin,
-                   std::uint64_t dictionary) {
+bool valid_indices(const Array<Index>& indices, const std::vector<std::uint32_t>& row_begin, std::uint64_t dictionary) {
   std::size_t between_rows = 0;
   bool inside = true;
   for (std::size_t row = 0; row + 1 < row_begin.size(); ++row) {

@@ -24,15 +24,15 @@ bool is_byte(float value) noexcept {
          std::bit_cast<std::uint32_t>(value);
 }
 
-std::uint8_t bytes_for(const std::vector<float>& values) { return std::ranges::all_of(values, is_byte) ? 1 : 4; }
+std::uint8_t bytes_for(std::span<const float> values) { return std::ranges::all_of(values, is_byte) ? 1 : 4; }
 
 /// Omits what is 1 everywhere.
-std::uint8_t bytes_or_none(const std::vector<float>& values, std::uint8_t otherwise) {
+std::uint8_t bytes_or_none(std::span<const float> values, std::uint8_t otherwise) {
   return std::ranges::all_of(values, [](float value) { return value == 1.0F; }) ? std::uint8_t{0} : otherwise;
 }
 
 /// Differences less one: keys[i] = keys[i - 1] + 1 + delta, beginning from -1.
-std::vector<std::uint32_t> key_deltas(const std::vector<std::uint32_t>& keys) {
+std::vector<std::uint32_t> key_deltas(std::span<const std::uint32_t> keys) {
   std::vector<std::uint32_t> deltas(keys.size());
   std::uint32_t next = 0;
   for (std::size_t i = 0; i < keys.size(); ++i) {
@@ -59,9 +59,9 @@ void put_integers(ByteWriter& out, const auto& values, std::uint32_t bytes_each)
   if (bytes_each == 4) put_as<std::uint32_t>(out, values);
 }
 
-void put_floats(ByteWriter& out, const std::vector<float>& values, std::uint8_t bytes_each) {
+void put_floats(ByteWriter& out, std::span<const float> values, std::uint8_t bytes_each) {
   if (bytes_each == 1) put_as<std::uint8_t>(out, values);
-  if (bytes_each == 4) out.put_span(std::span(values));
+  if (bytes_each == 4) out.put_span(values);
 }
 
 void check_shape(const RowGroup& group) {

@@ -168,7 +168,7 @@ void GroupBuilder::find_keys(RowGroup& group) {
 
 /// indices[place] = the number of that entry's feature among the keys.
 template <typename Index>
-void GroupBuilder::number(std::vector<Index>& indices) const {
+void GroupBuilder::number(Array<Index>& indices) const {
   indices.resize(entries_.size());
   for (std::size_t key = 0; key + 1 < begins_.size(); ++key) {
     for (auto i = begins_[key]; i < begins_[key + 1]; ++i) indices[entries_[i] & kPlace] = static_cast<Index>(key);

@@ -68,7 +68,7 @@ class GroupBuilder {
   void sort_entries();
   void find_keys(RowGroup& group);
   template <typename Index>
-  void number(std::vector<Index>& indices) const;
+  void number(Array<Index>& indices) const;
   void report(FeatureStatistics& statistics, const RowGroup& group) const;
   [[nodiscard]] float label_of(double label) const;
 

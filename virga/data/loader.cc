@@ -37,8 +37,19 @@ void BatchSource::prepare_from(std::uint64_t round) {
   restart(round);
 }
 
+void BatchSource::prepare_first(std::uint64_t round) {
+  if (options_.prefetch > 0) return;
+  first_ = prepare(round);
+  first_round_ = round;
+}
+
 const MiniBatch& BatchSource::batch(std::uint64_t round) {
-  if (options_.prefetch == 0) return current_ = make(round);
+  if (options_.prefetch == 0) {
+    auto first = std::exchange(first_, std::nullopt);
+    if (!first || first_round_ != round) return current_ = make(round);
+    if (first->error) std::rethrow_exception(first->error);
+    return current_ = std::move(first->batch);
+  }
   std::unique_lock lock(mutex_);
   if (!started_ || round != expected_) restart(round);
   filled_.wait(lock, [&] { return !ready_.empty(); });

@@ -39,6 +39,9 @@ class BatchSource {
 
   /// Begins to prepare `round` and those after it, if there is a thread for that: they will be asked for.
   void prepare_from(std::uint64_t round);
+  /// Where there is none, makes the mini-batch of `round`, which will be asked for first, on the calling thread; what
+  /// that throws, batch() does.
+  void prepare_first(std::uint64_t round);
 
   /// This rank's rows of a round (counted from 0 over all epochs); may have no rows. Valid until the next call. Throws
   /// what making it threw, also on the other thread; a later call tries again.
@@ -65,6 +68,8 @@ class BatchSource {
   std::optional<EpochOrder> order_;
   // Of the caller:
   MiniBatch current_;
+  std::optional<Prepared> first_;  // of first_round_
+  std::uint64_t first_round_ = 0;
 
   std::mutex mutex_;  // guards all below
   std::condition_variable room_;

@@ -74,6 +74,21 @@ TEST_P(BatchSourceTest, GivesTheRightRowsAfterAnyJump) {
   EXPECT_EQ(labels_of(source.batch(9)), expected_labels(set_, schedule_, 9, 0, 1));
 }
 
+TEST_P(BatchSourceTest, ServesTheFirstRoundFromWhatAnotherThreadMade) {
+  BatchSource source(cache_, schedule_, {.prefetch = GetParam()});
+  run_threads(2, [&](unsigned thread) {
+    if (thread == 1) source.prepare_first(4);
+  });
+  const auto reads = cache_.statistics().decoded;
+  EXPECT_EQ(reads > 0, GetParam() == 0);
+  for (const std::uint64_t round : {4U, 6U, 4U}) {
+    EXPECT_EQ(labels_of(source.batch(round)), expected_labels(set_, schedule_, round, 0, 1)) << "round " << round;
+  }
+  source.prepare_first(2);  // in vain
+  EXPECT_EQ(labels_of(source.batch(3)), expected_labels(set_, schedule_, 3, 0, 1));
+  EXPECT_EQ(labels_of(source.batch(2)), expected_labels(set_, schedule_, 2, 0, 1));
+}
+
 TEST_P(BatchSourceTest, ServesAllRanksAtOnce) {
   run_threads(3, [&](unsigned rank) {
     BatchSource source(cache_, schedule_, {.rank = rank, .world_size = 3, .prefetch = GetParam()});
@@ -105,6 +120,7 @@ TEST_P(BatchSourceTest, ThrowsWhatWentWrongAndTriesAgainLater) {
   const auto good = set_.store().get(name);
   set_.store().remove(name);
   BatchSource source(cache_, schedule_, {.prefetch = GetParam()});
+  source.prepare_first(0);  // throws nothing
   std::uint64_t round = 0;
   for (int failures = 0; failures < 2;) {
     try {

@@ -25,7 +25,7 @@ void scale_dense(RowGroup& group, const std::vector<float>& offset, const std::v
 }
 
 template <typename Index>
-void scale_sparse(const std::vector<Index>& indices, std::vector<float>& values, const std::vector<float>& offset,
+void scale_sparse(const Array<Index>& indices, Array<float>& values, const std::vector<float>& offset,
                   const std::vector<float>& factor) {
   for (std::size_t i = 0; i < indices.size(); ++i) values[i] = (values[i] - offset[indices[i]]) * factor[indices[i]];
 }

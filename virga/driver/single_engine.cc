@@ -1,7 +1,9 @@
 #include "virga/driver/single_engine.h"
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
+#include <future>
 #include <limits>
 #include <memory>
 #include <mutex>
@@ -55,13 +57,15 @@ class Training {
   class BestModelCheckpoint;
 
   [[nodiscard]] static bool goes_by_turns(const TrainingPlan& plan);
+  [[nodiscard]] Round first_round(unsigned thread) const noexcept { return by_turns_ ? thread : 0; }
   [[nodiscard]] double rate_of(std::uint32_t epoch) const;
   [[nodiscard]] Tables start_parameters() const;
   [[nodiscard]] std::unique_ptr<SharedExchange> make_shared_exchange();
   void open_sources();
+  void prepare();
   void run_thread(unsigned thread);
   std::optional<EndReason> between_epochs(Round completed, std::optional<EndReason> end);
-  EpochReport evaluate(Round completed);
+  EpochReport evaluate(Round completed, bool last);
   [[nodiscard]] std::optional<EndReason> decide(const EpochReport& report);
   void completed_round(Round round);
 
@@ -80,6 +84,8 @@ class Training {
   double learning_rate_ = 0;
   std::vector<std::unique_ptr<BatchSource>> sources_;  // [threads]
   std::unique_ptr<SharedExchange> exchange_;
+  std::atomic<bool> exchange_made_ = false;
+  std::atomic<unsigned> prepared_ = 0;  // sources whose first mini-batch is made, or is for its own thread to make
   std::unique_ptr<EpochControl> control_;
   Clock::time_point started_;
 
@@ -90,7 +96,8 @@ class Training {
   Clock::time_point reported_;
   std::mutex observing_;  // where threads that take turns both tell observer_ something
 
-  Tables current_;  // where the last evaluation found them, or older ones
+  Tables current_;                   // where the last evaluation found them, or older ones
+  std::vector<ScoredGroup> scored_;  // by the last evaluation, if that was the end
   TrainingResult result_;
   double best_loss_ = std::numeric_limits<double>::infinity();
   std::uint32_t since_best_ = 0;
@@ -144,8 +151,12 @@ double Training::rate_of(std::uint32_t epoch) const {
 TrainingResult Training::run() {
   learning_rate_ = find_learning_rate(run_, train_, kernels_, observer_, stop_);
   result_.learning_rate = learning_rate_;
-  open_sources();  // they prepare the first mini-batches while the tables are made
+  open_sources();
+  const auto preparing =
+      std::async(plan_.threads > 1 ? std::launch::async : std::launch::deferred, [this] { prepare(); });
   exchange_ = make_shared_exchange();
+  exchange_made_ = true;
+  if (plan_.threads == 1) preparing.wait();
   started_ = reported_ = Clock::now();
   EpochControl::Options options{.ranks = threads_,
                                 .by_turns = by_turns_,
@@ -166,19 +177,19 @@ Tables Training::start_parameters() const {
 }
 
 std::unique_ptr<SharedExchange> Training::make_shared_exchange() {
+  current_ = start_parameters();  // which the first evaluation overwrites
   if (plan_.algorithm.kind == AlgorithmKind::kExpectationMaximisation) {
-    return std::make_unique<EmThreads>(plan_.workers, start_parameters(), em_options(plan_),
-                                       schedule_.rounds_per_epoch());
+    return std::make_unique<EmThreads>(plan_.workers, current_, em_options(plan_), schedule_.rounds_per_epoch());
   }
   auto rule = plan_.rule;
   rule.learning_rate = rate_of(0);
   if (by_turns_) {
     return std::make_unique<RelayExchange>(
-        start_parameters(), rule,
+        current_, rule,
         RelayExchange::Options{
             .runners = threads_, .threads = plan_.threads, .completed = [this](Round r) { completed_round(r); }});
   }
-  return std::make_unique<MemoryExchange>(plan_.workers, start_parameters(), rule, 0, plan_.threads);
+  return std::make_unique<MemoryExchange>(plan_.workers, current_, rule, 0, plan_.threads);
 }
 
 void Training::open_sources() {
@@ -190,14 +201,24 @@ void Training::open_sources() {
   }
 }
 
+/// Makes the first mini-batches, as long as the exchange is still being made.
+void Training::prepare() {
+  for (unsigned thread = 0; thread < threads_; ++thread) {
+    if (!exchange_made_) sources_[thread]->prepare_first(first_round(thread));
+    ++prepared_;
+    prepared_.notify_all();
+  }
+}
+
 void Training::run_thread(unsigned thread) {
   try {
+    for (auto prepared = prepared_.load(); prepared <= thread; prepared = prepared_.load()) prepared_.wait(prepared);
     const auto data = std::move(sources_[thread]);  // ends with its thread
     const auto algorithm = make_algorithm(plan_, kernels_);
     RankControl control(*control_, thread);
     RoundReporter reporter(*this, thread);
     BestModelCheckpoint checkpoint(*this, thread);
-    run_worker(by_turns_ ? thread : 0, *data, exchange_->rank(thread), *algorithm, control, reporter, checkpoint,
+    run_worker(first_round(thread), *data, exchange_->rank(thread), *algorithm, control, reporter, checkpoint,
                by_turns_ ? threads_ : 1);
   } catch (...) {
     exchange_->abort(std::current_exception());
@@ -221,7 +242,7 @@ void Training::completed_round(Round round) {
                         .train_loss = weight_ > 0 ? loss_ / weight_ : 0});
 }
 
-EpochReport Training::evaluate(Round completed) {
+EpochReport Training::evaluate(Round completed, bool last) {
   exchange_->copy_parameters(completed, current_);
   const auto epoch = schedule_.epoch_of(completed - 1);
   EpochReport report{.epoch = epoch + 1,
@@ -229,7 +250,13 @@ EpochReport Training::evaluate(Round completed) {
                      .examples = examples_,
                      .learning_rate = rate_of(epoch),
                      .train_loss = weight_ > 0 ? loss_ / weight_ : 0};
-  if (validation_ != nullptr) {
+  scored_.clear();
+  if (validation_ != nullptr && last) {
+    const ModelView model(plan_.model, current_, train_.manifest().encoding);
+    auto scored = score_split(model, *validation_, validation_split_, plan_.threads);
+    report.validation_loss = scored.loss;
+    scored_ = std::move(scored.groups);
+  } else if (validation_ != nullptr) {
     report.validation_loss =
         split_loss(*validation_, validation_split_, plan_.model, current_, kernels_, plan_.threads);
   }
@@ -251,13 +278,15 @@ std::optional<EndReason> Training::decide(const EpochReport& report) {
 }
 
 std::optional<EndReason> Training::between_epochs(Round completed, std::optional<EndReason> end) {
-  auto report = evaluate(completed);
+  const bool last = end && end != EndReason::kStopped && run_.evaluates_on_validation;
+  auto report = evaluate(completed, last);
   check_hope(report, plan_, learning_rate_);
   // Without validation rows there is nothing to choose by: the last parameters are the model.
   report.best = !report.validation_loss || *report.validation_loss < best_loss_;
   if (report.best) {
     best_loss_ = report.validation_loss.value_or(best_loss_);
     std::swap(result_.parameters, current_);
+    std::swap(result_.scored, scored_);
     result_.best = report;
   }
   result_.last = report;

@@ -233,18 +233,26 @@ WorkerJob go_on(const Run& from, TrainingRun& run) {
   return job;
 }
 
+SplitName test_split(const JobData& data) {
+  return data.test && data.test->manifest.test.rows == 0 ? SplitName::kTrain : SplitName::kTest;
+}
+
+bool has_test_rows(const JobData& data) {
+  const auto& set = data.test ? *data.test : data.train;
+  return data.test_file || split_of(set.manifest, test_split(data)).rows > 0;
+}
+
 std::optional<Evaluation> evaluate_test(const ModelFile& model, const JobData& data, const TrainRequest& request,
                                         const std::stop_token& stop) {
+  if (!has_test_rows(data)) return std::nullopt;
   if (data.test_file) {
     RawReader reader({*data.test_file}, model.encoding, {.label_required = has_labels(model.spec), .stop = stop});
     return evaluate(model, groups_of(reader), request.cores);
   }
   const auto& set = data.test ? *data.test : data.train;
-  const auto split = set.manifest.test.rows > 0 || !data.test ? SplitName::kTest : SplitName::kTrain;
-  if (split_of(set.manifest, split).rows == 0) return std::nullopt;
   const auto manifest = manifest_for(model, set.manifest, set.uri);
   GroupCache cache(*set.store, manifest, request.cache_bytes / 4);
-  return evaluate(model, cache, split, request.cores);
+  return evaluate(model, cache, test_split(data), request.cores);
 }
 
 /// To the run's record, and where the user wants it.
@@ -449,6 +457,8 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
     const bool own_split = validation == nullptr && data.manifest.validation.rows > 0;
     auto* validation_cache = other ? &*other : own_split ? &cache : nullptr;
     const auto split = other ? SplitName::kTrain : SplitName::kValidation;
+    // A run without test data is judged by others that it did not train on.
+    run.evaluates_on_validation = validation_cache != nullptr && !has_test_rows(job_data);
     observer.started({record.id(), job.functions.engine, std::string(to_string(level)), run.plan, data.manifest,
                       make_schedule(run.plan, data.manifest, run.seed).rounds_per_epoch(),
                       validation_cache != nullptr});
@@ -473,9 +483,11 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
     const bool stopped = result.reason == EndReason::kStopped;
     std::optional<Evaluation> test;
     if (!stopped) test = evaluate_test(model, job_data, request, stop);
-    std::optional<Evaluation> validated;  // of a run without test data, if it has others that it did not train on
-    if (!stopped && !test && validation_cache != nullptr) {
-      validated = evaluate(model, *validation_cache, split, request.cores);
+    std::optional<Evaluation> validated;
+    if (!stopped && run.evaluates_on_validation) {
+      validated = result.scored.empty()
+                      ? evaluate(model, *validation_cache, split, request.cores)
+                      : evaluate(model, result.scored, std::max(request.cores, 2U) - 1);  // one writes the model
     }
     written.get();
     const auto& classes = data.manifest.encoding.classes;

@@ -12,6 +12,7 @@
 #include "virga/exchange/staleness.h"
 #include "virga/math/kernels.h"
 #include "virga/training/epoch_control.h"
+#include "virga/training/evaluate.h"
 #include "virga/training/initial_centres.h"
 #include "virga/training/learning_rate_search.h"
 #include "virga/training/plan.h"
@@ -47,6 +48,7 @@ struct TrainingResult {
   EpochReport last;
   double learning_rate = 0;
   EndReason reason = EndReason::kEpochs;
+  std::vector<ScoredGroup> scored;     ///< the validation rows with the scores of `parameters`, if they are at hand
   std::chrono::nanoseconds elapsed{};  ///< from the first round to the last evaluation
 };
 
@@ -86,6 +88,8 @@ struct TrainingRun {
   std::uint32_t patience = 0;  ///< epochs without improvement; 0: never
   std::optional<std::chrono::nanoseconds> time_limit;
   std::optional<Tables> start;  ///< parameters to start from
+  /// Whoever runs it will evaluate the model on the validation rows in the end.
+  bool evaluates_on_validation = false;
 };
 
 /// The plan's learning rate, or the best of a search on a sample, of which the observer learns.

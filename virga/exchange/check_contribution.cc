@@ -1,23 +1,16 @@
 #include "virga/exchange/check_contribution.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <span>
 
 #include <fmt/format.h>
 
 #include "virga/base/error.h"
+#include "virga/base/finite.h"
 
 namespace virga {
 namespace {
-
-bool all_finite(std::span<const float> values) noexcept {
-  constexpr std::uint32_t kExponent = 0x7f800000U;
-  std::uint32_t bad = 0;
-  for (const float value : values) bad |= (std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent ? 1U : 0U;
-  return bad == 0;
-}
 
 /// The first that is not finite; the number of values if all are.
 template <typename T>

@@ -248,7 +248,10 @@ void RelayExchange::Runner::take_step(const Contribution& contribution) {
     const auto& part = contribution.tables[t];
     const auto mean = mean_of(part.values, contribution);
     if (layout()[t].sparse) {
-      check(part.keys == keys_, "a contribution is to the rows that were read");
+      // All keys are not compared: that would take as long as a tenth of the step.
+      check(part.keys.size() == keys_.size() &&
+                (keys_.empty() || (part.keys.front() == keys_.front() && part.keys.back() == keys_.back())),
+            "a contribution is to the rows that were read");
       rule.step_own(shared_.step_, t, compact_.tables[t], states_[t], mean);
     } else {
       rule.apply_whole(shared_.step_, t, 0, mean);

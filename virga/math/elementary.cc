@@ -253,11 +253,19 @@ double cos(double x) noexcept {
 }
 
 double sigmoid(double x) noexcept {
-  if (x >= 0.0) return 1.0 / (1.0 + exp(-x));
-  const double power = exp(x);
-  return power / (1.0 + power);
+  const double power = exp(-std::abs(x));
+  return (x >= 0.0 ? 1.0 : power) / (1.0 + power);
 }
 
-double softplus(double x) noexcept { return x > 0.0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
+double softplus(double x) noexcept {
+  const double tail = log1p(exp(-std::abs(x)));
+  return x > 0.0 ? x + tail : tail;
+}
+
+Logistic logistic(double x) noexcept {
+  const double power = exp(-std::abs(x));
+  const double tail = log1p(power);
+  return {(x >= 0.0 ? 1.0 : power) / (1.0 + power), x > 0.0 ? x + tail : tail, x < 0.0 ? tail - x : tail};
+}
 
 }  // namespace virga::math

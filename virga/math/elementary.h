@@ -22,4 +22,12 @@ namespace virga::math {
 [[nodiscard]] double sigmoid(double x) noexcept;   ///< 1 / (1 + e^-x); at most 3 ulp
 [[nodiscard]] double softplus(double x) noexcept;  ///< log(1 + e^x); at most 3 ulp
 
+/// All at once, with the bits of the functions above.
+struct Logistic {
+  double sigmoid;         ///< of x
+  double softplus;        ///< of x
+  double minus_softplus;  ///< of -x
+};
+[[nodiscard]] Logistic logistic(double x) noexcept;
+
 }  // namespace virga::math

@@ -105,6 +105,15 @@ TEST(Elementary, SigmoidAndSoftplusAreWithinThreeUlps) {
             3.0);
 }
 
+TEST(Elementary, LogisticHasTheBitsOfItsParts) {
+  for (const double x : arguments(-745.0, 745.0)) {
+    const auto all = math::logistic(x);
+    ASSERT_EQ(all.sigmoid, math::sigmoid(x)) << x;
+    ASSERT_EQ(all.softplus, math::softplus(x)) << x;
+    ASSERT_EQ(all.minus_softplus, math::softplus(-x)) << x;
+  }
+}
+
 TEST(Elementary, FollowsIeeeAtTheEdges) {
   EXPECT_EQ(math::exp(kInfinity), kInfinity);
   EXPECT_EQ(math::exp(-kInfinity), 0.0);
@@ -130,6 +139,8 @@ TEST(Elementary, FollowsIeeeAtTheEdges) {
   EXPECT_EQ(math::pow(1.0, kNan), 1.0);
   EXPECT_EQ(math::cos(0.0), 1.0);
   EXPECT_EQ(math::sigmoid(0.0), 0.5);
+  EXPECT_EQ(math::logistic(kInfinity).minus_softplus, 0.0);
+  EXPECT_EQ(math::logistic(-kInfinity).minus_softplus, kInfinity);
   EXPECT_EQ(math::sigmoid(kInfinity), 1.0);
   EXPECT_EQ(math::sigmoid(-kInfinity), 0.0);
   EXPECT_EQ(math::softplus(kInfinity), kInfinity);

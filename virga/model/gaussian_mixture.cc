@@ -293,7 +293,7 @@ void GaussianMixture::gradient(const MiniBatch& batch, const CompactParameters& 
   out.tables.resize(is_full() ? 3 : 2);
   auto& moments = out.tables[0];
   moments.whole = spec_.dense;
-  moments.keys = batch.keys;
+  moments.keys.assign(batch.keys.begin(), batch.keys.end());
   const std::size_t width = std::size_t{is_full() ? 1U : 2U} * spec_.clusters;
   moments.doubles.assign((spec_.dense ? spec_.features : batch.keys.size()) * width, 0.0);
   for (const auto& slice : batch.slices) {

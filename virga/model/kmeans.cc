@@ -165,7 +165,7 @@ void KMeans::gradient(const MiniBatch& batch, const CompactParameters& parameter
   out.tables.resize(2);
   auto& sums = out.tables[0];
   sums.whole = spec_.dense;
-  sums.keys = batch.keys;
+  sums.keys.assign(batch.keys.begin(), batch.keys.end());
   sums.doubles.assign((spec_.dense ? spec_.features : batch.keys.size()) * std::size_t{k}, 0.0);
   for (const auto& slice : batch.slices) {
     const Rows rows{*slice.group, slice.first_row, slice.last_row};

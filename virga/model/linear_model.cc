@@ -95,7 +95,7 @@ void LinearModel::start(const MiniBatch& batch, Contribution& out) const {
   out.tables.resize(spec_.fit_bias ? 2 : 1);
   auto& weights = out.tables[0];
   weights.whole = spec_.dense;
-  weights.keys = batch.keys;
+  weights.keys.assign(batch.keys.begin(), batch.keys.end());
   weights.values.assign((spec_.dense ? spec_.features : batch.keys.size()) * outputs_, 0.0F);
   if (spec_.fit_bias) {
     out.tables[1].whole = true;
@@ -257,27 +257,32 @@ void LinearModel::check_labels(const Rows& rows) const {
 }
 
 void LinearModel::scores(const RowGroup& group, const Tables& parameters, std::span<float> out) {
-  check(out.size() == std::size_t{group.rows} * outputs_, "there is room for one score a row and output");
-  if (spec_.fit_bias) set_bias(parameters.values[1]);
-  const float* weights = localise(group, parameters.values[0]);
-  const Rows rows = {group, 0, group.rows};
-  if (lanes_ == 1) {
-    forward(rows, weights, out.data());
-    return;
-  }
-  float* scores = reserve(scores_, std::size_t{group.rows} * lanes_);
-  forward(rows, weights, scores);
-  for (std::size_t i = 0; i < group.rows; ++i) {
-    std::copy_n(scores + i * lanes_, outputs_, out.begin() + static_cast<std::ptrdiff_t>(i * outputs_));
-  }
+  copy_scores(group, forward_all(group, parameters), out);
 }
 
 LossSums LinearModel::losses(const RowGroup& group, const Tables& parameters) {
+  return loss_and_residuals({group, 0, group.rows}, forward_all(group, parameters));
+}
+
+LossSums LinearModel::losses_and_scores(const RowGroup& group, const Tables& parameters, std::span<float> scores_out) {
+  auto* const scores = forward_all(group, parameters);
+  copy_scores(group, scores, scores_out);
+  return loss_and_residuals({group, 0, group.rows}, scores);
+}
+
+/// Scores of all rows of a group at full parameters, [rows x lanes_].
+float* LinearModel::forward_all(const RowGroup& group, const Tables& parameters) {
   if (spec_.fit_bias) set_bias(parameters.values[1]);
-  const Rows rows = {group, 0, group.rows};
   float* scores = reserve(scores_, std::size_t{group.rows} * lanes_);
-  forward(rows, localise(group, parameters.values[0]), scores);
-  return loss_and_residuals(rows, scores);
+  forward({group, 0, group.rows}, localise(group, parameters.values[0]), scores);
+  return scores;
+}
+
+void LinearModel::copy_scores(const RowGroup& group, const float* scores, std::span<float> out) const {
+  check(out.size() == std::size_t{group.rows} * outputs_, "there is room for one score a row and output");
+  for (std::size_t i = 0; i < group.rows; ++i) {
+    std::copy_n(scores + i * lanes_, outputs_, out.begin() + static_cast<std::ptrdiff_t>(i * outputs_));
+  }
 }
 
 }  // namespace virga

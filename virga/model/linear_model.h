@@ -18,6 +18,8 @@ class LinearModel final : public Model {
   void gradient(const MiniBatch& batch, const CompactParameters& parameters, Contribution& out) override;
   void scores(const RowGroup& group, const Tables& parameters, std::span<float> out) override;
   [[nodiscard]] LossSums losses(const RowGroup& group, const Tables& parameters) override;
+  [[nodiscard]] LossSums losses_and_scores(const RowGroup& group, const Tables& parameters,
+                                           std::span<float> scores_out) override;
 
  private:
   /// Some rows of a group.
@@ -35,6 +37,8 @@ class LinearModel final : public Model {
   void set_bias(const std::vector<float>& bias);
   void add_bias_gradient(std::uint32_t rows, std::vector<float>& gradient);
 
+  float* forward_all(const RowGroup& group, const Tables& parameters);
+  void copy_scores(const RowGroup& group, const float* scores, std::span<float> out) const;
   void forward(const Rows& rows, const float* weights, float* scores) const;
   void backward(const Rows& rows, const float* residuals, float* gradient) const;
   LossSums loss_and_residuals(const Rows& rows, float* scores);

@@ -86,7 +86,7 @@ RowGroupPtr make_group(const Case& c, std::uint32_t number, std::uint32_t rows =
   if (c.dense) {
     group->dense = true;
     group->columns = kFeatures;
-    group->matrix = matrix;
+    group->matrix.assign(matrix.begin(), matrix.end());
     return group;
   }
   for (std::uint32_t f = 0; f < kFeatures; ++f) {
@@ -371,6 +371,13 @@ TEST(Model, EvaluationAgreesWithTheGradientsLoss) {
     EXPECT_EQ(sums.loss, out.loss);
     EXPECT_EQ(sums.weight, out.weight);
     EXPECT_EQ(sums.examples, 70U);
+
+    std::vector<float> scores(70 * outputs_of(spec)), scores_of_both(scores.size());
+    model->scores(*group, parameters, scores);
+    const auto both = model->losses_and_scores(*group, parameters, scores_of_both);
+    EXPECT_EQ(both.loss, sums.loss);
+    EXPECT_EQ(both.weight, sums.weight);
+    EXPECT_EQ(scores_of_both, scores);
   }
 }
 

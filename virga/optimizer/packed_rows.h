@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "virga/base/memory.h"
 #include "virga/optimizer/chunk.h"
 
 namespace virga {
@@ -47,7 +48,7 @@ class PackedRows {
   std::size_t rows_, width_, states_;
   bool lazy_;
   std::size_t stride_;
-  std::vector<std::uint32_t> words_;  // floats by their bits
+  std::vector<std::uint32_t, ZeroedAllocator<std::uint32_t>> words_;  // floats by their bits
 };
 
 /// What one Chunk takes of a list of rows: all columns of some, or some columns of one.

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -11,17 +12,17 @@
 
 #include "virga/base/error.h"
 #include "virga/training/ordered_parallel.h"
-#include "virga/training/score.h"
+#include "virga/training/split_loss.h"
 
 namespace virga {
 namespace {
 
-std::uint32_t metric_classes(const ModelFile& model) noexcept {
+std::uint32_t metric_classes(const ModelView& model) noexcept {
   return model.encoding.task == Task::kRegression ? 0 : model.spec.classes;
 }
 
 /// Of a model of clusters.
-ClusterScale cluster_scale(const ModelFile& model) {
+ClusterScale cluster_scale(const ModelView& model) {
   const auto& spec = model.spec;
   ClusterScale scale{
       .loss = loss_kind(spec.kind), .clusters = spec.clusters, .features = spec.features, .reg_covar = spec.reg_covar};
@@ -31,16 +32,15 @@ ClusterScale cluster_scale(const ModelFile& model) {
   return scale;
 }
 
-Metrics metrics_of(const ModelFile& model, const ClusterScale& scale) {
+Metrics metrics_of(const ModelView& model, const ClusterScale& scale) {
   if (has_clusters(model.spec.kind)) return Metrics(scale);
   return {loss_kind(model.spec.kind), metric_classes(model)};
 }
 
-MetricsPart score_group(const ModelFile& model, const ClusterScale& scale, Scorer& scorer, unsigned thread,
-                        const RowGroup& group, std::span<const float> labels) {
-  if (has_clusters(model.spec.kind)) return cluster_part(scale, scorer.scores(thread, group), group);
-  return metrics_part(loss_kind(model.spec.kind), metric_classes(model), scorer.scores(thread, group), labels,
-                      group.weights);
+MetricsPart part_of(const ModelView& model, const ClusterScale& scale, const RowGroup& group,
+                    std::span<const float> scores, std::span<const float> labels) {
+  if (has_clusters(model.spec.kind)) return cluster_part(scale, scores, group);
+  return metrics_part(loss_kind(model.spec.kind), metric_classes(model), scores, labels, group.weights);
 }
 
 /// labels[c] = the model's number for the set's class c; empty if they agree.
@@ -122,7 +122,7 @@ GroupStream groups_of(RawReader& reader) {
   };
 }
 
-Evaluation evaluate(const ModelFile& model, const GroupStream& next, unsigned threads) {
+Evaluation evaluate(const ModelView& model, const GroupStream& next, unsigned threads) {
   Scorer scorer(model, threads);
   const auto scale = has_clusters(model.spec.kind) ? cluster_scale(model) : ClusterScale();
   auto metrics = metrics_of(model, scale);
@@ -134,16 +134,20 @@ Evaluation evaluate(const ModelFile& model, const GroupStream& next, unsigned th
         return group;
       },
       [&](unsigned thread, const RowGroupPtr& group) {
-        return score_group(model, scale, scorer, thread, *group, group->labels);
+        return part_of(model, scale, *group, scorer.scores(thread, *group), group->labels);
       },
       [&](const MetricsPart& part) { metrics.add(part); });
   return metrics.finish();
 }
 
-Evaluation evaluate(const ModelFile& model, GroupCache& cache, SplitName split, unsigned threads) {
-  Scorer scorer(model, threads);
-  const auto scale = has_clusters(model.spec.kind) ? cluster_scale(model) : ClusterScale();
-  auto metrics = metrics_of(model, scale);
+namespace {
+
+/// Calls score(thread, group, labels) for the groups of a split, on `threads` threads, with labels that are numbers of
+/// the model's classes, and takes what it returns in the order of the groups.
+template <typename Score, typename Take>
+void for_each_scored(const ModelView& model, GroupCache& cache, SplitName split, unsigned threads, const Score& score,
+                     const Take& take) {
+  using Part = std::invoke_result_t<Score, unsigned, const RowGroup&, std::span<const float>>;
   const auto map = has_labels(model.spec) ? class_map(model.encoding, cache.manifest().encoding) : std::vector<float>();
   const auto runs = cache.runs(split);
   ordered_parallel(
@@ -152,19 +156,75 @@ Evaluation evaluate(const ModelFile& model, GroupCache& cache, SplitName split, 
         return i < runs.size() ? std::optional(runs[i++]) : std::nullopt;
       },
       [&](unsigned thread, const GroupRun& run) {
-        std::vector<MetricsPart> parts;
+        std::vector<Part> parts;
         for (auto number = run.first; number < run.last; ++number) {
           const auto group = cache.get({.split = split, .block = run.block, .group = number});
           auto labels = group->labels;
           if (!map.empty())
             std::ranges::transform(labels, labels.begin(), [&](float c) { return map[static_cast<std::size_t>(c)]; });
-          parts.push_back(score_group(model, scale, scorer, thread, *group, labels));
+          parts.push_back(score(thread, *group, labels));
         }
         return parts;
       },
-      [&](const std::vector<MetricsPart>& parts) {
-        for (const auto& part : parts) metrics.add(part);
+      [&](std::vector<Part> parts) {
+        for (auto& part : parts) take(part);
       });
+}
+
+}  // namespace
+
+Evaluation evaluate(const ModelView& model, GroupCache& cache, SplitName split, unsigned threads) {
+  Scorer scorer(model, threads);
+  const auto scale = has_clusters(model.spec.kind) ? cluster_scale(model) : ClusterScale();
+  auto metrics = metrics_of(model, scale);
+  for_each_scored(
+      model, cache, split, threads,
+      [&](unsigned thread, const RowGroup& group, std::span<const float> labels) {
+        return part_of(model, scale, group, scorer.scores(thread, group), labels);
+      },
+      [&](const MetricsPart& part) { metrics.add(part); });
+  return metrics.finish();
+}
+
+ScoredSplit score_split(const ModelView& model, GroupCache& cache, SplitName split, unsigned threads) {
+  constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 20;
+  const auto row_bytes = sizeof(float) * (std::uint64_t{outputs_of(model.spec)} + 2);
+  const bool keep = !has_clusters(model.spec.kind) && split_of(cache.manifest(), split).rows <= kMostBytes / row_bytes;
+  struct Part {
+    LossSums losses;
+    ScoredGroup group;
+  };
+  Scorer scorer(model, threads);
+  LossSums sums;
+  ScoredSplit result;
+  for_each_scored(
+      model, cache, split, threads,
+      [&](unsigned thread, const RowGroup& group, std::span<const float> labels) {
+        Part part;
+        const auto scores = scorer.scores(thread, group, part.losses);
+        if (keep) part.group = {{scores.begin(), scores.end()}, {labels.begin(), labels.end()}, group.weights};
+        return part;
+      },
+      [&](Part& part) {
+        sums.loss += part.losses.loss;
+        sums.weight += part.losses.weight;
+        if (keep) result.groups.push_back(std::move(part.group));
+      });
+  result.loss = mean_loss(sums);
+  return result;
+}
+
+Evaluation evaluate(const ModelView& model, std::span<const ScoredGroup> groups, unsigned threads) {
+  check(!has_clusters(model.spec.kind), "rows in clusters are judged by themselves");
+  const auto loss = loss_kind(model.spec.kind);
+  Metrics metrics(loss, metric_classes(model));
+  ordered_parallel(
+      threads,
+      [&, i = std::size_t{0}]() mutable { return i < groups.size() ? std::optional(&groups[i++]) : std::nullopt; },
+      [&](unsigned, const ScoredGroup* group) {
+        return metrics_part(loss, metric_classes(model), group->scores, group->labels, group->weights);
+      },
+      [&](const MetricsPart& part) { metrics.add(part); });
   return metrics.finish();
 }
 

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string_view>
+#include <vector>
 
 #include "virga/batch/row_group.h"
 #include "virga/data/group_cache.h"
@@ -9,6 +11,7 @@
 #include "virga/data/raw_reader.h"
 #include "virga/training/metrics.h"
 #include "virga/training/model_file.h"
+#include "virga/training/score.h"
 
 namespace virga {
 
@@ -21,11 +24,29 @@ using GroupStream = std::function<RowGroupPtr()>;
 
 /// What `model` is worth on the rows of `next`, scored on `threads` threads; the bits do not depend on their number.
 /// Memory: a few groups a thread, and that of Metrics. Throws what `next` throws, and as Metrics.
-[[nodiscard]] Evaluation evaluate(const ModelFile& model, const GroupStream& next, unsigned threads);
+[[nodiscard]] Evaluation evaluate(const ModelView& model, const GroupStream& next, unsigned threads);
 
 /// The same for a split of an imported set. The cache must have been opened with a manifest that manifest_for() made.
 /// Labels are matched by the text of their classes.
-[[nodiscard]] Evaluation evaluate(const ModelFile& model, GroupCache& cache, SplitName split, unsigned threads);
+[[nodiscard]] Evaluation evaluate(const ModelView& model, GroupCache& cache, SplitName split, unsigned threads);
+
+/// What an evaluation needs of the rows of a group, once they have scores.
+struct ScoredGroup {
+  std::vector<float> scores;   ///< [rows x outputs]
+  std::vector<float> labels;   ///< [rows] as the model numbers them
+  std::vector<float> weights;  ///< [rows], or empty for all 1
+};
+
+/// split_loss(), to the bit, and the scores that it goes by, in one pass over the rows: an evaluation of the same model
+/// needs no second one.
+struct ScoredSplit {
+  double loss = 0;
+  std::vector<ScoredGroup> groups;  ///< of the split, in order; empty if they would be more than 16 MiB, or of clusters
+};
+[[nodiscard]] ScoredSplit score_split(const ModelView& model, GroupCache& cache, SplitName split, unsigned threads);
+
+/// evaluate(), to the bit, of the split that `groups` (some) are of.
+[[nodiscard]] Evaluation evaluate(const ModelView& model, std::span<const ScoredGroup> groups, unsigned threads);
 
 /// The manifest under which a GroupCache hands out the rows of an imported set as `model` wants them: `set` with the
 /// model's scaling. Throws Error(kUsage), naming `set_name`, the first difference and the remedy, if the set was

@@ -1,8 +1,10 @@
 #include "virga/training/evaluate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <functional>
+#include <limits>
 
 #include <gmock/gmock.h>
 
@@ -12,6 +14,7 @@
 #include "virga/data/scaling.h"
 #include "virga/training/model_testing.h"
 #include "virga/training/score.h"
+#include "virga/training/split_loss.h"
 
 namespace virga {
 namespace {
@@ -58,10 +61,25 @@ class ImportedSet {
   ImportedSet(const ImportedSet&) = delete;
   ImportedSet& operator=(const ImportedSet&) = delete;
 
-  [[nodiscard]] Evaluation evaluated_by(const ModelFile& model, unsigned threads) const {
+  /// What `use` makes of a cache of the set as the model wants it.
+  [[nodiscard]] auto with_cache(const ModelFile& model, const auto& use) const {
     const auto manifest = manifest_for(model, manifest_, "set");
     GroupCache cache(*store_, manifest, 1 << 20);
-    return evaluate(model, cache, SplitName::kValidation, threads);
+    return use(cache);
+  }
+
+  [[nodiscard]] Evaluation evaluated_by(const ModelFile& model, unsigned threads) const {
+    return with_cache(model,
+                      [&](GroupCache& cache) { return evaluate(model, cache, SplitName::kValidation, threads); });
+  }
+  [[nodiscard]] ScoredSplit scored_by(const ModelFile& model, unsigned threads) const {
+    return with_cache(model,
+                      [&](GroupCache& cache) { return score_split(model, cache, SplitName::kValidation, threads); });
+  }
+  [[nodiscard]] double loss_of(const ModelFile& model) const {
+    return with_cache(model, [&](GroupCache& cache) {
+      return split_loss(cache, SplitName::kValidation, model.spec, model.parameters, kernels(best_simd_level()), 2);
+    });
   }
 
  private:
@@ -118,6 +136,37 @@ TEST(Evaluate, ReadsASplitOfAnImportedSetWithTheScalingOfTheModel) {
   const auto expected = evaluate(model, stream_of(scaled), 1);
   EXPECT_EQ(set.evaluated_by(model, 1), expected);
   EXPECT_EQ(set.evaluated_by(model, 3), expected);
+}
+
+TEST(ScoreSplit, HasTheBitsOfLossAndEvaluation) {
+  const auto groups = binary_groups(300, 8);
+  for (const auto kind : {ModelKind::kLogistic, ModelKind::kSvm, ModelKind::kSoftmax, ModelKind::kLeastSquares}) {
+    const bool labels = kind != ModelKind::kLeastSquares;
+    auto model = libsvm_model(kind, 300, labels ? std::vector<std::string>{"0", "1"} : std::vector<std::string>());
+    if (labels) model.spec.class_weights = {1, 3};  // of the loss, not of the evaluation
+    const ImportedSet set(model.encoding, groups);
+    for (const unsigned threads : {1U, 3U}) {
+      const auto scored = set.scored_by(model, threads);
+      EXPECT_EQ(scored.loss, set.loss_of(model));
+      ASSERT_EQ(scored.groups.size(), groups.size());
+      EXPECT_EQ(evaluate(model, scored.groups, threads), set.evaluated_by(model, 2));
+    }
+  }
+}
+
+TEST(ScoreSplit, NumbersClassesAsTheModelDoes) {
+  const auto model = libsvm_model(ModelKind::kSoftmax, 100, {"no", "perhaps", "yes"});
+  auto encoding = model.encoding;
+  encoding.classes = {"perhaps", "no"};
+  encoding.task = Task::kBinary;
+  const ImportedSet set(encoding, binary_groups(100, 3));
+  EXPECT_EQ(evaluate(model, set.scored_by(model, 2).groups, 1), set.evaluated_by(model, 2));
+}
+
+TEST(ScoreSplit, PassesOnThatALossIsNotFinite) {
+  auto model = libsvm_model(ModelKind::kLogistic, 300, {"0", "1"});
+  model.parameters.values[0].assign(300, std::numeric_limits<float>::quiet_NaN());
+  EXPECT_TRUE(std::isnan(ImportedSet(model.encoding, binary_groups(300, 3)).scored_by(model, 2).loss));
 }
 
 TEST(Evaluate, MatchesClassesByTheirText) {

@@ -105,6 +105,8 @@ MetricsPart metrics_part(LossKind loss, std::uint32_t classes, std::span<const f
         "scores, labels and weights are of the same rows");
   check_scores(scores);
   MetricsPart part{.rows = labels.size()};
+  if (loss != LossKind::kSquaredError) part.outcomes.reserve(labels.size());
+  if (loss != LossKind::kSquaredError && outputs == 1) part.ranked.reserve(labels.size());
   for (std::size_t row = 0; row < labels.size(); ++row) {
     const auto row_scores = scores.subspan(row * outputs, outputs);
     const float weight = weights.empty() ? 1 : weights[row];
@@ -115,14 +117,17 @@ MetricsPart metrics_part(LossKind loss, std::uint32_t classes, std::span<const f
     if (weight == 0) continue;  // 0 times an infinite loss is no number
     const auto w = static_cast<double>(weight);
     part.weight += w;
-    part.loss += w * row_loss(loss, row_scores, labels[row]);
     if (loss == LossKind::kLogistic) {
-      const double p = math::sigmoid(static_cast<double>(row_scores.front()));
-      auto& bin = part.calibration[calibration_bin(p)];
+      const auto of_score = math::logistic(static_cast<double>(row_scores.front()));
+      const bool positive = labels[row] > 0.5F;
+      part.loss += w * (positive ? of_score.minus_softplus : of_score.softplus);
+      auto& bin = part.calibration[calibration_bin(of_score.sigmoid)];
       bin.weight += w;
-      bin.predicted += w * p;
-      bin.observed += labels[row] > 0.5F ? w : 0;
+      bin.predicted += w * of_score.sigmoid;
+      bin.observed += positive ? w : 0;
+      continue;
     }
+    part.loss += w * row_loss(loss, row_scores, labels[row]);
     if (loss != LossKind::kSquaredError) continue;
     part.absolute_error += w * std::abs(static_cast<double>(row_scores.front()) - static_cast<double>(labels[row]));
     const double distance = static_cast<double>(labels[row]) - part.label_mean;  // Welford's recurrence
@@ -139,7 +144,7 @@ MetricsPart cluster_part(const ClusterScale& scale, std::span<const float> score
   check_scores(scores);
   MetricsPart part{.rows = group.rows};
   part.clusters.resize(scale.clusters);
-  part.features = group.keys;
+  part.features.assign(group.keys.begin(), group.keys.end());
   part.sums.resize(group.dense ? group.columns : group.keys.size());
   part.squares.resize(part.sums.size());
   for (std::size_t row = 0; row < group.rows; ++row) {

@@ -107,6 +107,9 @@ TEST(Metrics, AverageTheLossByWeight) {
     EXPECT_EQ(evaluation.rows, 1000U);
     EXPECT_NEAR(evaluation.weight, sum(rows.weights), 1e-9);
     EXPECT_NEAR(evaluation.loss, total / sum(rows.weights), 1e-12);
+    const std::span one(rows.scores);
+    EXPECT_EQ(metrics_part(loss, 2, one.first(1), std::span(rows.labels).first(1), {}).loss,
+              row_loss(loss, one.first(1), rows.labels[0]));
 
     // The base loss is what no constant score can undercut.
     const double p = positives / sum(rows.weights);

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "virga/base/finite.h"
 #include "virga/base/hash.h"
 #include "virga/data/escape.h"
 #include "virga/data/json_fields.h"
@@ -213,7 +214,7 @@ class TensorReader {
     }
     std::erase(unread_, name);
     auto values = elements<float>(tensor);
-    if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
+    if (!all_finite(values)) {
       throw Error(ErrorKind::kCorrupt, fmt::format("{}: tensor '{}' has values that are not finite", what_, name));
     }
     return values;
@@ -341,7 +342,7 @@ Bytes encode_model(const ModelFile& model) {
   for (std::size_t t = 0; t < model.parameters.layout.size(); ++t) {
     const auto& table = model.parameters.layout[t];
     const auto& values = model.parameters.values[t];
-    if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
+    if (!all_finite(values)) {
       throw Error(ErrorKind::kDiverged, fmt::format("the model's {} are not finite", table.name),
                   "train again with a smaller learning rate, with scaling, or with --l2");
     }

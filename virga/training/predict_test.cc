@@ -23,7 +23,7 @@ RowGroupPtr one_entry_rows(const std::vector<float>& values) {
     group.indices16.push_back(static_cast<std::uint16_t>(i));
     group.row_begin.push_back(i + 1);
   }
-  group.values = values;
+  group.values.assign(values.begin(), values.end());
   group.labels.resize(values.size());
   return std::make_shared<const RowGroup>(std::move(group));
 }

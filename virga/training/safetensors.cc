@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "virga/base/memory.h"
 namespace virga {
 namespace {
 
@@ -222,6 +223,7 @@ Bytes encode_safetensors(const Safetensors& content) {
   for (const auto* tensor : order) size += tensor->data.size();
   Bytes bytes;
   bytes.reserve(size);
+  populate(bytes.data(), size);
   ByteWriter writer(bytes);
   writer.put(std::uint64_t{header.size()});
   writer.put_span(as_bytes(header));

@@ -24,7 +24,7 @@ LossKind loss_kind(ModelKind kind) noexcept {
   return LossKind::kLogistic;
 }
 
-Scorer::Scorer(const ModelFile& model, unsigned threads) : model_(model), threads_(threads) {
+Scorer::Scorer(const ModelView& model, unsigned threads) : model_(model), threads_(threads) {
   for (auto& thread : threads_) {
     thread.model = make_model(model.spec, kernels(best_simd_level()));
     thread.model->prepare(model.parameters);
@@ -33,11 +33,22 @@ Scorer::Scorer(const ModelFile& model, unsigned threads) : model_(model), thread
 
 Scorer::~Scorer() = default;
 
+std::span<float> Scorer::room(unsigned thread, const RowGroup& group) {
+  auto& scores = threads_[thread].scores;
+  scores.resize(std::size_t{group.rows} * outputs_of(model_.spec));
+  return scores;
+}
+
 std::span<const float> Scorer::scores(unsigned thread, const RowGroup& group) {
-  auto& mine = threads_[thread];
-  mine.scores.resize(std::size_t{group.rows} * outputs_of(model_.spec));
-  mine.model->scores(group, model_.parameters, mine.scores);
-  return mine.scores;
+  const auto scores = room(thread, group);
+  threads_[thread].model->scores(group, model_.parameters, scores);
+  return scores;
+}
+
+std::span<const float> Scorer::scores(unsigned thread, const RowGroup& group, LossSums& losses) {
+  const auto scores = room(thread, group);
+  losses = threads_[thread].model->losses_and_scores(group, model_.parameters, scores);
+  return scores;
 }
 
 }  // namespace virga

@@ -47,6 +47,14 @@ class ModelPool {
 
 }  // namespace
 
+double mean_loss(const LossSums& losses) {
+  if (!(losses.weight > 0)) {
+    throw Error(ErrorKind::kBadData, "the rows of the validation split have no weight at all",
+                "give them weights above 0");
+  }
+  return losses.loss / losses.weight;
+}
+
 double split_loss(GroupCache& cache, SplitName split, const ModelSpec& model, const Tables& parameters,
                   const Kernels& kernels, unsigned threads) {
   std::size_t groups = 0;
@@ -55,17 +63,12 @@ double split_loss(GroupCache& cache, SplitName split, const ModelSpec& model, co
   ModelPool pool(model, parameters, kernels);
   for_each_group(cache, split, threads,
                  [&](std::size_t index, const RowGroupPtr& group) { parts[index] = pool.losses(*group); });
-  double loss = 0;
-  double weight = 0;
+  LossSums sums;
   for (const auto& part : parts) {
-    loss += part.loss;
-    weight += part.weight;
+    sums.loss += part.loss;
+    sums.weight += part.weight;
   }
-  if (!(weight > 0)) {
-    throw Error(ErrorKind::kBadData, "the rows of the validation split have no weight at all",
-                "give them weights above 0");
-  }
-  return loss / weight;
+  return mean_loss(sums);
 }
 
 }  // namespace virga
