@@ -443,7 +443,8 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
   try {
     if (job.functions.engine != "single" && !request.resume) record.keep_prices(request.prices);
     // Rows that are seen once need not be kept: then the same memory serves for all.
-    const auto once = store_directory(data.uri) ? kOnceBytesOfFolder : kOnceBytes;
+    const auto once = std::max(store_directory(data.uri) ? kOnceBytesOfFolder : kOnceBytes,
+                               one_pass_cache_bytes(run.plan, data.manifest));
     const auto keep = run.plan.epochs == 1 ? std::min(request.cache_bytes, once) : request.cache_bytes;
     GroupCache cache(*data.store, data.manifest, keep);
     find_first_centres(run, seeding_of(job), cache, stop);

@@ -229,6 +229,13 @@ FunctionMemory worker_memory(const TrainingPlan& plan, Pattern pattern, const Ma
                             format_bytes(exchange), format_bytes(batches)));
 }
 
+std::uint64_t one_pass_cache_bytes(const TrainingPlan& plan, const Manifest& manifest) {
+  const auto groups = sizes_of(manifest, SplitName::kTrain);
+  if (groups.rows == 0) return 0;
+  // Those of a round, the one after which it ends, and the one that is being read.
+  return ((plan.batch_size + groups.rows - 1) / groups.rows + 2) * groups.bytes;
+}
+
 FunctionMemory evaluation_memory(const TrainingPlan& plan, const Manifest& manifest, SplitName split,
                                  std::uint64_t limit_bytes) {
   const auto groups = sizes_of(manifest, split);

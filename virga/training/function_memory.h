@@ -23,7 +23,10 @@ struct FunctionMemory {
 [[nodiscard]] FunctionMemory worker_memory(const TrainingPlan& plan, Pattern pattern, const Manifest& manifest,
                                            std::uint64_t limit_bytes, bool keeps_messages = false);
 
-/// The same for a function that evaluates snapshots on a split.
+/// For decoded rows that are seen once: so many that a group which several mini-batches cut is decoded once, too.
+[[nodiscard]] std::uint64_t one_pass_cache_bytes(const TrainingPlan& plan, const Manifest& manifest);
+
+/// worker_memory() for a function that evaluates snapshots on a split.
 [[nodiscard]] FunctionMemory evaluation_memory(const TrainingPlan& plan, const Manifest& manifest, SplitName split,
                                                std::uint64_t limit_bytes);
 

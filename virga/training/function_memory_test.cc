@@ -2,10 +2,13 @@
 
 #include <charconv>
 #include <string>
+#include <tuple>
 
 #include <gmock/gmock.h>
 
 #include "virga/base/error.h"
+#include "virga/data/loader.h"
+#include "virga/data/set_testing.h"
 
 namespace virga {
 namespace {
@@ -120,6 +123,25 @@ TEST(FunctionMemory, RefusesTooLittleAndSaysWhatIsEnough) {
   };
   refused([&](std::uint64_t limit) { return worker_memory(plan, Pattern::kLeader, manifest, limit); });
   refused([&](std::uint64_t limit) { return evaluation_memory(plan, manifest, SplitName::kValidation, limit); });
+}
+
+TEST(FunctionMemory, OfOnePassIsEnoughToDecodeEachGroupOnce) {
+  for (const bool dense : {false, true}) {
+    TestSet set({.train_rows = 2'000,
+                 .shape = {.rows = 100, .features = 1'000, .row_length = 30, .dense = dense},
+                 .block_bytes = dense ? 2'000'000U : 20'000U});
+    for (const std::uint64_t batch_size : {7U, 130U, 777U}) {
+      const auto bytes = one_pass_cache_bytes(plan_of(1, batch_size), set.manifest());
+      GroupCache cache(set.store(), set.manifest(), bytes);
+      const Schedule schedule(set.manifest().train, 100, 1, batch_size);
+      BatchSource first(cache, schedule, {.prefetch = 0}), second(cache, schedule, {.prefetch = 0});
+      for (std::uint64_t round = 0; round < schedule.rounds_per_epoch(); ++round) {
+        std::ignore = (round % 2 == 0 ? first : second).batch(round);
+      }
+      EXPECT_EQ(cache.statistics().decoded, 20U) << dense << " " << batch_size;
+      EXPECT_LE(bytes, (batch_size / 100 + 3) * (dense ? 500'000U : 60'000U));
+    }
+  }
 }
 
 TEST(FunctionMemory, OfAnEvaluationIsNoMoreThanItCanUse) {
