@@ -43,7 +43,7 @@ void keep_freed_memory() noexcept {
   // NOLINTEND(concurrency-mt-unsafe)
 }
 
-void populate(void* memory, std::size_t bytes) noexcept {
+void populate([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t bytes) noexcept {
 #ifdef MADV_POPULATE_WRITE
   constexpr std::size_t kWorthIt = std::size_t{1} << 18;
   if (bytes < kWorthIt) return;

@@ -35,6 +35,7 @@ template <typename T>
 /// For a large vector of zeros that is not resized: pages that come from the system are zero as they are.
 template <typename T>
 struct ZeroedAllocator {
+  static_assert(std::is_arithmetic_v<T>, "all bits 0 are a value, and it needs no alignment of its own");
   using value_type = T;
   ZeroedAllocator() = default;
   template <typename U>
@@ -48,9 +49,7 @@ struct ZeroedAllocator {
   }
   void deallocate(T* memory, std::size_t) noexcept { std::free(memory); }
   template <typename U>
-  void construct(U*) noexcept {
-    static_assert(std::is_trivially_copyable_v<U>, "all bits 0 are such a value");
-  }
+  void construct(U*) noexcept {}
   template <typename U, typename... Values>
   void construct(U* at, Values&&... values) {
     std::construct_at(at, std::forward<Values>(values)...);

@@ -155,7 +155,13 @@ void Program::refuse_extras(const CLI::App& app) const {
 }
 
 int Program::parse_and_run(std::vector<std::string> arguments, const Variables& environment) {
-  declare([&](const CLI::App& command) { return std::ranges::find(arguments, command.get_name()) != arguments.end(); });
+  const auto is_named = [&](const CLI::App& command) {
+    return std::ranges::find(arguments, command.get_name()) != arguments.end();
+  };
+  declare([&](const CLI::App& command) {
+    const auto* parent = command.get_parent();
+    return is_named(command) && (parent == app_.get() || is_named(*parent));
+  });
   std::ranges::reverse(arguments);  // CLI11 takes them from the back
   std::string complaint;
   try {

@@ -241,7 +241,7 @@ TEST(DecodeGroup, SaysThatAVersionIsNotKnown) {
 
 TEST(EncodeGroup, DoesNotPackWhatAReaderWouldRefuse) {
   RowGroup group{.rows = 1000, .dense = true, .columns = 1000};
-  group.matrix.resize(1000000);
+  group.matrix.assign(1000000, 0.0F);
   group.labels.resize(1000);
   EXPECT_EQ(decode_group(encode_group(group, Compression::kZstd), "x"), group);
 }

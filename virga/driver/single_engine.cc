@@ -34,6 +34,17 @@ constexpr unsigned kRunners = 2;
 /// How long the best model may exist in memory alone.
 constexpr auto kCheckpointInterval = std::chrono::seconds(10);
 
+class EndsPreparing {
+ public:
+  explicit EndsPreparing(std::atomic<bool>& preparing) : preparing_(preparing) {}
+  ~EndsPreparing() { preparing_ = false; }
+  EndsPreparing(const EndsPreparing&) = delete;
+  EndsPreparing& operator=(const EndsPreparing&) = delete;
+
+ private:
+  std::atomic<bool>& preparing_;
+};
+
 class Training {
  public:
   Training(const TrainingRun& run, GroupCache& train, GroupCache* validation, SplitName validation_split,
@@ -57,6 +68,8 @@ class Training {
   class BestModelCheckpoint;
 
   [[nodiscard]] static bool goes_by_turns(const TrainingPlan& plan);
+  /// Does each thread that trains have another that makes its mini-batches?
+  [[nodiscard]] bool a_core_prepares() const noexcept { return !by_turns_ && plan_.workers < plan_.threads; }
   [[nodiscard]] Round first_round(unsigned thread) const noexcept { return by_turns_ ? thread : 0; }
   [[nodiscard]] double rate_of(std::uint32_t epoch) const;
   [[nodiscard]] Tables start_parameters() const;
@@ -84,8 +97,8 @@ class Training {
   double learning_rate_ = 0;
   std::vector<std::unique_ptr<BatchSource>> sources_;  // [threads]
   std::unique_ptr<SharedExchange> exchange_;
-  std::atomic<bool> exchange_made_ = false;
-  std::atomic<unsigned> prepared_ = 0;  // sources whose first mini-batch is made, or is for its own thread to make
+  std::atomic<bool> preparing_ = true;
+  std::vector<std::once_flag> first_batch_{threads_};  // [threads]
   std::unique_ptr<EpochControl> control_;
   Clock::time_point started_;
 
@@ -152,11 +165,12 @@ TrainingResult Training::run() {
   learning_rate_ = find_learning_rate(run_, train_, kernels_, observer_, stop_);
   result_.learning_rate = learning_rate_;
   open_sources();
-  const auto preparing =
-      std::async(plan_.threads > 1 ? std::launch::async : std::launch::deferred, [this] { prepare(); });
-  exchange_ = make_shared_exchange();
-  exchange_made_ = true;
-  if (plan_.threads == 1) preparing.wait();
+  std::future<void> preparing;  // its end is waited for
+  if (!a_core_prepares() && plan_.threads > 1) preparing = std::async(std::launch::async, [this] { prepare(); });
+  {
+    const EndsPreparing ends(preparing_);
+    exchange_ = make_shared_exchange();
+  }
   started_ = reported_ = Clock::now();
   EpochControl::Options options{.ranks = threads_,
                                 .by_turns = by_turns_,
@@ -195,24 +209,22 @@ std::unique_ptr<SharedExchange> Training::make_shared_exchange() {
 void Training::open_sources() {
   for (unsigned thread = 0; thread < threads_; ++thread) {
     BatchSource::Options options{.rank = by_turns_ ? 0 : thread, .world_size = plan_.workers};
-    if (by_turns_ || plan_.workers >= plan_.threads) options.prefetch = 0;  // no core is free to prepare anything
+    if (!a_core_prepares()) options.prefetch = 0;
     sources_.push_back(std::make_unique<BatchSource>(train_, schedule_, options));
     sources_.back()->prepare_from(0);
   }
 }
 
-/// Makes the first mini-batches, as long as the exchange is still being made.
+/// Makes the first mini-batches of threads that have not begun yet, as long as the exchange is still being made.
 void Training::prepare() {
-  for (unsigned thread = 0; thread < threads_; ++thread) {
-    if (!exchange_made_) sources_[thread]->prepare_first(first_round(thread));
-    ++prepared_;
-    prepared_.notify_all();
+  for (unsigned thread = 0; thread < threads_ && preparing_; ++thread) {
+    std::call_once(first_batch_[thread], [&] { sources_[thread]->prepare_first(first_round(thread)); });
   }
 }
 
 void Training::run_thread(unsigned thread) {
   try {
-    for (auto prepared = prepared_.load(); prepared <= thread; prepared = prepared_.load()) prepared_.wait(prepared);
+    std::call_once(first_batch_[thread], [] {});    // made before, by prepare(), or left to this thread
     const auto data = std::move(sources_[thread]);  // ends with its thread
     const auto algorithm = make_algorithm(plan_, kernels_);
     RankControl control(*control_, thread);
@@ -253,7 +265,7 @@ EpochReport Training::evaluate(Round completed, bool last) {
   scored_.clear();
   if (validation_ != nullptr && last) {
     const ModelView model(plan_.model, current_, train_.manifest().encoding);
-    auto scored = score_split(model, *validation_, validation_split_, plan_.threads);
+    auto scored = score_split(model, *validation_, validation_split_, kernels_, plan_.threads);
     report.validation_loss = scored.loss;
     scored_ = std::move(scored.groups);
   } else if (validation_ != nullptr) {

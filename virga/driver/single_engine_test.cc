@@ -12,6 +12,8 @@
 #include "virga/data/schedule.h"
 #include "virga/driver/data_set.h"
 #include "virga/driver/planted_set_testing.h"
+#include "virga/training/evaluate.h"
+#include "virga/training/split_loss.h"
 
 namespace virga {
 namespace {
@@ -129,6 +131,43 @@ TEST_F(SingleEngineTest, FollowsTheDenseReferenceStepByStep) {
   ASSERT_EQ(result.best.epoch, 3U);
   for (std::size_t i = 0; i < kFeatures; ++i) EXPECT_NEAR(result.parameters.values[0][i], expected[i], 2e-5) << i;
   EXPECT_NEAR(result.parameters.values[1][0], expected.back(), 2e-5);
+}
+
+TEST_F(SingleEngineTest, HandsOverTheScoresOfTheLastEvaluationIfItIsTheBest) {
+  auto job = job_of(/*epochs=*/3, /*workers=*/2);
+  job.optimizer.name = "sgd";
+  job.optimizer.schedule = "constant";
+  for (auto run : {run_of(job), by_turns(job)}) {
+    run.evaluates_on_validation = true;
+    const auto result = train(run);
+    ASSERT_EQ(result.best.epoch, 3U);
+    GroupCache cache(*set_.store, set_.manifest, 1U << 24);
+    const ModelView model(run.plan.model, result.parameters, set_.manifest.encoding);
+    EXPECT_EQ(result.best.validation_loss, split_loss(cache, SplitName::kValidation, run.plan.model, result.parameters,
+                                                      kernels(best_simd_level()), 1));
+    ASSERT_FALSE(result.scored.empty());
+    EXPECT_EQ(evaluate(model, result.scored, 1), evaluate(model, cache, SplitName::kValidation, 2));
+
+    run.evaluates_on_validation = false;
+    EXPECT_TRUE(train(run).scored.empty()) << "nobody wants them";
+    run.evaluates_on_validation = true;
+    run.target_loss = 10;
+    EXPECT_TRUE(train(run).scored.empty()) << "nobody knew that the first epoch would be the last";
+  }
+}
+
+TEST_F(SingleEngineTest, HasNoScoresOfAModelThatIsNotTheLast) {
+  auto job = job_of(400, 1);
+  job.optimizer.schedule = "constant";
+  job.stop.patience = 2;
+  job.stop.epochs = train(run_of(job)).last.epoch;
+  job.stop.patience = 0;
+  auto run = run_of(job);
+  run.evaluates_on_validation = true;
+  const auto result = train(run);
+  ASSERT_EQ(result.reason, EndReason::kEpochs);
+  ASSERT_LT(result.best.epoch, result.last.epoch);
+  EXPECT_TRUE(result.scored.empty());
 }
 
 TEST_F(SingleEngineTest, GivesTheSameBitsEachTimeHoweverSmallTheCacheIs) {

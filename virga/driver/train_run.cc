@@ -486,9 +486,9 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
     if (!stopped) test = evaluate_test(model, job_data, request, stop);
     std::optional<Evaluation> validated;
     if (!stopped && run.evaluates_on_validation) {
-      validated = result.scored.empty()
-                      ? evaluate(model, *validation_cache, split, request.cores)
-                      : evaluate(model, result.scored, std::max(request.cores, 2U) - 1);  // one writes the model
+      validated = result.scored.empty() ? evaluate(model, *validation_cache, split, request.cores)
+                                        : evaluate(model, std::exchange(result.scored, {}),
+                                                   std::max(request.cores, 2U) - 1);  // one writes the model
     }
     written.get();
     const auto& classes = data.manifest.encoding.classes;

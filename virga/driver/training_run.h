@@ -49,7 +49,7 @@ struct TrainingResult {
   double learning_rate = 0;
   EndReason reason = EndReason::kEpochs;
   std::vector<ScoredGroup> scored;     ///< the validation rows with the scores of `parameters`, if they are at hand
-  std::chrono::nanoseconds elapsed{};  ///< from the first round to the last evaluation
+  std::chrono::nanoseconds elapsed{};  ///< from the start of the first round to the last evaluation
 };
 
 /// How the functions of a run are, and what they took so far.

@@ -248,7 +248,7 @@ void RelayExchange::Runner::take_step(const Contribution& contribution) {
     const auto& part = contribution.tables[t];
     const auto mean = mean_of(part.values, contribution);
     if (layout()[t].sparse) {
-      // All keys are not compared: that would take as long as a tenth of the step.
+      // Not each key is compared: that would take a tenth of the step.
       check(part.keys.size() == keys_.size() &&
                 (keys_.empty() || (part.keys.front() == keys_.front() && part.keys.back() == keys_.back())),
             "a contribution is to the rows that were read");

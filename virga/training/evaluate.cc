@@ -186,15 +186,18 @@ Evaluation evaluate(const ModelView& model, GroupCache& cache, SplitName split, 
   return metrics.finish();
 }
 
-ScoredSplit score_split(const ModelView& model, GroupCache& cache, SplitName split, unsigned threads) {
+ScoredSplit score_split(const ModelView& model, GroupCache& cache, SplitName split, const Kernels& kernels,
+                        unsigned threads) {
   constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 20;
   const auto row_bytes = sizeof(float) * (std::uint64_t{outputs_of(model.spec)} + 2);
-  const bool keep = !has_clusters(model.spec.kind) && split_of(cache.manifest(), split).rows <= kMostBytes / row_bytes;
+  if (has_clusters(model.spec.kind) || split_of(cache.manifest(), split).rows > kMostBytes / row_bytes) {
+    return {split_loss(cache, split, model.spec, model.parameters, kernels, threads), {}};
+  }
   struct Part {
     LossSums losses;
     ScoredGroup group;
   };
-  Scorer scorer(model, threads);
+  Scorer scorer(model, threads, kernels);
   LossSums sums;
   ScoredSplit result;
   for_each_scored(
@@ -202,13 +205,13 @@ ScoredSplit score_split(const ModelView& model, GroupCache& cache, SplitName spl
       [&](unsigned thread, const RowGroup& group, std::span<const float> labels) {
         Part part;
         const auto scores = scorer.scores(thread, group, part.losses);
-        if (keep) part.group = {{scores.begin(), scores.end()}, {labels.begin(), labels.end()}, group.weights};
+        part.group = {{scores.begin(), scores.end()}, {labels.begin(), labels.end()}, group.weights};
         return part;
       },
       [&](Part& part) {
         sums.loss += part.losses.loss;
         sums.weight += part.losses.weight;
-        if (keep) result.groups.push_back(std::move(part.group));
+        result.groups.push_back(std::move(part.group));
       });
   result.loss = mean_loss(sums);
   return result;

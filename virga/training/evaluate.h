@@ -43,7 +43,8 @@ struct ScoredSplit {
   double loss = 0;
   std::vector<ScoredGroup> groups;  ///< of the split, in order; empty if they would be more than 16 MiB, or of clusters
 };
-[[nodiscard]] ScoredSplit score_split(const ModelView& model, GroupCache& cache, SplitName split, unsigned threads);
+[[nodiscard]] ScoredSplit score_split(const ModelView& model, GroupCache& cache, SplitName split,
+                                      const Kernels& kernels, unsigned threads);
 
 /// evaluate(), to the bit, of the split that `groups` (some) are of.
 [[nodiscard]] Evaluation evaluate(const ModelView& model, std::span<const ScoredGroup> groups, unsigned threads);

@@ -73,8 +73,9 @@ class ImportedSet {
                       [&](GroupCache& cache) { return evaluate(model, cache, SplitName::kValidation, threads); });
   }
   [[nodiscard]] ScoredSplit scored_by(const ModelFile& model, unsigned threads) const {
-    return with_cache(model,
-                      [&](GroupCache& cache) { return score_split(model, cache, SplitName::kValidation, threads); });
+    return with_cache(model, [&](GroupCache& cache) {
+      return score_split(model, cache, SplitName::kValidation, kernels(best_simd_level()), threads);
+    });
   }
   [[nodiscard]] double loss_of(const ModelFile& model) const {
     return with_cache(model, [&](GroupCache& cache) {

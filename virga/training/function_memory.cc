@@ -231,9 +231,10 @@ FunctionMemory worker_memory(const TrainingPlan& plan, Pattern pattern, const Ma
 
 std::uint64_t one_pass_cache_bytes(const TrainingPlan& plan, const Manifest& manifest) {
   const auto groups = sizes_of(manifest, SplitName::kTrain);
-  if (groups.rows == 0) return 0;
-  // Those of a round, the one after which it ends, and the one that is being read.
-  return ((plan.batch_size + groups.rows - 1) / groups.rows + 2) * groups.bytes;
+  if (groups.rows == 0 || (plan.workers == 1 && plan.batch_size % groups.rows == 0)) return 0;
+  // Those of a round, when the one at its end has been used by the next; those of that one, before this one comes to
+  // its end; and two that are being read.
+  return (2 * ((plan.batch_size + groups.rows - 1) / groups.rows) + 2) * groups.bytes;
 }
 
 FunctionMemory evaluation_memory(const TrainingPlan& plan, const Manifest& manifest, SplitName split,

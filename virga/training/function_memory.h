@@ -23,7 +23,8 @@ struct FunctionMemory {
 [[nodiscard]] FunctionMemory worker_memory(const TrainingPlan& plan, Pattern pattern, const Manifest& manifest,
                                            std::uint64_t limit_bytes, bool keeps_messages = false);
 
-/// For decoded rows that are seen once: so many that a group which several mini-batches cut is decoded once, too.
+/// For decoded rows that one rank sees once, two threads taking its rounds by turns: so many that a group which two
+/// mini-batches cut is decoded once, too. 0 where none is cut.
 [[nodiscard]] std::uint64_t one_pass_cache_bytes(const TrainingPlan& plan, const Manifest& manifest);
 
 /// worker_memory() for a function that evaluates snapshots on a split.

@@ -139,9 +139,15 @@ TEST(FunctionMemory, OfOnePassIsEnoughToDecodeEachGroupOnce) {
         std::ignore = (round % 2 == 0 ? first : second).batch(round);
       }
       EXPECT_EQ(cache.statistics().decoded, 20U) << dense << " " << batch_size;
-      EXPECT_LE(bytes, (batch_size / 100 + 3) * (dense ? 500'000U : 60'000U));
+      EXPECT_LE(bytes, 2 * (batch_size / 100 + 2) * (dense ? 500'000U : 60'000U));
     }
   }
+}
+
+TEST(FunctionMemory, OfOnePassNeedsNothingWhereNoGroupIsCut) {
+  EXPECT_EQ(one_pass_cache_bytes(plan_of(1, 3000), set_of(100)), 0U);
+  EXPECT_GT(one_pass_cache_bytes(plan_of(1, 3001), set_of(100)), 0U);
+  EXPECT_GT(one_pass_cache_bytes(plan_of(2, 3000), set_of(100)), 0U);
 }
 
 TEST(FunctionMemory, OfAnEvaluationIsNoMoreThanItCanUse) {

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "virga/base/memory.h"
+
 namespace virga {
 namespace {
 

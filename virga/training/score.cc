@@ -1,7 +1,5 @@
 #include "virga/training/score.h"
 
-#include "virga/math/kernels.h"
-
 namespace virga {
 
 LossKind loss_kind(ModelKind kind) noexcept {
@@ -24,9 +22,9 @@ LossKind loss_kind(ModelKind kind) noexcept {
   return LossKind::kLogistic;
 }
 
-Scorer::Scorer(const ModelView& model, unsigned threads) : model_(model), threads_(threads) {
+Scorer::Scorer(const ModelView& model, unsigned threads, const Kernels& kernels) : model_(model), threads_(threads) {
   for (auto& thread : threads_) {
-    thread.model = make_model(model.spec, kernels(best_simd_level()));
+    thread.model = make_model(model.spec, kernels);
     thread.model->prepare(model.parameters);
   }
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "virga/batch/row_group.h"
+#include "virga/math/kernels.h"
 #include "virga/model/model.h"
 #include "virga/training/metrics.h"
 #include "virga/training/model_file.h"
@@ -30,7 +31,7 @@ struct ModelView {
 class Scorer {
  public:
   /// What `model` views is borrowed.
-  Scorer(const ModelView& model, unsigned threads);
+  Scorer(const ModelView& model, unsigned threads, const Kernels& kernels = virga::kernels(best_simd_level()));
   ~Scorer();
 
   /// [rows x outputs], on one of the threads 0 ... threads - 1, which keeps them until it calls again.
