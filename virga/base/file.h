@@ -15,8 +15,8 @@ namespace virga {
 
 /// Puts `bytes` at `path`, all or nothing: a temporary file beside it, fsync (unless `durable` is false), rename. A
 /// crash leaves the old file or the new one, and at worst a temporary file whose name begins with '.'. What is neither
-/// a regular file nor a folder (/dev/stdout, a pipe) is written to directly. Throws Error(kIo, kNotFound), kUsage for a
-/// folder.
+/// a regular file nor a folder (/dev/stdout, a pipe) is written to directly. Large durable files go past the page cache
+/// where the file system lets them. Throws Error(kIo, kNotFound), kUsage for a folder.
 void write_file_atomically(const std::filesystem::path& path, ByteView bytes, bool durable = true);
 
 /// Waits until a file that was put there without is on the disk. Throws Error(kIo).

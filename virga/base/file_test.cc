@@ -1,8 +1,11 @@
 #include "virga/base/file.h"
 
+#include <algorithm>
+#include <csignal>
 #include <optional>
 #include <tuple>
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <gmock/gmock.h>
@@ -26,6 +29,43 @@ TEST_F(FileTest, WritesAllOrNothing) {
   write_file_atomically(folder_ / "a", as_bytes("two"));
   EXPECT_EQ(as_text(read_file(folder_ / "a")), "two");
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1) << "a temporary file was left";
+}
+
+/// `size` bytes that tell where they stand.
+Bytes numbered(std::size_t size) {
+  Bytes bytes(size);
+  for (std::size_t i = 0; i < size; ++i) bytes[i] = static_cast<std::byte>(i * 2654435761U >> 24);
+  return bytes;
+}
+
+TEST_F(FileTest, WritesLargeFilesWhereverTheyEnd) {
+  // /dev/shm lies in memory, where there is nothing but the page cache to write to.
+  const auto in_memory = fs::path("/dev/shm") / folder_.filename();
+  fs::create_directories(in_memory);
+  for (const auto& folder : {folder_, in_memory}) {
+    for (const std::size_t size : {1048575U, 1048576U, 1048577U, 1052671U, 1052672U, 2621441U}) {
+      const auto bytes = numbered(size);
+      write_file_atomically(folder / "large", bytes);
+      EXPECT_TRUE(std::ranges::equal(read_file(folder / "large"), bytes)) << size << " " << folder;
+      write_file_atomically(folder / "large", ByteView(bytes).subspan(3));
+      EXPECT_TRUE(std::ranges::equal(read_file(folder / "large"), ByteView(bytes).subspan(3))) << size << " " << folder;
+    }
+  }
+  fs::remove_all(in_memory);
+}
+
+TEST_F(FileTest, LeavesNothingOfALargeFileThatDoesNotFit) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  for (const rlim_t limit : {1000000U, 1048576U, 1600000U}) {
+    const rlimit less{limit, before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &less), 0);
+    EXPECT_THROW(write_file_atomically(folder_ / "large", numbered(2000000)), Error);
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+    EXPECT_TRUE(fs::is_empty(folder_));
+  }
+  std::signal(SIGXFSZ, old_handler);
 }
 
 TEST_F(FileTest, NamesWhatIsMissing) {

@@ -487,8 +487,7 @@ TrainOutcome train(const TrainRequest& request, const JobData& job_data, TrainOb
     std::optional<Evaluation> validated;
     if (!stopped && run.evaluates_on_validation) {
       validated = result.scored.empty() ? evaluate(model, *validation_cache, split, request.cores)
-                                        : evaluate(model, std::exchange(result.scored, {}),
-                                                   std::max(request.cores, 2U) - 1);  // one writes the model
+                                        : evaluate(model, std::exchange(result.scored, {}), request.cores);
     }
     written.get();
     const auto& classes = data.manifest.encoding.classes;
