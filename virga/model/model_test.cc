@@ -372,7 +372,7 @@ TEST(Model, EvaluationAgreesWithTheGradientsLoss) {
     EXPECT_EQ(sums.weight, out.weight);
     EXPECT_EQ(sums.examples, 70U);
 
-    std::vector<float> scores(70 * outputs_of(spec)), scores_of_both(scores.size());
+    std::vector<float> scores(std::size_t{70} * outputs_of(spec)), scores_of_both(scores.size());
     model->scores(*group, parameters, scores);
     const auto both = model->losses_and_scores(*group, parameters, scores_of_both);
     EXPECT_EQ(both.loss, sums.loss);
