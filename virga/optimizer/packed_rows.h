@@ -143,15 +143,19 @@ void gather(const PackedRows& rows, const List& list, const Part& part, std::uin
   }
 }
 
-/// Copies `chunk` back to where it came from, and notes that its rows now stand before `step`.
-template <std::size_t kStates, bool kLazy, typename List>
+/// Copies `chunk` back to where it came from, and notes that its rows now stand before `step`. With kFetch it asks for
+/// rows of one parameter some time before it comes to them: for a list whose rows are in no cache.
+template <std::size_t kStates, bool kLazy, bool kFetch = false, typename List>
 void scatter(PackedRows& rows, const List& list, const Part& part, std::uint32_t step, const Chunk& chunk) noexcept {
+  constexpr std::size_t kAhead = 32;  // further ahead is no better
   const std::size_t last = part.first + part.rows;
   if (rows.width() == 1) {
     constexpr std::size_t kStride = PackedRows::stride_of(1, kStates, kLazy);
     std::uint32_t* words = rows.row(0);
 #pragma GCC unroll 8
     for (std::size_t i = part.first, from = 0; i < last; ++i, ++from) {
+      if (kFetch && List::kScattered && i + kAhead < list.size())
+        __builtin_prefetch(words + list[i + kAhead] * kStride, 1);
       std::uint32_t* row = words + list[i] * kStride;
       row[0] = std::bit_cast<std::uint32_t>(chunk.w[from]);
       if constexpr (kStates > 0) row[1] = std::bit_cast<std::uint32_t>(chunk.s1[from]);

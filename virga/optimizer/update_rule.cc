@@ -200,10 +200,9 @@ struct Worker {
     for_each_part(list.size(), first, last, [&](const Part& part) {
       chunk.rows = part.rows;
       chunk.columns = part.columns;
-      prefetch(rows, list, part);
       const auto at = part.first * (last - first) + (part.first_column - first);
       take(w, states, at, chunk);
-      scatter<Rule::kStates, kLazy>(rows, list, part, step, chunk);
+      scatter<Rule::kStates, kLazy, true>(rows, list, part, step, chunk);
     });
   }
 
