@@ -37,9 +37,10 @@ class SingleEngineTest : public testing::Test {
 
   SingleEngineTest() : set_(open_data_set((folder() / "set").string())) {}
 
-  [[nodiscard]] TrainingRun run_of(const Job& job) const {
+  [[nodiscard]] TrainingRun run_of(const Job& job) const { return run_of(job, set_.manifest); }
+  [[nodiscard]] static TrainingRun run_of(const Job& job, const Manifest& manifest) {
     TrainingRun run;
-    run.plan = plan_training(job, set_.manifest, 1);
+    run.plan = plan_training(job, manifest, 1);
     run.seed = job.seed;
     run.patience = job.stop.patience;
     run.target_loss = job.stop.target_loss;
@@ -227,6 +228,21 @@ TEST_F(SingleEngineTest, SearchesARateOnceForAnyNumberOfThreads) {
   job.functions.workers = 4;
   train(run_of(job));
   EXPECT_THAT(observer_.trials, ElementsAreArray(trials));
+}
+
+TEST_F(SingleEngineTest, FindsARateForLeastSquaresWithEachOptimizer) {
+  const auto values = folder() / "values";
+  const DataSet set = open_data_set(make_planted_set(values, PlantedLabels::kValues));
+  auto job = job_of(10, 1);
+  job.optimizer.learning_rate.reset();
+  for (const auto* const optimizer : {"sgd", "momentum", "nesterov", "adagrad", "adam"}) {
+    job.optimizer.name = optimizer;
+    auto run = run_of(job, set.manifest);
+    GroupCache cache(*set.store, set.manifest, 1U << 24);
+    const auto result = train_on_threads(run, cache, &cache, SplitName::kValidation, kernels(best_simd_level()),
+                                         observer_, std::stop_token());
+    EXPECT_LT(*result.best.validation_loss, 0.2 * run.plan.constant_loss) << optimizer;
+  }
 }
 
 TEST_F(SingleEngineTest, KeepsTheBestModelNotTheLast) {

@@ -57,8 +57,8 @@ void check_hope(const EpochReport& report, const TrainingPlan& plan, double lear
               finite ? fmt::format("after epoch {} the loss is {:.4g}, far above the {:.4g} of a constant prediction",
                                    report.epoch, loss, plan.constant_loss)
                      : fmt::format("after epoch {} the loss is not finite", report.epoch),
-              fmt::format("lower the learning rate (it is {:g}; try --learning-rate {:g}), or leave it to be searched",
-                          learning_rate, learning_rate / 10));
+              fmt::format("lower the learning rate (it is {:g}; try --learning-rate {:g}){}", learning_rate,
+                          learning_rate / 10, plan.learning_rate ? ", or leave it to be searched" : ""));
 }
 
 }  // namespace virga

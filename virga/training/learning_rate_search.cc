@@ -16,9 +16,21 @@ namespace virga {
 namespace {
 
 constexpr std::uint64_t kBatchSize = 32;
-constexpr int kRates = 7;
-constexpr double kFirstEpochFactor = 0.25;  // as the default schedule's
 constexpr double kTolerance = 1.01;
+
+/// Which rates are tried: so many, each half the one before, at this factor.
+struct Grid {
+  int rates = 7;
+  double factor = 0.25;  // as the default schedule's in its first epoch
+};
+
+/// The gradient of a squared error grows with the distance, without bound: above a rate that depends on the features,
+/// steps that follow it go ever further away. So rates have to be tried as they are, down to lower ones.
+Grid grid_of(const RateSearch& search) {
+  const bool follows = search.rule.kind != RuleKind::kAdagrad && search.rule.kind != RuleKind::kAdam;
+  if (search.model.kind == ModelKind::kLeastSquares && follows) return {.rates = 14, .factor = 1};
+  return {};
+}
 
 /// The largest rate worth trying; the scale of a step differs between the rules.
 double largest_rate(RuleKind kind) {
@@ -52,7 +64,7 @@ std::vector<MiniBatch> cut(const std::vector<RowRange>& sample, std::uint32_t fe
 double trial(const RateSearch& search, const std::vector<MiniBatch>& batches, double rate, const Kernels& kernels,
              const std::stop_token& stop) {
   auto options = search.rule;
-  options.learning_rate = rate * kFirstEpochFactor * search.label_scale;
+  options.learning_rate = rate * grid_of(search).factor * search.label_scale;
   if (options.kind == RuleKind::kAdagrad && search.default_epsilon) {
     options.epsilon = default_adagrad_epsilon(kBatchSize) * search.label_scale * search.label_scale;
   }
@@ -80,7 +92,7 @@ std::vector<RateTrial> search_learning_rate(const RateSearch& search, GroupCache
   const auto wanted = std::clamp<std::uint64_t>(cache.manifest().train.rows / 8, 2048, 16384);
   const auto sample = draw_sample(cache, search.seed, wanted);
   const auto batches = cut(sample, search.model.features);
-  std::vector<RateTrial> trials(kRates);
+  std::vector<RateTrial> trials(static_cast<std::size_t>(grid_of(search).rates));
   parallel_for(search.threads, trials.size(), [&](std::size_t i) {
     const double rate = largest_rate(search.rule.kind) / static_cast<double>(1U << i);
     trials[i] = {rate, trial(search, batches, rate, kernels, stop)};

@@ -46,26 +46,46 @@ ModelKind default_kind(Task task) {
   return ModelKind::kLogistic;
 }
 
+/// A step of AdaGrad and Adam is as long whatever the gradient's unit is; those of the others follow it by themselves.
+double label_scale(const TrainingPlan& plan, const Split& train) {
+  const bool adapts = plan.rule.kind == RuleKind::kAdagrad || plan.rule.kind == RuleKind::kAdam;
+  if (plan.model.kind != ModelKind::kLeastSquares || !adapts || !(train.label_variance > 0)) return 1;
+  return std::sqrt(train.label_variance);
+}
+
+bool fits(ModelKind kind, Task task) {
+  if (has_clusters(kind)) return true;
+  switch (task) {
+    case Task::kBinary:
+      return kind != ModelKind::kLeastSquares;
+    case Task::kMulticlass:
+      return kind == ModelKind::kSoftmax;
+    case Task::kRegression:
+      return kind == ModelKind::kLeastSquares;
+  }
+  return false;
+}
+
 ModelKind choose_kind(const std::string& wanted, const Encoding& encoding) {
   const auto fallback = default_kind(encoding.task);
   if (wanted == "auto") return fallback;
   const auto* found = std::ranges::find(kKinds, wanted, [](const auto& entry) { return entry.first; });
   check(found != std::end(kKinds), "model kinds are those of the option's declaration");
   const auto kind = found->second;
-  const bool fits = has_clusters(kind)                   ? true
-                    : encoding.task == Task::kBinary     ? true
-                    : encoding.task == Task::kMulticlass ? kind == ModelKind::kSoftmax
-                                                         : kind == ModelKind::kLeastSquares;
-  if (!fits) {
-    throw Error(
-        ErrorKind::kUsage,
-        fmt::format("model.kind '{}' does not fit the data: {}", wanted,
-                    encoding.task == Task::kRegression ? std::string("its labels are numbers, not classes")
-                                                       : fmt::format("it has {} classes", encoding.classes.size())),
-        fmt::format("use --model {}, or leave it out",
-                    encoding.task == Task::kRegression ? "least-squares" : "softmax"));
+  if (fits(kind, encoding.task)) return kind;
+  const auto refuse = [&](std::string_view reason, std::string remedy) {
+    throw Error(ErrorKind::kUsage, fmt::format("model.kind '{}' does not fit the data: {}", wanted, reason),
+                std::move(remedy));
+  };
+  if (encoding.task == Task::kRegression) {
+    refuse("its labels are numbers, not classes", "use --model least-squares, or leave it out");
   }
-  return kind;
+  refuse(fmt::format("it has {} classes", encoding.classes.size()),
+         kind == ModelKind::kLeastSquares
+             ? fmt::format("use --model {}, or import it with --task regression, which takes its labels as numbers",
+                           to_string(fallback))
+             : "use --model softmax, or leave it out");
+  return fallback;
 }
 
 std::vector<float> class_weights(const Job::Model& job, const Manifest& manifest) {
@@ -427,11 +447,11 @@ TrainingPlan plan_training(const Job& job, const Manifest& manifest, unsigned co
   plan.mean_weight = mean_weight(train, plan.model.class_weights);
   if (plan.model.kind == ModelKind::kLeastSquares) {
     plan.label_mean = job.model.fit_bias ? train.label_mean : 0;
-    plan.label_scale = train.label_variance > 0 ? std::sqrt(train.label_variance) : 1;
   }
 
   plan.algorithm = algorithm_of(job, plan.model.kind);
   plan.rule = rule_of(job);
+  plan.label_scale = label_scale(plan, train);
   plan.epochs = job.stop.epochs;
   plan.batch_size = std::min(job.optimizer.batch_size.value_or(default_batch_size(train.rows)), train.rows);
   plan.threads = cores;

@@ -65,7 +65,8 @@ struct TrainingPlan {
   std::uint32_t patience_after =
       0;  ///< epochs that patience does not count: while a schedule's rates are high, losses go up and down
   double label_mean = 0;   ///< least squares: where the bias starts
-  double label_scale = 1;  ///< least squares: what learning rates are multiplied by, the target's standard deviation
+  double label_scale = 1;  ///< what learning rates are multiplied by: of least squares with AdaGrad and Adam, the
+                           ///< target's standard deviation
 };
 
 /// Throws Error(kUsage) when the job does not fit the data (kinds, classes, class weights), kBadData for data that

@@ -44,9 +44,38 @@ TEST(Plan, ChoosesTheKindByTheLabels) {
   set.train.label_variance = 4;
   const auto plan = plan_training({}, set, 2);
   EXPECT_EQ(plan.model.kind, ModelKind::kLeastSquares);
-  EXPECT_EQ(plan.label_scale, 2);
   EXPECT_EQ(plan.constant_loss, 4);
   EXPECT_EQ(initial_parameters(plan.model, plan.label_mean).values[1][0], 3);
+}
+
+TEST(Plan, ScalesLearningRatesByTheTargetWhereStepsDoNotFollowIt) {
+  auto set = binary_set();
+  set.encoding.task = Task::kRegression;
+  set.encoding.classes = {};
+  set.train.class_weight_sums = {};
+  set.train.label_variance = 4;
+  Job job;
+  for (const auto& [rule, scale] :
+       {std::pair{"adagrad", 2}, {"adam", 2}, {"sgd", 1}, {"momentum", 1}, {"nesterov", 1}}) {
+    job.optimizer.name = rule;
+    EXPECT_EQ(plan_training(job, set, 2).label_scale, scale) << rule;
+  }
+  job.optimizer.name = "adagrad";
+  EXPECT_EQ(plan_training(job, binary_set(), 2).label_scale, 1);
+}
+
+TEST(Plan, RefusesLeastSquaresOfClasses) {
+  auto set = binary_set();
+  Job job;
+  job.model.kind = "least-squares";
+  EXPECT_THAT(
+      refusal([&] { static_cast<void>(plan_training(job, set, 1)); }),
+      testing::AllOf(HasSubstr("it has 2 classes"), HasSubstr("--model logistic"), HasSubstr("--task regression")));
+  set.encoding.task = Task::kMulticlass;
+  set.encoding.classes = {"a", "b", "c"};
+  set.train.class_weight_sums = {500, 300, 200};
+  EXPECT_THAT(refusal([&] { static_cast<void>(plan_training(job, set, 1)); }),
+              testing::AllOf(HasSubstr("it has 3 classes"), HasSubstr("--model softmax")));
 }
 
 TEST(Plan, RefusesAKindThatDoesNotFit) {
