@@ -30,6 +30,7 @@
 #include "virga/training/function_size.h"
 #include "virga/training/model_file.h"
 #include "virga/training/round_size.h"
+#include "virga/training/warm_start.h"
 #include "virga/training/worker_job.h"
 
 namespace virga {
@@ -126,13 +127,8 @@ TrainingRun run_of(const TrainRequest& request, const DataSet& data) {
   run.patience = request.job.stop.patience;
   run.time_limit = request.job.stop.seconds;
   if (request.job.model.init) {
-    auto start = read_model_file(*request.job.model.init);
-    if (start.parameters.layout != layout_of(run.plan.model)) {
-      throw Error(ErrorKind::kUsage,
-                  fmt::format("{}: its kind, features or classes are not those of this job", *request.job.model.init),
-                  "start from a model of the same kind on the same columns");
-    }
-    run.start = std::move(start.parameters);
+    run.start = warm_start(read_model_file(*request.job.model.init), run.plan.model, data.manifest.encoding,
+                           *request.job.model.init);
   }
   return run;
 }

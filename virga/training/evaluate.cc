@@ -53,8 +53,9 @@ std::vector<float> class_map(const Encoding& model, const Encoding& set) {
   return map;
 }
 
-/// The first thing in which rows that were encoded by `set` differ from those that `model` knows; empty if none.
-std::string difference(const Encoding& model, const Encoding& set) {
+}  // namespace
+
+std::string encoding_difference(const Encoding& model, const Encoding& set) {
   if (set.format != model.format) {
     return fmt::format("it was read from {}, the model's data from {}", to_string(set.format), to_string(model.format));
   }
@@ -96,15 +97,13 @@ std::string difference(const Encoding& model, const Encoding& set) {
   return {};
 }
 
-}  // namespace
-
 Manifest manifest_for(const ModelFile& model, Manifest set, std::string_view set_name) {
   auto known = model.encoding;
   if (!has_labels(model.spec)) {
     known.task = set.encoding.task;
     known.classes = set.encoding.classes;
   }
-  const auto what = difference(known, set.encoding);
+  const auto what = encoding_difference(known, set.encoding);
   if (!what.empty()) {
     throw Error(ErrorKind::kUsage, fmt::format("the imported set {} does not fit the model: {}", set_name, what),
                 "evaluate on the raw file: it is then encoded as the model's own data was");

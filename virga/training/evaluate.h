@@ -49,6 +49,10 @@ struct ScoredSplit {
 /// evaluate(), to the bit, of the split that `groups` (some) are of.
 [[nodiscard]] Evaluation evaluate(const ModelView& model, std::span<const ScoredGroup> groups, unsigned threads);
 
+/// The first thing in which rows that were encoded by `set` differ from those that `model` knows, scaling apart; empty
+/// if none. A set in the LIBSVM format may have fewer features, and any may lack classes.
+[[nodiscard]] std::string encoding_difference(const Encoding& model, const Encoding& set);
+
 /// The manifest under which a GroupCache hands out the rows of an imported set as `model` wants them: `set` with the
 /// model's scaling. Throws Error(kUsage), naming `set_name`, the first difference and the remedy, if the set was
 /// encoded otherwise than the data of the model, or has a class that the model does not know. A LIBSVM set may have
