@@ -93,6 +93,15 @@ void check_can_write_file(const std::filesystem::path& path) {
   if (::access(folder.c_str(), W_OK) != 0) refuse("its directory may not be written to", "choose another place");
 }
 
+void check_replaces_no_input(const std::filesystem::path& path, std::span<const std::string> inputs) {
+  for (const auto& input : inputs) {
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(input, error) || !std::filesystem::equivalent(path, input, error)) continue;
+    throw Error(ErrorKind::kUsage, fmt::format("cannot write {}: it is read, too", path.string()),
+                "give the output another name");
+  }
+}
+
 void write_file_atomically(const std::filesystem::path& path, ByteView bytes, bool durable) {
   const auto name = path.string();
   const auto status = std::filesystem::status(path);

@@ -31,6 +31,10 @@ void copy_file_atomically(const std::filesystem::path& from, const std::filesyst
 /// folder is missing or may not be written to. To be asked before long work.
 void check_can_write_file(const std::filesystem::path& path);
 
+/// Throws Error(kUsage), naming `path`, if what is written there would replace one of `inputs`, by whatever name.
+/// Inputs that are no regular files are passed over.
+void check_replaces_no_input(const std::filesystem::path& path, std::span<const std::string> inputs);
+
 /// A file that is open for reading, positioned reads only; threads may share it.
 class ReadableFile {
  public:

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <csignal>
 #include <optional>
+#include <string>
 #include <tuple>
+#include <vector>
 
 #include <sys/resource.h>
 #include <unistd.h>
@@ -111,6 +113,19 @@ TEST_F(FileTest, SaysBeforehandThatAFileCannotBeWritten) {
   EXPECT_EQ(kind_of(folder_), ErrorKind::kUsage);
   EXPECT_EQ(kind_of(folder_ / "no" / "a"), ErrorKind::kUsage);
   EXPECT_THROW(write_file_atomically(folder_, as_bytes("x")), Error);
+}
+
+TEST_F(FileTest, RefusesToReplaceAnInput) {
+  write_file_atomically(folder_ / "a", as_bytes("one"));
+  fs::create_symlink("a", folder_ / "link");
+  const std::vector<std::string> inputs = {"-",     "s3://bucket/a", folder_ / "missing",
+                                           folder_, "/dev/null",     folder_ / "a"};
+  EXPECT_NO_THROW(check_replaces_no_input(folder_ / "b", inputs));
+  EXPECT_NO_THROW(check_replaces_no_input(folder_ / "missing", inputs));
+  EXPECT_NO_THROW(check_replaces_no_input("/dev/null", inputs));
+  for (const auto& path : {folder_ / "a", folder_ / "." / "a", folder_ / "link"}) {
+    EXPECT_THROW(check_replaces_no_input(path, inputs), Error) << path;
+  }
 }
 
 TEST_F(FileTest, CopiesThatDoNotFollowEachOther) {

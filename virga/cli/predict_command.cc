@@ -1,3 +1,4 @@
+#include <array>
 #include <memory>
 #include <optional>
 
@@ -6,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "virga/base/error.h"
+#include "virga/base/file.h"
 #include "virga/base/threads.h"
 #include "virga/base/units.h"
 #include "virga/cli/commands.h"
@@ -37,6 +39,7 @@ void check_flags(const Predict& flags, const Session& session) {
     throw Error(ErrorKind::kUsage, fmt::format("{} is an imported set, whose rows are shuffled", flags.data),
                 "predict from the raw file, which keeps their order");
   }
+  if (!flags.out.empty()) check_replaces_no_input(flags.out, std::array{flags.model, flags.data});
 }
 
 int run_predict(const Predict& flags, Session& session) {

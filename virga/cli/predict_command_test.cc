@@ -120,6 +120,8 @@ TEST_F(PredictTest, RefusesBadRowsUnlessItMaySkipThem) {
 TEST_F(PredictTest, RefusesWhatMakesNoSense) {
   expect_refused({"predict", "model", "set"}, 2, "an imported set, whose rows are shuffled");
   expect_refused({"predict", "model", "bare.csv", "--output", "labels"}, 2, "use label, probability or raw");
+  expect_refused({"predict", "model", "bare.csv", "--out", "./model"}, 2, "cannot write ./model: it is read, too");
+  expect_refused({"predict", "model", "bare.csv", "--out", "bare.csv"}, 2, "cannot write bare.csv: it is read, too");
   expect_refused({"predict", "nothing", "bare.csv"}, 3, "cannot read nothing");
   expect_refused({"predict", "bare.csv", "bare.csv"}, 3, "not a valid safetensors file");
   expect_refused({"evaluate", "model", "set", "--split", "tset"}, 2, "--split: 'tset'");

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <csignal>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "virga/base/error.h"
+#include "virga/base/file.h"
 #include "virga/base/memory.h"
 #include "virga/base/threads.h"
 #include "virga/base/units.h"
@@ -128,6 +130,9 @@ void tell(const TrainOutcome& outcome, const std::optional<RunCost>& cost, const
 
 int run(const TrainRequest& request, Session& session, const StopOnSignal& signals) {
   check_can_write_file_or_object(request.job.output.model);
+  const auto& read = request.job.data;
+  check_replaces_no_input(request.job.output.model,
+                          std::array{read.train, read.validation.value_or(""), read.test.value_or("")});
   check_channel(request);
   const auto progress = session.make_progress();
   const auto data = open_job_data(request.job.data, request.job.seed, request.home, import_events(session, *progress),

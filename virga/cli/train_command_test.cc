@@ -84,6 +84,24 @@ TEST_F(TrainTest, ReadsRowsWithoutLabelsFromAPipe) {
   EXPECT_THAT(result.out, testing::MatchesRegex("0\\.[0-9e-]+\n0\\.[0-9e-]+\n"));
 }
 
+TEST_F(TrainTest, ReplacesNoDataByTheModel) {
+  for (const auto& args :
+       std::vector<std::vector<std::string>>{{"train", "data.svm", "--out", "data.svm"},
+                                             {"train", "data.svm", "--test", "test.svm", "--out", "test.svm"}}) {
+    const auto refused = virga(args);
+    EXPECT_EQ(refused.exit_code, 2);
+    EXPECT_THAT(refused.err, HasSubstr("it is read, too"));
+  }
+  static_cast<void>(train({"--test", "test.svm"}));  // both are as they were
+}
+
+TEST_F(TrainTest, RefusesToStartFromAModelOfAnotherKind) {
+  static_cast<void>(train({"--model", "svm", "--out", "svm.safetensors"}));
+  const auto refused = virga({"train", "data.svm", "--init-model", "svm.safetensors", "--model", "logistic"});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.err, HasSubstr("it is a model of kind svm, the job's is logistic"));
+}
+
 TEST_F(TrainTest, WritesPredictionsWholeOrNotAtAll) {
   static_cast<void>(train());
   const auto good = document({"predict", "model.safetensors", "test.svm", "--out", "p.txt"});
