@@ -17,7 +17,7 @@ double at(const std::vector<float>& values, std::size_t feature, double otherwis
   return double{values.size() == 1 ? values.front() : values[feature]};
 }
 
-/// The weights for (x - offset) factor in place of (x - old offset) old factor; what a dense row's offsets contribute
+/// The weights for (x - offset) factor in place of (x - old offset) old factor; what the offsets contribute to each row
 /// goes into the biases.
 void convert(Tables& parameters, std::size_t outputs, const Encoding& from, const Encoding& to) {
   auto& weights = parameters.values[0];
@@ -31,6 +31,19 @@ void convert(Tables& parameters, std::size_t outputs, const Encoding& from, cons
   if (parameters.values.size() < 2) return;
   auto& biases = parameters.values[1];
   for (std::size_t c = 0; c < outputs; ++c) biases[c] = static_cast<float>(double{biases[c]} + moved[c]);
+}
+
+/// Can a bias make up for other offsets? Where each row has the features concerned: dense ones, and numbers of a table.
+bool moves_by_bias(const Encoding& from, const Encoding& to) {
+  if (to.dense) return true;
+  std::vector<bool> in_each_row(to.features);
+  for (const auto& column : to.columns) {
+    if (column.kind == ColumnEncoding::Kind::kNumeric) in_each_row[column.first_feature] = true;
+  }
+  for (std::size_t f = 0; f < to.features; ++f) {
+    if (!in_each_row[f] && at(from.scale_offset, f, 0) != at(to.scale_offset, f, 0)) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -65,7 +78,7 @@ Tables warm_start(ModelFile model, const ModelSpec& spec, const Encoding& encodi
   }
   const bool same_offsets = known.scale_offset == encoding.scale_offset;
   if (same_offsets && known.scale_factor == encoding.scale_factor) return std::move(model.parameters);
-  const bool movable = same_offsets || (encoding.dense && spec.fit_bias);
+  const bool movable = same_offsets || (spec.fit_bias && moves_by_bias(known, encoding));
   if (has_clusters(spec.kind) || !movable) {
     refuse("its features are scaled otherwise",
            "import the data with the scaling of the model's data, such as --scale none");

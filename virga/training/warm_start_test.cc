@@ -127,6 +127,9 @@ TEST(WarmStart, RefusesAScalingThatAModelCannotMakeUpFor) {
   sparse.spec.dense = false;
   sparse.parameters = Tables(layout_of(sparse.spec));
   encoding.dense = false;
+  EXPECT_EQ(warm_refusal(sparse, sparse.spec, encoding), "") << "each row has these numbers";
+  sparse.encoding.columns.clear();
+  encoding.columns.clear();
   EXPECT_THAT(warm_refusal(sparse, sparse.spec, encoding), HasSubstr("scaled otherwise"));
   encoding.scale_offset = sparse_encoding.scale_offset;
   encoding.scale_factor = {2};
