@@ -241,7 +241,8 @@ std::vector<Option> model_options() {
        .flag = "init-model",
        .placeholder = "FILE",
        .help = "Model file to start from",
-       .more = "It must be of the same kind, classes and columns; where features are scaled otherwise, its weights are converted.",
+       .more = "It must be of the same kind, classes and columns; where features are scaled otherwise, its weights are "
+               "converted.",
        .example = "\"yesterday.safetensors\"",
        .store = [](Job& job, const Value& v) { job.model.init = maybe<std::string>(v); }},
       {.section = "model",

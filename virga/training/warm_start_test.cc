@@ -48,7 +48,7 @@ double score(const Tables& parameters, const Encoding& encoding, std::size_t c) 
   constexpr std::array kRow = {2.0F, 7.0F, -3.0F};
   double sum = double{parameters.values[1][c]};
   for (std::uint32_t f = 0; f < kNumbers; ++f) {
-    sum += double{scaled(encoding, f, kRow[f])} * double{parameters.values[0][f * 3 + c]};
+    sum += double{scaled(encoding, f, kRow[f])} * double{parameters.values[0][std::size_t{f} * 3 + c]};
   }
   return sum;
 }
